@@ -1,0 +1,264 @@
+"""The `cft` command. Heavy libraries are imported inside the commands, so that `cft --help` answers at once.
+
+Answers go to standard output (one JSON value with --json), progress to standard error.
+Exit codes: 0 done, 2 the user's input is at fault, 130 interrupted, 1 a bug.
+"""
+
+import errno
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cft.errors import CFTError, RecipeError
+
+app = typer.Typer(
+    help="One problem -> critiques of wrong solutions -> a LoRA adapter -> an honest score.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="The models of models.yaml: licence, size, cached or not.", invoke_without_command=True)
+app.add_typer(models_app, name="models")
+
+out = Console()
+progress = Console(stderr=True)
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a path to a YAML file.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. train.args.learning_rate=1e-4")
+]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+RUNS = Path("runs")
+
+
+def answer(value: Any, as_json: bool, text: str | None = None) -> None:
+    """Print `value` as one line of JSON, or `text` (by default the value) for people."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    elif text is not None:
+        out.print(text, highlight=False, markup=False, soft_wrap=True)
+    else:
+        out.print_json(data=value)
+
+
+@app.command()
+def recipes(as_json: AsJson = False) -> None:
+    """List the shipped recipes."""
+    from cft.recipe import list_recipes, recipes_folder
+
+    rows = []
+    for path in list_recipes():
+        head = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+        name = path.relative_to(recipes_folder()).with_suffix("").as_posix()
+        rows.append({"name": name, "about": head[0] if head else "", "path": str(path)})
+    answer(rows, as_json, "\n".join(f"{row['name']:<24} {row['about']}" for row in rows))
+
+
+@app.command()
+def show(recipe: RecipeName, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Print a recipe: its file as written, or as resolved when overrides or --json are given."""
+    from cft.recipe import find_recipe, load_recipe
+
+    loaded = load_recipe(recipe, overrides or [])
+    text = loaded.to_yaml() if overrides else find_recipe(recipe).read_text(encoding="utf-8")
+    answer(loaded.model_dump(mode="json"), as_json, text.rstrip())
+
+
+@app.command()
+def copy(
+    recipe: RecipeName,
+    to: Annotated[Path | None, typer.Argument(help="File to write; by default NAME.yaml here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a shipped recipe to a file of your own, to change it there."""
+    from cft.recipe import find_recipe
+
+    source = find_recipe(recipe)
+    target = to or Path(source.name)
+    target = target / source.name if target.is_dir() else target
+    if target.exists():
+        raise RecipeError(f"{target}: exists already. Name another file, or remove it first.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    answer({"path": str(target)}, as_json, f"{target}\nChange it, then: cft plan {target}")
+
+
+@app.command()
+def plan(recipe: RecipeName, overrides: Overrides = None, runs: Runs = RUNS, as_json: AsJson = False) -> None:
+    """Check everything and say what a run would do, take and cost. Downloads and loads nothing."""
+    from cft.plan import make_plan, print_plan
+
+    made = make_plan(_checked(recipe, overrides), runs)
+    if as_json:
+        answer(made, True)
+    else:
+        print_plan(made, out)
+
+
+@app.command()
+def run(recipe: RecipeName, overrides: Overrides = None, runs: Runs = RUNS, as_json: AsJson = False) -> None:
+    """Run all stages of a recipe: data, train, eval, report. The same command goes on where it stopped."""
+    from cft.plan import make_plan, print_plan
+
+    checked = _checked(recipe, overrides)
+    print_plan(make_plan(checked, runs), progress)
+    _run_stages(checked, runs, as_json)
+
+
+def _checked(recipe: str, overrides: list[str] | None):
+    from cft.recipe import load_recipe, validate_recipe
+
+    loaded = load_recipe(recipe, overrides or [])
+    validate_recipe(loaded)
+    return loaded
+
+
+def _run_stages(recipe, runs: Path, as_json: bool, *stages: str) -> None:
+    from cft.pipeline import run_stages
+    from cft.runs import STAGES
+
+    done = run_stages(recipe, runs, progress, stages or STAGES)
+    result = {"run": str(done.path), "stages": list(stages or STAGES)}
+    if (done.report / "report.json").exists():
+        result["report"] = str(done.report / "report.md")
+    answer(
+        result, as_json, f"run folder: {done.path}" + (f"\nreport: {result['report']}" if "report" in result else "")
+    )
+
+
+def _add_stage_command(stage: str, about: str) -> None:
+    def command(recipe: RecipeName, overrides: Overrides = None, runs: Runs = RUNS, as_json: AsJson = False) -> None:
+        _run_stages(_checked(recipe, overrides), runs, as_json, stage)
+
+    app.command(stage, help=about)(command)
+
+
+_add_stage_command("data", "Only the data stage: sample candidates, have them criticised, verify, write examples.")
+_add_stage_command("train", "Only the train stage: examples to a LoRA adapter.")
+_add_stage_command("eval", "Only the eval stage: score all arms on the same items.")
+_add_stage_command("report", "Only the report stage: tables and plot from the answers.")
+
+
+@app.command()
+def preflight(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    row: Annotated[int, typer.Option(help="Which row to show, counted from 0.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Tokenise the training rows as training will, check them, and show one: prompt dim, trained tokens bright."""
+    from cft.pipeline import open_recipe_run
+    from cft.train.preflight import preflight_run
+
+    checked = _checked(recipe, overrides)
+    found = open_recipe_run(checked, runs)
+    found.need("data", found.examples)
+    answer(preflight_run(checked, found.examples, row, None if as_json else out), as_json)
+
+
+@app.command()
+def trace(
+    run_name: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run folder, or a recipe's name for its newest run.")
+    ],
+    item: Annotated[
+        str | None,
+        typer.Argument(
+            help="First digits of an example, critique or candidate id, or TASK:DOC_ID. None lists examples."
+        ),
+    ] = None,
+    runs: Runs = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Walk back from a training row or a scored item to what made it."""
+    from cft.runs import find_run
+    from cft.trace import print_trace, trace_item
+
+    found = trace_item(find_run(run_name, runs), item)
+    if as_json:
+        answer(found, True)
+    else:
+        print_trace(found, out)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check Python, libraries, GPU, memory, disk and hub, and say what will therefore work."""
+    from dataclasses import asdict
+
+    from cft.doctor import check, print_checks
+
+    checks = check()
+    if as_json:
+        answer([asdict(c) for c in checks], True)
+    else:
+        print_checks(checks, out)
+
+
+@models_app.callback()
+def models(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the models of models.yaml."""
+    if context.invoked_subcommand:
+        return
+    from cft.models import list_models
+
+    rows = list_models()
+    lines = [f"{'name':<20} {'parameters':>10} {'download':>9}  {'cached':<6}  licence" for _ in rows[:1]]
+    lines += [
+        f"{r['name']:<20} {r['parameters']:>10} {r['download']:>9}  {'yes' if r['cached'] else 'no':<6}  {r['licence']}"
+        for r in rows
+    ]
+    answer(rows, as_json, "\n".join(lines))
+
+
+@models_app.command("path")
+def models_path(name: Annotated[str, typer.Argument(help="A name of `cft models`.")], as_json: AsJson = False) -> None:
+    """Fetch a model if it is not cached and print its folder."""
+    from cft.models import fetch_model
+
+    folder = fetch_model(name)
+    answer({"name": name, "path": str(folder)}, as_json, str(folder))
+
+
+def main() -> None:
+    """Entry point: map errors to exit codes."""
+    as_json = "--json" in sys.argv
+    try:
+        app()
+    except CFTError as error:
+        fail(str(error), as_json)
+    except KeyboardInterrupt:
+        progress.print("\nStopped. What is done is kept: the same command goes on from here.")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `cft ... | head` is no error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or "the run folder or the cache"
+        fail(
+            f"{where}: the disk is full. What was finished is kept: free some space and give the same command.", as_json
+        )
+
+
+def fail(message: str, as_json: bool) -> None:
+    """One clear message on standard error (and as JSON on standard output if asked for), exit code 2."""
+    if as_json:
+        sys.stdout.write(json.dumps({"error": message}, ensure_ascii=False) + "\n")
+    progress.print("[bold red]error:[/] ", end="")
+    progress.print(message, highlight=False, markup=False, soft_wrap=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

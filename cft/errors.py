@@ -1,0 +1,33 @@
+"""The errors that are the user's to mend. The command line prints them without a traceback and exits 2.
+
+A message names the fault, the value at fault, and the next thing to do. Anything that is not a
+`CFTError` is a bug: it keeps its traceback and exits 1.
+"""
+
+
+class CFTError(Exception):
+    """Root of every error that the user's input caused."""
+
+
+class RecipeError(CFTError, ValueError):
+    """A recipe, or an override of it, cannot be used."""
+
+
+class ModelError(CFTError, ValueError):
+    """A model cannot be found, fetched, verified or loaded."""
+
+
+class DataError(CFTError, ValueError):
+    """A problem, critique or example file is missing or damaged, or leaves nothing to train on."""
+
+
+class RunError(CFTError, RuntimeError):
+    """A run folder is locked, damaged, lacks an earlier stage, or cannot be written."""
+
+
+class TrainError(CFTError, RuntimeError):
+    """Training cannot start or go on with these rows, this model or this memory."""
+
+
+class EvalError(CFTError, RuntimeError):
+    """A task, an adapter or an evaluation data file cannot be used."""

@@ -1,0 +1,133 @@
+"""Files that are never half-written: atomic writes, JSON Lines that survive a kill, content hashes."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cft.errors import DataError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` beside `path`, flush it to disk, then rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically. NaN is refused: JSON has none."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict | None:
+    """The JSON object in `path`, or None if there is no such file. Our own files are written whole, so no repair."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
+    """Write all `rows` as JSON Lines, atomically."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
+    """Append `rows` in one write and flush to disk; a kill in between leaves at most one torn last line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    with path.open("ab") as out:
+        out.write(text.encode("utf-8"))
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def read_own_jsonl(path: Path) -> list[dict]:
+    """Rows of a file written by `append_jsonl`. A torn last line, the mark of a kill, is cut off the file.
+
+    Raises:
+        DataError: if any line but the last is no JSON object.
+    """
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    return [row for _, row in parse_jsonl(whole, path)]
+
+
+def read_jsonl(path: Path) -> list[tuple[int, dict]]:
+    """`(line number, row)` of a JSON Lines file that the user wrote.
+
+    Raises:
+        DataError: naming every line that is empty, not UTF-8 or not a JSON object; or a missing or empty file.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path in the recipe.") from None
+    rows = list(parse_jsonl(data, path))
+    if not rows:
+        raise DataError(f"{path}: has no rows. It must hold one JSON object a line.")
+    return rows
+
+
+def parse_jsonl(data: bytes, path: Path) -> Iterator[tuple[int, dict]]:
+    """Yield `(line number, row)`; raise one DataError that lists all faulty lines (the first ten in words)."""
+    faults, rows = [], []
+    lines = data.split(b"\n")
+    if lines and lines[-1] == b"":
+        lines.pop()
+    for number, line in enumerate(lines, 1):
+        try:
+            text = line.decode("utf-8")
+            if not text.strip():
+                faults.append(f"line {number}: is empty; remove it")
+                continue
+            row = json.loads(text)
+        except UnicodeDecodeError as error:
+            faults.append(f"line {number}: is not UTF-8 (byte {error.start}); save the file as UTF-8")
+        except json.JSONDecodeError as error:
+            torn = " (the last line: torn?)" if number == len(lines) else ""
+            faults.append(f"line {number}: is not JSON, {error.msg} at column {error.colno}{torn}")
+        else:
+            if isinstance(row, dict):
+                rows.append((number, row))
+            else:
+                faults.append(f"line {number}: is a JSON {type(row).__name__}, not an object")
+    if faults:
+        more = f"\n  ... and {len(faults) - 10} more lines" if len(faults) > 10 else ""
+        raise DataError(f"{path}: {len(faults)} faulty line(s)\n  " + "\n  ".join(faults[:10]) + more)
+    yield from rows
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_folder(folder: Path, pattern: str = "*") -> str:
+    """Hex sha256 over the names and bytes of the files below `folder` that match `pattern`, in name order."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob(pattern) if p.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def content_id(*parts: Any, length: int = 12) -> str:
+    """A short stable id: the first hex digits of the sha256 of the parts' canonical JSON."""
+    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:length]

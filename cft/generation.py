@@ -1,0 +1,137 @@
+"""Batched decoding with transformers, for students and for evaluation: one batch in, one batch out.
+
+`GenerationMixin.generate` keeps computing rows that have already ended until the whole batch has. Here an
+ended row leaves the batch, so the time goes with the tokens produced and not with the longest answer; greedy
+tokens are those of `generate`. Measured in `benchmarks/`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the model wrote after one prompt."""
+
+    text: str
+    tokens: int  # new tokens, the end-of-sequence token included
+    finish_reason: Literal["stop", "length"]  # ended by itself | hit max_new_tokens
+
+
+def render(tokenizer: "PreTrainedTokenizerBase", messages: list[dict]) -> str:
+    """The prompt text: the tokenizer's chat template with its generation prompt, or plain text where there is none."""
+    if tokenizer.chat_template is None:
+        return "\n\n".join(message["content"] for message in messages) + "\n"
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Indices in batches of alike length, longest first: the batch most likely to run out of memory comes at once.
+
+    A pure function of its arguments: an interrupted run plans the same batches again, and so decodes the same text
+    (in bfloat16 the batch a row stands in can change its rounding).
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def stop_token_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:
+    """Every end-of-sequence id that the tokenizer or the model's generation config names."""
+    named = model.generation_config.eos_token_id
+    ids = named if isinstance(named, list) else [named]
+    return {i for i in [*ids, tokenizer.eos_token_id] if i is not None}
+
+
+def generate(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: list[str],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    on_step: Callable[[int], None] | None = None,
+) -> list[Completion]:
+    """Decode one batch of B prompts. Only the sampling settings given here count, not the model's generation config.
+
+    Args:
+        prompts: rendered prompts; no special tokens are added.
+        temperature: 0 is greedy; above 0 tokens are sampled, the same ones for the same seed and batch.
+        top_k: 0 keeps all tokens.
+        on_step: called after each decoding step with the number of rows that got a token.
+    """
+    import torch
+
+    device = model.device
+    generator = torch.Generator(device).manual_seed(seed)
+    stops = torch.tensor(sorted(stop_token_ids(model, tokenizer)), device=device)
+    encoded = tokenizer(
+        prompts,
+        return_tensors="pt",
+        padding=True,
+        padding_side="left",
+        add_special_tokens=tokenizer.chat_template is None,
+    ).to(device)
+    tokens_B: list[list[int]] = [[] for _ in prompts]
+    reason_B = ["length"] * len(prompts)
+    alive = torch.arange(len(prompts), device=device)  # batch row -> prompt index
+    mask = encoded["attention_mask"]
+    inputs = encoded["input_ids"]
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    cache = None
+
+    with torch.inference_mode():
+        for _ in range(max_new_tokens):
+            out = model(
+                input_ids=inputs,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            cache = out.past_key_values
+            chosen = choose(out.logits[:, -1], temperature, top_k, top_p, generator)
+            for index, token in zip(alive.tolist(), chosen.tolist(), strict=True):
+                tokens_B[index].append(token)
+            if on_step is not None:
+                on_step(len(chosen))
+            ended = torch.isin(chosen, stops)
+            if ended.any():
+                for index in alive[ended].tolist():
+                    reason_B[index] = "stop"
+                keep = (~ended).nonzero().squeeze(1)
+                if len(keep) == 0:
+                    break
+                alive, mask, chosen, positions = alive[keep], mask[keep], chosen[keep], positions[keep]
+                cache.batch_select_indices(keep)
+            inputs = chosen[:, None]
+            mask = torch.nn.functional.pad(mask, (0, 1), value=1)
+            positions = positions[:, -1:] + 1
+
+    texts = tokenizer.batch_decode(tokens_B, skip_special_tokens=True)
+    return [Completion(text, len(t), r) for text, t, r in zip(texts, tokens_B, reason_B, strict=True)]
+
+
+def choose(
+    logits: "torch.Tensor", temperature: float, top_k: int, top_p: float, generator: "torch.Generator"
+) -> "torch.Tensor":
+    """Next token ids (B,) from logits (B, V): argmax, or a draw after temperature, then top-k, then top-p."""
+    import torch
+
+    if temperature == 0:
+        return logits.argmax(-1)
+    logits = logits.float() / temperature
+    values, ids = logits.topk(min(top_k, logits.shape[-1])) if top_k else logits.sort(descending=True)
+    probabilities = values.softmax(-1)
+    if top_p < 1:
+        before = probabilities.cumsum(-1) - probabilities
+        probabilities = probabilities.masked_fill(before >= top_p, 0)
+    return ids.gather(1, torch.multinomial(probabilities, 1, generator=generator)).squeeze(1)

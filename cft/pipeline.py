@@ -1,0 +1,150 @@
+"""The four stages of a run, in order: data -> train -> eval -> report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from cft.files import sha256_file, sha256_folder
+from cft.models import load_model, load_tokenizer, resolve
+from cft.recipe import Recipe
+from cft.runs import STAGES, Run, Stage, open_run, versions
+from data_builders.build import build, input_files
+
+
+def open_recipe_run(recipe: Recipe, root: Path) -> Run:
+    """The run folder of this recipe as its input files stand now."""
+    files = {name: sha256_file(path) for name, path in input_files(recipe.data).items()}
+    return open_run(recipe, files | {task: sha256_file(Path(p)) for task, p in recipe.eval.data.items()}, root)
+
+
+def run_stages(recipe: Recipe, root: Path, console: Console, stages: Sequence[str] = STAGES) -> Run:
+    """Bring the named stages of the recipe's run to their end and return the run.
+
+    Raises:
+        CFTError: for whatever the user can mend; what is already done stays in the run folder.
+    """
+    run = open_recipe_run(recipe, root)
+    with run.lock():
+        for name in STAGES:
+            if name in stages:
+                STAGE_FUNCTIONS[name](recipe, run, console)
+    return run
+
+
+def data_stage(recipe: Recipe, run: Run, console: Console) -> None:
+    """Problem -> candidates -> critiques -> examples."""
+    inputs = {"data": recipe.data.model_dump(mode="json"), "seed": recipe.seed}
+    inputs["files"] = {name: sha256_file(path) for name, path in input_files(recipe.data).items()}
+    student = None
+    if getattr(recipe.data, "student", None):
+        student = recipe.model.model_copy(update={"id": recipe.data.student.model or recipe.model.id})
+        inputs["student"] = resolve(student).identity
+    stage = run.stage("data", inputs)
+    if _skip(stage, console):
+        return
+    sample = Student(recipe, student, console) if student else None
+    counts = build(recipe.data, folder=stage.path, seed=recipe.seed, sample=sample, student_name=student and student.id)
+    stage.finish(seed=recipe.seed, counts=counts)
+    console.print(f"[bold]data[/]: {counts.get('examples', 0)} examples {counts}", highlight=False)
+
+
+class Student:
+    """Samples solutions in-process; the model is loaded when the first batch is owed."""
+
+    def __init__(self, recipe: Recipe, block, console: Console) -> None:
+        self.settings, self.block, self.console, self.loaded = recipe.data.student, block, console, None
+
+    def __call__(self, prompts: list[str], seed: int) -> list:
+        from cft.generation import generate, render
+
+        if self.loaded is None:
+            self.loaded = load_model(self.block), load_tokenizer(self.block)
+        model, tokenizer = self.loaded
+        rendered = [render(tokenizer, [{"role": "user", "content": p}]) for p in prompts]
+        settings = {k: getattr(self.settings, k) for k in ("max_new_tokens", "temperature", "top_k", "top_p")}
+        with self.console.status("") as status:
+            tokens = 0
+
+            def on_step(rows: int) -> None:
+                nonlocal tokens
+                tokens += rows
+                status.update(
+                    f"student {self.block.id}: {len(prompts)} solutions, {tokens} tokens, {rows} still writing"
+                )
+
+            return generate(model, tokenizer, rendered, seed=seed, on_step=on_step, **settings)
+
+
+def train_stage(recipe: Recipe, run: Run, console: Console) -> None:
+    """Examples -> adapter."""
+    if recipe.train.method == "none":
+        return
+    run.need("data", run.examples)
+    stage = run.stage("train", {
+        "examples": sha256_file(run.examples),
+        "model": resolve(recipe.model).identity,
+        "settings": recipe.model.model_dump(mode="json"),
+        "train": recipe.train.model_dump(mode="json"),
+        "seed": recipe.seed,
+    })  # fmt: skip
+    if _skip(stage, console):
+        return
+    from cft.train.sft import train
+
+    counts = train(recipe, run.examples, stage.path, console=console)
+    stage.finish(seed=recipe.seed, counts=counts)
+
+
+def eval_stage(recipe: Recipe, run: Run, console: Console) -> None:
+    """Base and adapter -> one graded answer an item."""
+    adapter = run.adapter if "adapter" in recipe.eval.arms else None
+    if adapter:
+        run.need("train", adapter)
+    stage = run.stage("eval", {
+        "adapter": sha256_folder(adapter, "*.safetensors") if adapter else None,
+        "model": resolve(recipe.model).identity,
+        "settings": recipe.model.model_dump(mode="json"),
+        "eval": recipe.eval.model_dump(mode="json"),
+        "files": {task: sha256_file(Path(path)) for task, path in recipe.eval.data.items()},
+    })  # fmt: skip
+    if _skip(stage, console):
+        return
+    from eval.run import evaluate
+
+    counts = evaluate(recipe, adapter=adapter, folder=stage.path, console=console)
+    stage.finish(seed=recipe.seed, counts=counts)
+
+
+def report_stage(recipe: Recipe, run: Run, console: Console) -> None:
+    """Answers -> tables and plot. Cheap, so it is always made anew."""
+    from cft.train.model_card import add_scores
+    from eval.report import print_table, write_report
+
+    run.need("eval", run.path / "eval")
+    environment = {
+        "versions": versions(),
+        "model": resolve(recipe.model).identity,
+        "run": run.path.name,
+        "seed": recipe.seed,
+    }
+    report = write_report(
+        recipe.name,
+        run.path / "eval",
+        run.report,
+        environment=environment,
+        arms=recipe.eval.arms,
+        tasks=recipe.eval.tasks,
+    )
+    if "adapter" in recipe.eval.arms:
+        add_scores(run.adapter, report)
+    print_table(report, console)
+
+
+def _skip(stage: Stage, console: Console) -> bool:
+    if stage.manifest:
+        console.print(f"[dim]{stage.name}: done before, not run again ({stage.path})[/]", highlight=False)
+    return stage.manifest is not None
+
+
+STAGE_FUNCTIONS = {"data": data_stage, "train": train_stage, "eval": eval_stage, "report": report_stage}

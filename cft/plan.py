@@ -1,0 +1,141 @@
+"""What a run will do, take and cost, before it does anything. Downloads nothing and loads no model.
+
+Rows come from counting files; tokens, time and memory are estimates and are marked as such. Time rests on a
+half-second matrix multiplication on this machine and on the share of that speed which our stages reach (measured
+on two CPU cores with a 0.5B model; see `recipes/README.md`).
+"""
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from cft.files import read_json, read_own_jsonl
+from cft.models import resolve
+from cft.pipeline import open_recipe_run
+from cft.recipe import Recipe
+from cft.runs import Run
+from data_builders.build import count_candidates
+
+CHARACTERS_PER_TOKEN = 3.3  # English prose with arithmetic, Qwen2.5 and SmolLM2 tokenizers
+TOKENS_PER_ANSWER = 260  # a small model's answer to a word problem
+PROMPT_TOKENS = 110
+SPEED_REACHED = {"generate": 0.45, "train": 0.5}  # share of the matmul speed
+LOAD_SECONDS = 15  # importing the libraries and loading a small model, once a stage
+
+
+def make_plan(recipe: Recipe, root: Path) -> dict:
+    """Stages with rows, tokens, seconds, memory and money: {"recipe", "run", "model", "stages": [...], "total_seconds"}.
+
+    Every number under "estimates" is one; "rows" are counted.
+    """
+    run = open_recipe_run(recipe, root)
+    model = resolve(recipe.model, fetch=False)
+    parameters = model.parameters
+    flops = matmul_flops(recipe.model.dtype) if parameters else None
+
+    def seconds(tokens: float, kind: str) -> float | None:
+        if not flops:
+            return None
+        passes = 2 if kind == "generate" else 4  # LoRA: forward, and backward to the activations only
+        return round(LOAD_SECONDS + passes * parameters * tokens / (flops * SPEED_REACHED[kind]))
+
+    stages = []
+    wanted, given = count_candidates(recipe.data)
+    examples = read_own_jsonl(run.examples)
+    if recipe.data.builder != "none":
+        sampled = max(0, wanted - len(read_own_jsonl(run.path / "data" / "candidates.jsonl")))
+        tokens = sampled * TOKENS_PER_ANSWER
+        stages.append(
+            _stage(run, "data", f"{wanted} candidates to sample, {given} rows from files", tokens,
+                   seconds(tokens, "generate") if sampled else 1)
+        )  # fmt: skip
+    if recipe.train.method != "none":
+        rows = len(examples) or wanted + given
+        rows = min(rows, getattr(recipe.data, "max_examples", None) or rows)
+        tokens = round(training_tokens(examples) or rows * (PROMPT_TOKENS + 2.2 * TOKENS_PER_ANSWER))
+        epochs = float(recipe.train.args.get("num_train_epochs", 1))
+        note = "" if examples else ", if all pass the filter"
+        stages.append(_stage(run, "train", f"{rows} examples{note}, {epochs:g} epoch(s)", tokens * epochs,
+                             seconds(tokens * epochs, "train")))  # fmt: skip
+    for task in recipe.eval.tasks:
+        items = recipe.eval.limit
+        answers = (items or 500) * len(recipe.eval.arms)
+        tokens = answers * (PROMPT_TOKENS + TOKENS_PER_ANSWER)
+        about = f"{task}: {items or 'all'} items x {len(recipe.eval.arms)} arms ({', '.join(recipe.eval.arms)})"
+        stages.append(_stage(run, "eval", about, tokens, seconds(tokens, "generate")))
+    times = [stage["estimates"]["seconds"] for stage in stages if not stage["done"]]
+    return {
+        "recipe": recipe.name,
+        "run": str(run.path),
+        "model": {"id": recipe.model.id, "licence": model.licence, "cached": model.cached, "download": model.download},
+        "stages": stages,
+        "estimates": {
+            "total_seconds": sum(times) if None not in times else None,
+            "memory_gb": memory_gb(recipe, parameters),
+            "cost_usd": 0.0,
+        },
+    }
+
+
+def _stage(run: Run, name: str, rows: str, tokens: float, seconds: float | None) -> dict:
+    done = read_json(run.path / name / "manifest.json") is not None
+    return {"stage": name, "done": done, "rows": rows, "estimates": {"tokens": round(tokens), "seconds": seconds}}
+
+
+def training_tokens(examples: list[dict]) -> float:
+    """Tokens of one epoch over these examples, estimated from their length in characters."""
+    texts = [message["content"] for row in examples for message in [*row["prompt"], *row["completion"]]]
+    return sum(map(len, texts)) / CHARACTERS_PER_TOKEN
+
+
+def memory_gb(recipe: Recipe, parameters: int | None) -> float | None:
+    """Peak memory in GB: weights, LoRA with its AdamW state, libraries, and the KV cache of one evaluation batch."""
+    if not parameters:
+        return None
+    weights = parameters * {"nf4": 0.6, "none": 4 if recipe.model.dtype == "float32" else 2}[recipe.model.quantization]
+    lora = 16 * 0.001 * parameters * int(recipe.train.lora.get("r", 8))  # 4 bytes x (weight, gradient, two moments)
+    cache = recipe.eval.batch_size * (PROMPT_TOKENS + recipe.eval.max_new_tokens) * 60 * parameters**0.5
+    return round((weights + lora + 2 * cache + 1.2e9) / 1e9, 1)
+
+
+def matmul_flops(dtype: str) -> float:
+    """Floating-point operations per second of a matrix multiplication in `dtype` here, measured for half a second."""
+    import torch
+
+    from cft.models import pick_device
+
+    device, size = pick_device(), 1024
+    a, b = (torch.randn(size, size, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
+    (a @ b).sum().item()
+    start, done = time.perf_counter(), 0
+    while time.perf_counter() - start < 0.5:
+        (a @ b).sum().item()
+        done += 1
+    return 2 * size**3 * done / (time.perf_counter() - start)
+
+
+def print_plan(plan: dict, console: Console) -> None:
+    """One table; every estimate is marked with ~."""
+    model, estimates = plan["model"], plan["estimates"]
+    fetched = "cached" if model["cached"] else f"to download: {model['download'] or 'size unknown'}"
+    console.print(f"[bold]{plan['recipe']}[/]  {model['id']} ({model['licence'] or 'licence unknown'}, {fetched})")
+    table = Table("stage", "rows", "tokens", "time", box=None, pad_edge=False)
+    for stage in plan["stages"]:
+        time_text = "done" if stage["done"] else f"~{minutes(stage['estimates']['seconds'])}"
+        table.add_row(stage["stage"], stage["rows"], f"~{stage['estimates']['tokens']:,}", time_text)
+    console.print(table)
+    memory = f"~{estimates['memory_gb']} GB" if estimates["memory_gb"] else "unknown (no parameter count)"
+    console.print(
+        f"total: ~{minutes(estimates['total_seconds'])}, memory {memory}, cost $0 (all teachers are local)\n"
+        f"run folder: {plan['run']}   (~ marks an estimate)",
+        highlight=False,
+    )
+
+
+def minutes(seconds: float | None) -> str:
+    """Seconds as people say them."""
+    if seconds is None:
+        return "unknown"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,203 @@
+"""The run folder: the only module that knows its layout.
+
+    runs/<recipe>/<fingerprint>/
+        recipe.yaml                 the resolved recipe
+        data/                       candidates.jsonl critiques.jsonl examples.jsonl manifest.json
+        train/                      adapter/ checkpoints/ metrics.json manifest.json
+        eval/<task>/<arm>/          answers.jsonl arm.json and lm-eval's own files; eval/manifest.json
+        report/                     report.md report.json report.png manifest.json
+
+A stage is finished when its manifest stands, and the manifest is written last. A stage whose fingerprint
+is unchanged is not run again; one that was killed has no manifest and goes on from the rows it has.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cft.errors import RunError
+from cft.files import content_id, read_json, write_json, write_text
+from cft.recipe import Recipe
+
+STAGES = ("data", "train", "eval", "report")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "lm_eval",
+    "math-verify",
+    "reasoning-gym",
+)
+
+
+@dataclass
+class Stage:
+    """One stage's folder and what is known of it."""
+
+    name: str
+    path: Path
+    fingerprint: str
+    inputs: dict = field(default_factory=dict)  # what the fingerprint was made of
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def manifest(self) -> dict | None:
+        """The manifest if the stage is finished with this fingerprint, else None."""
+        found = read_json(self.path / "manifest.json")
+        return found if found and found["fingerprint"] == self.fingerprint else None
+
+    def finish(self, *, seed: int, counts: dict) -> dict:
+        """Write the manifest, which is what makes the stage finished. `seconds` is the time since the last start."""
+        manifest = {
+            "stage": self.name,
+            "fingerprint": self.fingerprint,
+            "inputs": self.inputs,
+            "versions": versions(),
+            "seed": seed,
+            "git_commit": git_commit(),
+            "counts": counts,
+            "starts": (read_json(self.path / "started.json") or {}).get("starts", 1),
+            "seconds": round(time.monotonic() - self.started, 1),
+            "cost_usd": 0.0,  # every teacher of this version is local
+        }
+        write_json(self.path / "manifest.json", manifest)
+        return manifest
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder that one recipe fills, stage by stage."""
+
+    path: Path
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "train" / "adapter"
+
+    @property
+    def examples(self) -> Path:
+        return self.path / "data" / "examples.jsonl"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report"
+
+    def stage(self, name: str, inputs: dict) -> Stage:
+        """The stage of these inputs, ready to be filled or already finished.
+
+        What another fingerprint left in the folder is moved aside, never mixed with the new rows. If a sibling run of
+        the same recipe has finished exactly this stage, its files are linked here instead of being made again.
+        """
+        stage = Stage(name, self.path / name, content_id(name, inputs), inputs)
+        started = read_json(stage.path / "started.json")
+        if started and started["fingerprint"] != stage.fingerprint:
+            stage.path.rename(unused(stage.path.with_name(f"{name}.old-{started['fingerprint']}")))
+            started = None
+        if stage.manifest is None:
+            if started is None and self._adopt(stage):
+                return stage
+            starts = started["starts"] + 1 if started else 1
+            write_json(stage.path / "started.json", {"fingerprint": stage.fingerprint, "starts": starts})
+        return stage
+
+    def _adopt(self, stage: Stage) -> bool:
+        for sibling in sorted(self.path.parent.glob(f"*/{stage.name}")):
+            finished = read_json(sibling / "manifest.json")
+            if sibling != stage.path and finished and finished["fingerprint"] == stage.fingerprint:
+                beside = stage.path.with_name(f".{stage.name}.{os.getpid()}.tmp")
+                shutil.copytree(sibling, beside)
+                shutil.rmtree(stage.path, ignore_errors=True)
+                beside.rename(stage.path)
+                return True
+        return False
+
+    def need(self, name: str, fingerprintless_file: Path) -> None:
+        """Raise RunError unless the earlier stage `name` is finished and left `fingerprintless_file`."""
+        if read_json(self.path / name / "manifest.json") is None or not fingerprintless_file.exists():
+            raise RunError(
+                f"{self.path}: the {name} stage is not finished. Run `cft {name}` or `cft run` with this recipe."
+            )
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process; released by the operating system even after kill -9."""
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(f"{self.path}: another process is using this run. Wait for it, or stop it first.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def open_run(recipe: Recipe, inputs: dict, root: Path) -> Run:
+    """The run folder of this recipe and these input files, made if it is not there.
+
+    Args:
+        inputs: sha256 of every file that the recipe names, so that a changed problem starts a new run.
+    """
+    path = root / recipe.name / content_id(recipe.dump(), inputs)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(path / "recipe.yaml", recipe.to_yaml())
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}). Choose another folder with --runs.") from None
+    return Run(path)
+
+
+def find_run(name: str, root: Path) -> Run:
+    """A run by its folder, or the newest run of a recipe by the recipe's name.
+
+    Raises:
+        RunError: if there is none, naming the runs that exist.
+    """
+    for path in (Path(name), root / name):
+        if (path / "recipe.yaml").is_file():
+            return Run(path)
+    runs = sorted((root / name).glob("*/recipe.yaml"), key=lambda p: p.stat().st_mtime)
+    if runs:
+        return Run(runs[-1].parent)
+    known = sorted({p.parent.parent.name for p in root.glob("*/*/recipe.yaml")})
+    raise RunError(f"{name}: no such run under {root}/. Recipes that have runs: {', '.join(known) or 'none yet'}.")
+
+
+def unused(path: Path) -> Path:
+    """`path`, or the first of path-2, path-3 ... that does not exist."""
+    candidates = [path, *(path.with_name(f"{path.name}-{i}") for i in range(2, 1000))]
+    return next(p for p in candidates if not p.exists())
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries whose results a run depends on."""
+    found = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = "not installed"
+    return found
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this code runs from, with `+changes` if it is not clean; None outside of a checkout."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None

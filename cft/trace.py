@@ -1,0 +1,79 @@
+"""Walk back through a run: scored item -> adapter -> its data, or example -> critique -> candidate -> problem."""
+
+from rich.console import Console
+from rich.panel import Panel
+
+from cft.errors import RunError
+from cft.files import read_json, read_own_jsonl
+from cft.runs import Run
+
+KINDS = ("example", "critique", "candidate")
+PARENT = {"example": "critique", "critique": "candidate"}
+
+
+def trace_item(run: Run, item: str | None) -> dict:
+    """What made `item`, nearest first, as {"run", "item", "chain": [{"kind", ...fields}]}.
+
+    Args:
+        item: the first digits of an example, critique or candidate id; `TASK:DOC_ID` for a scored item; or None for
+            {"run", "examples": [ids]}.
+
+    Raises:
+        RunError: if the item is not in this run, or its first digits fit several.
+    """
+    tables = {kind: {row["id"]: row for row in read_own_jsonl(run.path / "data" / f"{kind}s.jsonl")} for kind in KINDS}
+    if item is None:
+        return {"run": str(run.path), "examples": list(tables["example"])}
+    if ":" in item:
+        chain = _scored(run, item)
+    else:
+        found = [(kind, row) for kind in KINDS for key, row in tables[kind].items() if key.startswith(item)]
+        if len(found) != 1:
+            raise RunError(
+                f"{item}: {len(found) or 'no'} rows of {run.path} have an id that starts so. "
+                f"`cft trace {run.path}` lists the examples; a scored item is TASK:DOC_ID."
+            )
+        kind, row = found[0]
+        chain = [{"kind": kind, **row}]
+        while kind in PARENT and row.get(PARENT[kind]):
+            kind = PARENT[kind]
+            row = tables[kind][row[kind]]
+            chain.append({"kind": kind, **row})
+        chain.append({"kind": "problem", "id": chain[-1]["problem"], **_manifest(run, "data")})
+    return {"run": str(run.path), "item": item, "chain": chain}
+
+
+def _scored(run: Run, item: str) -> list[dict]:
+    task, _, doc_id = item.rpartition(":")
+    rows = [
+        {"kind": "answer", **row}
+        for path in sorted((run.path / "eval" / task).glob("*/answers.jsonl"))
+        for row in read_own_jsonl(path)
+        if str(row["doc_id"]) == doc_id
+    ]
+    if not rows:
+        known = ", ".join(sorted(p.name for p in (run.path / "eval").glob("*") if p.is_dir())) or "none yet"
+        raise RunError(f"{item}: not a scored item of {run.path}. Tasks scored there: {known}.")
+    made_by = [{"kind": stage, **_manifest(run, stage)} for stage in ("eval", "train", "data")]
+    return rows + [row for row in made_by if len(row) > 1]
+
+
+def _manifest(run: Run, stage: str) -> dict:
+    manifest = read_json(run.path / stage / "manifest.json") or {}
+    return {key: manifest[key] for key in ("inputs", "counts", "versions", "git_commit", "seconds") if key in manifest}
+
+
+def print_trace(found: dict, console: Console) -> None:
+    """Print a chain as one panel a link, long texts whole."""
+    if "examples" in found:
+        console.print(f"{len(found['examples'])} examples in {found['run']}:", highlight=False)
+        console.print(" ".join(found["examples"]), highlight=False)
+        return
+    for link in found["chain"]:
+        lines = []
+        for key, value in link.items():
+            if key in ("prompt", "completion"):
+                value = "\n".join(message["content"] for message in value)
+            text = str(value)
+            lines.append(f"{key}: {text}" if "\n" not in text else f"{key}:\n{text}\n")
+        console.print(Panel("\n".join(lines[1:]).replace("[", r"\["), title=link["kind"], title_align="left"))

@@ -1,0 +1,84 @@
+"""Our decoding gives the tokens of `generate`, row by row, and is repeatable."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from cft.generation import choose, generate, plan_batches, render
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    torch.manual_seed(3)
+    with torch.no_grad():  # as initialised it only repeats its input: larger weights make it write something
+        for weight in model.parameters():
+            weight.copy_(torch.randn_like(weight) * 0.3)
+    return model, AutoTokenizer.from_pretrained(tiny_model)
+
+
+def generate_40(model, tokenizer, prompts):
+    return generate(model, tokenizer, prompts, max_new_tokens=40)
+
+
+def test_greedy_text_and_lengths_are_those_of_transformers_generate(tiny):
+    model, tokenizer = tiny
+    prompts = [f"{'word ' * n}{n} + {n} =" for n in range(1, 9)]
+    # The random model hardly ever ends by itself: let it stop at a token that some rows write late and others never.
+    plain = [tokenizer(c.text, add_special_tokens=False)["input_ids"] for c in generate_40(model, tokenizer, prompts)]
+    written = next(t for row in plain for t in row[2:] if 0 < sum(t in other for other in plain) < len(plain))
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, written]
+    try:
+        ours = generate_40(model, tokenizer, prompts)
+        encoded = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
+        theirs = model.generate(**encoded, max_new_tokens=40, do_sample=False)[:, encoded["input_ids"].shape[1] :]
+    finally:
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+    texts = tokenizer.batch_decode(theirs, skip_special_tokens=True)
+    assert {c.finish_reason for c in ours} == {"stop", "length"}
+    for completion, row, text in zip(ours, theirs, texts, strict=True):
+        ends = (row == written).nonzero().flatten().tolist()
+        assert completion.tokens == (ends[0] + 1 if ends else 40)
+        assert completion.finish_reason == ("stop" if ends else "length")
+        assert text.startswith(completion.text)
+
+
+def test_a_row_does_not_depend_on_its_neighbours_in_float32(tiny):
+    model, tokenizer = tiny
+    prompts = ["one", "a much longer prompt than the first one", "three"]
+    together = generate(model, tokenizer, prompts, max_new_tokens=12)
+    assert together == [generate(model, tokenizer, [p], max_new_tokens=12)[0] for p in prompts]
+
+
+def test_sampling_repeats_with_its_seed_and_differs_with_another(tiny):
+    model, tokenizer = tiny
+    draw = {"max_new_tokens": 20, "temperature": 1.0, "top_k": 50}
+    first = generate(model, tokenizer, ["a", "b"], seed=1, **draw)
+    torch.rand(7)  # the global random state does not matter
+    assert first == generate(model, tokenizer, ["a", "b"], seed=1, **draw)
+    assert first != generate(model, tokenizer, ["a", "b"], seed=2, **draw)
+
+
+def test_top_k_and_top_p_cut_the_tail():
+    logits = torch.tensor([[2.0, 1.9, 1.8, -9.0, -9.0]]).repeat(500, 1)
+    generator = torch.Generator().manual_seed(0)
+    assert set(choose(logits, 1.0, 2, 1.0, generator).tolist()) == {0, 1}
+    assert set(choose(logits, 1.0, 0, 0.3, generator).tolist()) == {0}
+    assert set(choose(logits, 1.0, 0, 1.0, generator).tolist()) >= {0, 1, 2}
+    assert choose(logits, 0.0, 0, 1.0, generator).tolist() == [0] * 500
+
+
+def test_batches_hold_every_index_once_longest_first():
+    lengths = [5, 9, 1, 9, 7]
+    assert plan_batches(lengths, 2) == [[1, 3], [4, 0], [2]]
+
+
+def test_a_model_without_chat_template_gets_plain_text(tiny):
+    _, tokenizer = tiny
+    messages = [{"role": "user", "content": "1 + 1?"}]
+    assert render(tokenizer, messages).endswith("<|im_start|>assistant\n")
+    template, tokenizer.chat_template = tokenizer.chat_template, None
+    try:
+        assert render(tokenizer, messages) == "1 + 1?\n"
+    finally:
+        tokenizer.chat_template = template
