@@ -29,9 +29,7 @@ app.add_typer(models_app, name="models")
 out = Console()
 progress = Console(stderr=True)
 
-RecipeName = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a path to a YAML file.")
-]
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a path to a YAML file.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. train.args.learning_rate=1e-4")
 ]
@@ -168,13 +166,11 @@ def preflight(
 
 @app.command()
 def trace(
-    run_name: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run folder, or a recipe's name for its newest run.")
-    ],
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a recipe for its newest run.")],
     item: Annotated[
         str | None,
         typer.Argument(
-            help="First digits of an example, critique or candidate id, or TASK:DOC_ID. None lists examples."
+            help="Id of an example, critique or candidate (or its start), or TASK:DOC_ID. None lists examples."
         ),
     ] = None,
     runs: Runs = RUNS,
@@ -246,9 +242,7 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = error.filename or "the run folder or the cache"
-        fail(
-            f"{where}: the disk is full. What was finished is kept: free some space and give the same command.", as_json
-        )
+        fail(f"{where}: the disk is full. What is done is kept: free some space and give the same command.", as_json)
 
 
 def fail(message: str, as_json: bool) -> None:

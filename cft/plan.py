@@ -26,7 +26,7 @@ LOAD_SECONDS = 15  # importing the libraries and loading a small model, once a s
 
 
 def make_plan(recipe: Recipe, root: Path) -> dict:
-    """Stages with rows, tokens, seconds, memory and money: {"recipe", "run", "model", "stages": [...], "total_seconds"}.
+    """Stages with rows, tokens, seconds, memory and money: {"recipe", "run", "model", "stages", "estimates"}.
 
     Every number under "estimates" is one; "rows" are counted.
     """
@@ -96,7 +96,7 @@ def memory_gb(recipe: Recipe, parameters: int | None) -> float | None:
         return None
     weights = parameters * {"nf4": 0.6, "none": 4 if recipe.model.dtype == "float32" else 2}[recipe.model.quantization]
     lora = 16 * 0.001 * parameters * int(recipe.train.lora.get("r", 8))  # 4 bytes x (weight, gradient, two moments)
-    cache = recipe.eval.batch_size * (PROMPT_TOKENS + recipe.eval.max_new_tokens) * 60 * parameters**0.5
+    cache = recipe.eval.batch_size * (PROMPT_TOKENS + recipe.eval.max_new_tokens) * 0.55 * parameters**0.5
     return round((weights + lora + 2 * cache + 1.2e9) / 1e9, 1)
 
 

@@ -123,9 +123,9 @@ class Run:
                 return True
         return False
 
-    def need(self, name: str, fingerprintless_file: Path) -> None:
-        """Raise RunError unless the earlier stage `name` is finished and left `fingerprintless_file`."""
-        if read_json(self.path / name / "manifest.json") is None or not fingerprintless_file.exists():
+    def need(self, name: str, file: Path) -> None:
+        """Raise RunError unless the earlier stage `name` is finished and left `file`."""
+        if read_json(self.path / name / "manifest.json") is None or not file.exists():
             raise RunError(
                 f"{self.path}: the {name} stage is not finished. Run `cft {name}` or `cft run` with this recipe."
             )

@@ -9,7 +9,7 @@ CHAT_TEMPLATE = (
 
 
 def make_tiny_model(folder: Path, chat_template: str | None = CHAT_TEMPLATE) -> Path:
-    """Save the tiny model and tokenizer (eos `<|im_end|>`, pad `<|endoftext|>`) into `folder`; same weights every time."""
+    """Save the model and tokenizer (eos `<|im_end|>`, pad `<|endoftext|>`) in `folder`; always the same weights."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM

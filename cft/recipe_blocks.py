@@ -1,0 +1,198 @@
+"""The blocks of a recipe, and what each key means. Every type is strict: no text for a number, no 1 for true."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
+
+from cft.recipe_faults import KeyPath, Origin
+from cft.recipe_source import dump_yaml
+
+Style = Literal[
+    "numbered check",
+    "examiner, concept first",
+    "first error, then another grouping",
+    "thinking aloud, checked twice",
+    "re-derivation",
+]
+
+
+def _once(items: list[Any]) -> list[Any]:
+    twice = [item for i, item in enumerate(items) if item in items[:i]]
+    if twice:
+        name = twice[0] if isinstance(twice[0], str) else twice[0].kind
+        raise ValueError(f"names {name!r} twice. Name it once")
+    return items
+
+
+def _folder_name(name: str) -> str:
+    if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-"):
+        raise ValueError("becomes a folder's name. Use only a-z, 0-9, _ and -")
+    return name
+
+
+Text = Annotated[str, Field(min_length=1)]
+Names = Annotated[list[Text], AfterValidator(_once)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Block(BaseModel):
+    """A mapping of a recipe: no key but its own, no value but of its type, never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ModelBlock(Block):
+    """The base model."""
+
+    id: Text = Field(description="Name in `cft models`, hub id org/name, local folder, or GGUF file.")
+    revision: Text | None = Field(None, description="Hub commit, tag or branch; null takes the pinned or newest one.")
+    dtype: Literal["bfloat16", "float32", "float16"] = Field("bfloat16", description="Type of the weights.")
+    quantization: Literal["none", "nf4"] = Field("none", description="nf4 loads 4-bit weights; needs a GPU.")
+    attn_implementation: Text = Field("sdpa", description="transformers' attention: sdpa, eager, flash_attention_2.")
+    chat_template: Text | None = Field(
+        None, description="null: the tokenizer's own; plain: the shipped plain one; or a path to a .jinja file."
+    )
+    trust_remote_code: bool = Field(False, description="Run Python code that the model's repository brings.")
+
+
+class StudentBlock(Block):
+    """Who writes the solutions that are criticised, and how they are sampled."""
+
+    model: Text | None = Field(None, description="Model to sample from, as in model.id; null: the recipe's model.")
+    samples: int = Field(ge=0, description="Solutions to sample for each problem.")
+    temperature: float = Field(0.9, ge=0, description="Sampling temperature; 0 is greedy.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that is sampled from; 1 is all.")
+    top_k: int = Field(50, ge=0, description="Most likely tokens that are sampled from; 0 is all.")
+    max_new_tokens: Count = Field(320, description="Most tokens of a solution; a longer one is truncated.")
+    batch_size: Count = Field(24, description="Solutions sampled at a time.")
+
+
+class ExactTeacher(Block):
+    """Criticises by computing: finds the first step that is wrong in a solution of a problem with checked steps."""
+
+    kind: Literal["exact"]
+    styles: Annotated[list[Style], AfterValidator(_once), Field(min_length=1)] = Field(
+        default_factory=lambda: list(get_args(Style)), description="Ways of writing; one critique for each."
+    )
+
+
+class FileTeacher(Block):
+    """Critiques that stand in a JSONL file, with the solutions they speak of."""
+
+    kind: Literal["file"]
+    path: Text = Field(description="Name in recipes/critiques, or path of a JSONL file.")
+
+
+Teacher = Annotated[ExactTeacher | FileTeacher, Field(discriminator="kind")]
+
+
+class CritiquesData(Block):
+    """Examples that show a solution and train the critique of it (CFT)."""
+
+    builder: Literal["critiques"]
+    problems: Names = Field(description="Names in recipes/problems, or paths of YAML files.")
+    student: StudentBlock | None = Field(None, description="Samples solutions; null: only those of file teachers.")
+    teachers: Annotated[list[Teacher], AfterValidator(_once)] = Field(
+        min_length=1, description="Who criticises: a list of {kind: exact} and {kind: file, path: ...}."
+    )
+    prompt: Literal["critique", "solve"] = Field(
+        "critique", description="critique: the prompt shows the solution; solve: only the question (a control)."
+    )
+    candidates: Literal["wrong", "all"] = Field("wrong", description="Which solutions are criticised.")
+    max_examples: Count | None = Field(None, description="Most training rows, spread over wrong answers; null: all.")
+
+
+class DemonstrationsData(Block):
+    """Examples that show a question and train its worked solution (the SFT control)."""
+
+    builder: Literal["demonstrations"]
+    problems: Names = Field(min_length=1, description="Names in recipes/problems, or paths of YAML files.")
+
+
+class NoData(Block):
+    """No examples, for recipes that only score the base model."""
+
+    builder: Literal["none"]
+
+
+DataBlock = Annotated[CritiquesData | DemonstrationsData | NoData, Field(discriminator="builder")]
+
+
+class TrainBlock(Block):
+    """How the adapter is trained. `lora` and `args` go to the libraries under the libraries' own names."""
+
+    method: Literal["cft", "sft", "grpo", "none"] = Field(
+        description="cft: on critiques; sft: on demonstrations or critiques; none: no training."
+    )
+    lora: dict[str, Any] = Field(default_factory=dict, description="Keys of peft.LoraConfig.")
+    args: dict[str, Any] = Field(default_factory=dict, description="Keys of trl.SFTConfig.")
+
+
+class EvalBlock(Block):
+    """What is scored, and how it is decoded (always greedy)."""
+
+    tasks: Names = Field(min_length=1, description="lm-eval tasks of eval/tasks.")
+    arms: Annotated[list[Literal["base", "adapter"]], AfterValidator(_once), Field(min_length=1)] = Field(
+        default_factory=lambda: ["base", "adapter"], description="What is scored on the same items."
+    )
+    limit: Count | None = Field(None, description="Score only the first items of each task; null: all.")
+    max_new_tokens: Count = Field(2048, description="Most tokens of an answer; a longer one is truncated.")
+    batch_size: Count = Field(32, description="Answers generated at a time.")
+    data: dict[str, Text] = Field(default_factory=dict, description="Task to the local JSONL file of its items.")
+
+
+class Recipe(Block):
+    """One experiment."""
+
+    name: Annotated[str, AfterValidator(_folder_name)] = Field(description="Name of the run's folder: a-z, 0-9, _, -.")
+    description: str = Field("", description="What the experiment is for; no part of the fingerprint.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of sampling, data order and training.")
+    model: ModelBlock = Field(description="The base model: {id: ...}.")
+    data: DataBlock = Field(description="How examples are made: {builder: critiques, ...}.")
+    train: TrainBlock = Field(description="How the adapter is trained: {method: cft, ...}.")
+    eval: EvalBlock = Field(description="What is scored: {tasks: [...]}.")
+
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @property
+    def source(self) -> Path | None:
+        """The file that the recipe was read from; no part of the recipe's identity."""
+        return self._origin.path
+
+    @property
+    def origin(self) -> Origin:
+        """Where each value was written; no part of the recipe's identity."""
+        return self._origin
+
+    def dump(self) -> dict[str, Any]:
+        """All that decides the result, as plain values, for fingerprints: everything but the description."""
+        return self.model_dump(mode="json", exclude={"description"})
+
+    def to_yaml(self) -> str:
+        """The recipe with all defaults and overrides written out; reads back as an equal recipe."""
+        return dump_yaml(self.model_dump(mode="json"))
+
+
+DATA_BLOCKS = {"critiques": CritiquesData, "demonstrations": DemonstrationsData, "none": NoData}
+TEACHERS = {"exact": ExactTeacher, "file": FileTeacher}
+
+
+def models_of(raw: dict[str, Any]) -> dict[KeyPath, type[BaseModel]]:
+    """The model that reads each mapping of `raw`, as far as `raw` tells which."""
+    models: dict[KeyPath, type[BaseModel]] = {
+        (): Recipe,
+        ("model",): ModelBlock,
+        ("train",): TrainBlock,
+        ("eval",): EvalBlock,
+    }
+    data = raw.get("data")
+    if isinstance(data, dict) and (block := DATA_BLOCKS.get(str(data.get("builder")))):
+        models["data",] = block
+        if block is CritiquesData:
+            models["data", "student"] = StudentBlock
+            teachers = data.get("teachers")
+            for i, teacher in enumerate(teachers if isinstance(teachers, list) else []):
+                if isinstance(teacher, dict) and (kind := TEACHERS.get(str(teacher.get("kind")))):
+                    models["data", "teachers", i] = kind
+    return models

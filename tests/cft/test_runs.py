@@ -1,0 +1,97 @@
+"""Stages are done once, go on after a kill, and are never mixed with rows of other inputs."""
+
+import subprocess
+import sys
+
+import pytest
+
+from cft.errors import RunError
+from cft.recipe import load_recipe
+from cft.runs import Run, find_run, open_run
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    return open_run(load_recipe("smoke"), {"file": "1"}, tmp_path / "runs")
+
+
+def fill(run: Run, inputs: dict, text: str):
+    stage = run.stage("data", inputs)
+    (stage.path / "examples.jsonl").write_text(text)
+    stage.finish(seed=0, counts={"examples": 1})
+    return stage
+
+
+def test_the_same_recipe_and_files_give_the_same_folder_and_others_another(tmp_path, run):
+    recipe = load_recipe("smoke")
+    assert open_run(recipe, {"file": "1"}, tmp_path / "runs").path == run.path
+    assert open_run(recipe, {"file": "2"}, tmp_path / "runs").path != run.path
+    assert open_run(load_recipe("smoke", ["seed=5"]), {"file": "1"}, tmp_path / "runs").path != run.path
+
+
+def test_a_finished_stage_is_recognised_by_its_inputs_only(run):
+    fill(run, {"problem": "a"}, "rows")
+    assert run.stage("data", {"problem": "a"}).manifest["counts"] == {"examples": 1}
+
+
+def test_an_unfinished_stage_keeps_its_rows_and_counts_its_starts(run):
+    stage = run.stage("data", {"problem": "a"})
+    (stage.path / "candidates.jsonl").write_text("half\n")
+    again = run.stage("data", {"problem": "a"})
+    assert again.manifest is None
+    assert (again.path / "candidates.jsonl").read_text() == "half\n"
+    assert again.finish(seed=0, counts={})["starts"] == 2
+
+
+def test_rows_of_other_inputs_are_moved_aside_not_mixed_and_not_lost(run):
+    fill(run, {"problem": "a"}, "old rows")
+    changed = run.stage("data", {"problem": "b"})
+    assert changed.manifest is None
+    assert not (changed.path / "examples.jsonl").exists()
+    [old] = run.path.glob("data.old-*/examples.jsonl")
+    assert old.read_text() == "old rows"
+
+
+def test_a_stage_that_a_sibling_run_has_finished_is_taken_over(tmp_path, run):
+    fill(run, {"problem": "a"}, "rows")
+    sibling = open_run(load_recipe("smoke", ["eval.limit=3"]), {"file": "1"}, tmp_path / "runs")
+    assert sibling.path != run.path
+    stage = sibling.stage("data", {"problem": "a"})
+    assert stage.manifest is not None
+    assert sibling.examples.read_text() == "rows"
+    assert sibling.stage("data", {"problem": "b"}).manifest is None
+
+
+def test_a_run_that_another_process_holds_is_refused_and_free_again_after_kill_9(run):
+    code = (
+        "import sys, time; from pathlib import Path; from cft.runs import Run\n"
+        "with Run(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match="another process"), run.lock():
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with run.lock():
+        pass
+
+
+def test_a_later_stage_names_the_command_of_the_missing_one(run):
+    with pytest.raises(RunError, match="cft data"):
+        run.need("data", run.examples)
+
+
+def test_runs_are_found_by_folder_and_by_recipe_and_others_are_named(tmp_path, run):
+    root = tmp_path / "runs"
+    assert find_run("smoke", root) == find_run(str(run.path), root) == run
+    with pytest.raises(RunError, match=r"Recipes that have runs: smoke"):
+        find_run("smokey", root)
+
+
+def test_a_root_that_cannot_be_written_is_the_users_to_mend(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="--runs"):
+        open_run(load_recipe("smoke"), {}, tmp_path / "file")
