@@ -1,0 +1,262 @@
+"""Seed problems: a question, its answer, and a solution whose every step is checked when the problem is loaded."""
+
+import difflib
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import yaml
+
+from cft.errors import DataError
+from cft.recipe import recipes_folder
+from data_builders.arithmetic import Name, Node, Number, evaluate, leaves, parse, show, show_number, with_values
+from data_builders.quantities import Quantity, Unit, given, parse_unit, read
+from data_builders.statements import claims, numbers
+from eval.grading import last_box
+
+_TEXTS = ("id", "question", "answer", "source", "licence")
+_KEYS = {*_TEXTS, "note", "asked", "ideas", "given", "steps", "other_steps", "solution"}
+_GIVEN_KEYS, _STEP_KEYS = {"value", "unit", "says"}, {"name", "says", "expression", "value", "tell", "label"}
+_STEP_TEXTS = ("name", "says", "expression")
+_NUMBER_WORDS = {
+    "half": 2, "halves": 2, "twice": 2, "double": 2, "doubled": 2, "two": 2, "pair": 2, "third": 3, "three": 3,
+    "triple": 3, "quarter": 4, "four": 4, "fifth": 5, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+    "dozen": 12,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Given:
+    """A quantity that the question states: `14, the number of boxes sold on Monday`."""
+
+    name: str
+    value: Fraction
+    unit: Unit
+    says: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One checked step of a solution."""
+
+    name: str
+    says: str  # what its value is, as a noun phrase
+    expression: Node  # over given quantities and earlier steps
+    value: Fraction
+    quantity: Quantity
+    operands: tuple[tuple[Fraction, Quantity], ...]  # the numbers of the expression from left to right
+    shown: str  # "14 / 2 = 7"
+    tell: tuple[str, ...]  # sentences that state it
+    label: tuple[str, ...]  # words that a solution's own name for this step holds, as "Monday" for Monday's total
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question with its verified answer, source and licence."""
+
+    id: str
+    question: str
+    answer: str
+    source: str
+    licence: str
+    solution: str = ""
+    note: str = ""
+    asked: str = "the answer"  # what the question asks for, as a noun phrase
+    ideas: tuple[str, ...] = ()  # sentences on what the problem turns on
+    given: tuple[Given, ...] = ()
+    steps: tuple[Step, ...] = ()
+    other_steps: tuple[Step, ...] = ()  # a second way to the answer
+
+
+def problems_folder() -> Path:
+    """Where the shipped problems are."""
+    return recipes_folder() / "problems"
+
+
+def find_problem(name_or_path: str) -> Path:
+    """The file of a shipped problem's name, or the path as it is given.
+
+    Raises:
+        DataError: with the nearest names when there is no such problem.
+    """
+    if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
+        path = Path(name_or_path).expanduser()
+        if path.is_file():
+            return path
+        raise DataError(f"problem file {name_or_path}: does not exist. Check the path in data.problems.")
+    path = problems_folder() / f"{name_or_path}.yaml"
+    if path.is_file():
+        return path
+    names = sorted(p.stem for p in problems_folder().glob("*.yaml"))
+    near = difflib.get_close_matches(name_or_path, names, n=3, cutoff=0.5)
+    raise DataError(
+        f"problem {name_or_path!r}: is not known. Nearest: {', '.join(near) or 'none'}. Known: {', '.join(names)}. "
+        "A problem of your own is named by the path of its .yaml file."
+    )
+
+
+def load_problem(name_or_path: str) -> Problem:
+    """Read and check a problem.
+
+    Raises:
+        DataError: listing all faults of the file.
+    """
+    path = find_problem(name_or_path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 (byte {error.start}). Save the file as UTF-8.") from None
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: is not YAML, {' '.join(str(error).split())}. Mend the file.") from None
+    if not isinstance(raw, dict):
+        raise DataError(f"{path}: holds no mapping. A problem needs at least the keys {', '.join(_TEXTS)}.")
+    faults: list[str] = []
+    problem = _read_problem(raw, faults)
+    if problem:
+        _check_solution(problem, faults)
+    if faults:
+        raise DataError(f"{path}: {len(faults)} fault(s)\n  " + "\n  ".join(faults))
+    return problem
+
+
+def _read_problem(raw: dict, faults: list[str]) -> Problem | None:
+    texts = {}
+    for key in _TEXTS:
+        value = raw.get(key)
+        if key == "answer" and isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if isinstance(value, str) and value.strip():
+            texts[key] = value.strip()
+        else:
+            faults.append(f"{key}: is {value!r}; write a text that is not empty")
+    for key, kind in (("given", dict), ("steps", list), ("other_steps", list), ("ideas", list)):
+        if not isinstance(raw.get(key, kind()), kind):
+            faults.append(f"{key}: is {raw[key]!r}; write a {'mapping' if kind is dict else 'list'}")
+    for key in ("note", "asked", "solution"):
+        if not isinstance(raw.get(key, ""), str):
+            faults.append(f"{key}: is {raw[key]!r}; write a text")
+    unusable = bool(faults)
+    _refuse_unknown(raw, _KEYS, "", faults)
+    if unusable:
+        return None
+    known_numbers = numbers(texts["question"]) | {
+        Fraction(n) for w, n in _NUMBER_WORDS.items() if re.search(rf"\b{w}\b", texts["question"].lower())
+    }
+    stated = _read_given(raw.get("given", {}), known_numbers, faults)
+    if len(stated) < len(raw.get("given", {})):
+        return None  # the steps rest on what is given
+    ways = [_read_steps(key, raw.get(key, []), stated, known_numbers, texts["answer"], faults)
+            for key in ("steps", "other_steps")]  # fmt: skip
+    return Problem(
+        **texts, solution=raw.get("solution", "").strip(), note=raw.get("note", "").strip(),
+        asked=raw.get("asked", "the answer").strip(),
+        ideas=tuple(" ".join(str(i).split()) for i in raw.get("ideas", [])),
+        given=tuple(stated.values()), steps=tuple(ways[0]), other_steps=tuple(ways[1]),
+    )  # fmt: skip
+
+
+def _read_given(raw: dict, known_numbers: set[Fraction], faults: list[str]) -> dict[str, Given]:
+    stated = {}
+    for name, entry in raw.items():
+        where = f"given.{name}"
+        if not isinstance(name, str) or not name.isidentifier():
+            faults.append(f"{where}: is no name; use letters, digits and _")
+        elif not isinstance(entry, dict) or not isinstance(entry.get("says"), str):
+            faults.append(f"{where}: is {entry!r}; write {{value: 14, unit: box, says: the number of boxes}}")
+        elif (value := _number(entry.get("value"))) is None:
+            faults.append(f"{where}.value: is {entry.get('value')!r}; write a number")
+        elif value not in known_numbers:
+            faults.append(f"{where}.value: {show_number(value)} does not stand in the question; correct one of them")
+        else:
+            _refuse_unknown(entry, _GIVEN_KEYS, f"{where}.", faults)
+            try:
+                stated[name] = Given(name, value, parse_unit(str(entry.get("unit", ""))), entry["says"].strip())
+            except ValueError as error:
+                faults.append(f"{where}.unit: {error}")
+    return stated
+
+
+def _read_steps(
+    key: str, raw: list, stated: dict[str, Given], known_numbers: set[Fraction], answer: str, faults: list[str]
+) -> list[Step]:
+    values = {name: g.value for name, g in stated.items()}
+    quantities = {name: given(name, g.unit) for name, g in stated.items()}
+    steps: list[Step] = []
+    for i, entry in enumerate(raw):
+        if not isinstance(entry, dict) or any(not isinstance(entry.get(k), str) for k in _STEP_TEXTS):
+            faults.append(f"{key}[{i}]: is {entry!r}; write {{name: ..., says: ..., expression: ..., value: ...}}")
+            return steps
+        where, name = f"{key}[{i}] {entry['name']}", entry["name"]
+        _refuse_unknown(entry, _STEP_KEYS, f"{where}: ", faults)
+        if name in values or not name.isidentifier():
+            faults.append(f"{where}: the name is taken or no name; choose another")
+        try:
+            node = parse(entry["expression"])
+            unknown = [leaf.name for leaf in leaves(node) if isinstance(leaf, Name) and leaf.name not in values]
+            if unknown:
+                near = difflib.get_close_matches(unknown[0], values, n=1)
+                raise ValueError(f"uses {unknown[0]!r}, which is neither given nor an earlier step"
+                                 + (f"; did you mean {near[0]!r}?" if near else ""))  # fmt: skip
+        except ValueError as error:
+            faults.append(f"{where}: {error}")
+            return steps  # later steps may rest on this one
+        for leaf in leaves(node):
+            if isinstance(leaf, Number) and leaf.value not in known_numbers:
+                faults.append(f"{where}: the number {show_number(leaf.value)} does not stand in the question")
+        value, true = _number(entry.get("value")), evaluate(node, values)
+        if true is None or value != true:
+            result = "a division by zero" if true is None else show_number(true)
+            calculation = show(with_values(node, values))
+            faults.append(f"{where}: {calculation} is {result}, not {entry.get('value')!r}; correct it")
+        quantity = read(node, quantities)
+        if quantity.unit is None:
+            faults.append(f"{where}: adds or subtracts unlike units; correct the expression or the units under given")
+        operands = tuple((evaluate(leaf, values), read(leaf, quantities)) for leaf in leaves(node))
+        shown = f"{show(with_values(node, values))} = {show_number(true or Fraction(0))}"
+        tell = entry.get("tell", [])
+        if not isinstance(tell, list) or not all(isinstance(t, str) for t in tell):
+            faults.append(f"{where}: tell is {tell!r}; write a list of sentences")
+            tell = []
+        for sentence in tell:
+            found = claims(sentence)
+            if any(c.slip for c in found) or true not in [c.value for c in found]:
+                faults.append(f"{where}: the sentence {sentence!r} does not state {shown!r}, or states something false")
+        label = tuple(str(word).lower() for word in entry.get("label", []))
+        says, sentences = entry["says"].strip(), tuple(" ".join(t.split()) for t in tell)
+        true = true or Fraction(0)
+        steps.append(Step(name, says, node, true, quantity, operands, shown, sentences, label))
+        values[name], quantities[name] = true, quantity
+    if steps and show_number(steps[-1].value) != answer:
+        end = show_number(steps[-1].value)
+        faults.append(f"{key}: end in {end}, but the answer is {answer!r}; correct one of them")
+    return steps
+
+
+def _check_solution(problem: Problem, faults: list[str]) -> None:
+    if not problem.solution:
+        return
+    boxed = last_box(problem.solution)
+    if boxed != problem.answer:
+        faults.append(f"solution: its last \\boxed{{}} holds {boxed!r}, not the answer {problem.answer!r}")
+    for claim in claims(problem.solution):
+        if claim.slip:
+            faults.append(f"solution: {problem.solution[claim.start : claim.end]!r} is false; correct it")
+
+
+def _refuse_unknown(entry: dict, keys: set[str], where: str, faults: list[str]) -> None:
+    for key in entry:
+        if key not in keys:
+            near = difflib.get_close_matches(str(key), sorted(keys), n=1)
+            mend = f"did you mean {near[0]}?" if near else "remove it"
+            faults.append(f"{where}{key}: is not a key here; {mend}")
+
+
+def _number(value: object) -> Fraction | None:
+    """A YAML number, or a text such as "1/3", exactly."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        return None

@@ -1,0 +1,79 @@
+"""Critiques that somebody wrote before, from a JSON Lines file. Its rows bring the candidates they speak of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cft.errors import DataError
+from cft.files import read_jsonl
+from cft.recipe import recipes_folder
+
+_NEEDED = ("problem", "answer", "solution", "critique")
+_OPTIONAL = {"student": str, "style": str, "truncated": bool}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a critiques file."""
+
+    line: int
+    problem: str  # the question's text
+    answer: str  # its true answer
+    solution: str
+    critique: str
+    student: str = "unknown"
+    style: str = "unknown"
+    truncated: bool = False  # the solution was cut off by a token limit
+
+
+def critiques_folder() -> Path:
+    """Where the shipped critiques are."""
+    return recipes_folder() / "critiques"
+
+
+def find_critiques(name_or_path: str) -> Path:
+    """The file of a shipped name ("bakery"), or the path as it is given.
+
+    Raises:
+        DataError: with the shipped names when there is no such file.
+    """
+    shipped = critiques_folder() / f"{name_or_path.removesuffix('.jsonl')}.jsonl"
+    for path in (Path(name_or_path).expanduser(), shipped):
+        if path.is_file():
+            return path
+    names = ", ".join(sorted(p.stem for p in critiques_folder().glob("*.jsonl"))) or "none"
+    raise DataError(f"critiques file {name_or_path}: does not exist. Give a path, or a shipped name: {names}.")
+
+
+def load_critiques(path: Path) -> list[Row]:
+    """Read and check a critiques file.
+
+    Raises:
+        DataError: naming every line that is torn, empty, not UTF-8, lacks a key, holds a wrong type, or is there twice.
+    """
+    faults, rows, seen = [], [], {}
+    for line, raw in read_jsonl(path):
+        before = len(faults)
+        if isinstance(raw.get("answer"), int) and not isinstance(raw["answer"], bool):
+            raw["answer"] = str(raw["answer"])
+        for key in _NEEDED:
+            if key not in raw:
+                faults.append(f"line {line}: has no {key!r}; every row needs {', '.join(_NEEDED)}")
+            elif not isinstance(raw[key], str) or not raw[key].strip():
+                faults.append(f"line {line}: {key!r} is {str(raw[key])[:60]!r}; write a text that is not empty")
+        for key, kind in _OPTIONAL.items():
+            if raw.get(key) is not None and not isinstance(raw[key], kind):
+                right = "a text" if kind is str else "true or false"
+                faults.append(f"line {line}: {key!r} is {raw[key]!r}; write {right}")
+        if len(faults) > before:
+            continue
+        key = tuple(" ".join(raw[k].split()) for k in ("problem", "solution", "critique"))
+        if key in seen:
+            faults.append(f"line {line}: has the solution and critique of line {seen[key]} again; remove one of them")
+            continue
+        seen[key] = line
+        optional = {k: raw[k] for k in _OPTIONAL if raw.get(k) is not None}
+        rows.append(Row(line, *(raw[k].strip() if k != "solution" else raw[k] for k in _NEEDED), **optional))
+    if faults:
+        more = f"\n  ... and {len(faults) - 10} more faults" if len(faults) > 10 else ""
+        raise DataError(f"{path}: {len(faults)} fault(s)\n  " + "\n  ".join(faults[:10]) + more)
+    return rows

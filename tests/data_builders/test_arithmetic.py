@@ -1,0 +1,119 @@
+"""Expressions are evaluated exactly, and the arithmetic that a text claims is found and judged."""
+
+from fractions import Fraction
+
+import pytest
+
+from data_builders.arithmetic import evaluate, parse, show, show_number
+from data_builders.statements import claims, words_before
+
+
+def found(text: str) -> list[tuple[str, str, bool]]:
+    """(expression, claimed value, whether it holds) of every claim."""
+    return [(show(c.expression), show_number(c.value), c.slip is None) for c in claims(text)]
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [("14 * 9", 126), ("(14 + 7) * 9 - 4 / 8", Fraction(377, 2)), ("0.1 + 0.2", Fraction(3, 10)), ("-3 + 5", 2)],
+)
+def test_evaluates_exactly(expression, value):
+    assert evaluate(parse(expression)) == value
+
+
+def test_division_by_zero_has_no_value():
+    assert evaluate(parse("1 / (2 - 2)")) is None
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "2 ** 9",
+        "__import__('os')",
+        "f(2)",
+        "a.b",
+        "1 if 2 else 3",
+        "14 *",
+        "",
+        "1e9",
+        "9" * 40,
+        "1+" * 200 + "1",
+        "True",
+    ],
+)
+def test_refuses_all_but_small_arithmetic(expression):
+    with pytest.raises(ValueError):
+        parse(expression)
+
+
+def test_shows_expressions_as_people_write_them():
+    assert show(parse("(14 + 7) * 9 - 8 / (2 * 2)")) == "(14 + 7) × 9 − 8 / (2 × 2)"
+    assert [show_number(Fraction(x)) for x in ("7", "-37/2", "1/3", "162.25")] == ["7", "−18.5", "1/3", "162.25"]
+
+
+@pytest.mark.parametrize(
+    ("text", "claim"),
+    [
+        ("14 × 9 = 126", ("14 × 9", "126", True)),
+        (r"the revenue is \(14 \times 9 = 126\).", ("14 × 9", "126", True)),
+        ("14*9=126", ("14 × 9", "126", True)),
+        (r"\$126 + \$74 = \$200", ("126 + 74", "200", True)),
+        ("$126 + $74 = $190", ("126 + 74", "190", False)),
+        (r"\[ \frac{14}{2} = 7 \]", ("14 / 2", "7", True)),
+        ("14 boxes * $9/box = $126", ("14 × 9", "126", True)),
+        (r"37 \text{ muffins} \times \$2 \, \text{per muffin} = \$84", ("37 × 2", "84", False)),
+        ("37 plus 12 makes 49, and 37 + 12 is 49", ("37 + 12", "49", True)),
+        ("14 × 9 equals 126", ("14 × 9", "126", True)),
+        ("1,200 + 300 = 1,500", ("1200 + 300", "1500", True)),
+        ("100 / 3 = 33.33", ("100 / 3", "33.33", True)),
+        ("14 - 37 = -23", ("14 − 37", "−23", True)),
+    ],
+)
+def test_finds_a_claim(text, claim):
+    assert found(text) == [claim]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Half of 14 is 7, and there were 14 boxes and 37 muffins.",
+        "total = 14 boxes",
+        "Monday × 9 = 126",
+        "half of 14 + 2 = 9 in all",
+        "x_1 * 9 = 12",
+        "63 +",
+        "2(3 + 4) = 14",
+        "50% × 14 = 7",
+        "1. 2. 3.",
+        "boxes_tuesday = 14 // 2 == 7",
+        "",
+    ],
+)
+def test_leaves_alone_what_it_does_not_understand(text):
+    assert found(text) == []
+
+
+def test_chain_makes_one_claim_a_side_and_finds_the_false_term():
+    first, second = claims("14 × 9 + 37 × 2 = 126 + 84 = 210")
+    assert (show(first.slip[0]), first.slip[1]) == ("37 × 2", 84)
+    assert second.slip is None and second.goes_on
+
+
+def test_running_equals_sign_is_two_claims():
+    assert found("37 + 12 = 49 × 2 = 98") == [("37 + 12", "49", True), ("49 × 2", "98", True)]
+
+
+def test_lines_and_bullets_do_not_run_together():
+    text = "- Number of boxes = 14 / 2 = 7\n- 12 more muffins\n2. 37 + 12 = 49\nTuesday = 7 * 9 = 63"
+    assert found(text) == [("14 / 2", "7", True), ("37 + 12", "49", True), ("7 × 9", "63", True)]
+
+
+def test_claim_spans_its_own_words():
+    text = "We get 14 boxes * $9/box = $126 for Monday."
+    claim = claims(text)[0]
+    assert text[claim.start : claim.end] == "14 boxes * $9/box = $126"
+
+
+def test_words_before_a_claim():
+    text = "It sold boxes. Therefore, the total revenue from Monday is:\n\\[ 14 \\times 9 = 126 \\]"
+    assert words_before(text, text.index("14")) == "the total revenue from Monday"
