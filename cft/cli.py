@@ -209,9 +209,9 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
     from cft.models import list_models
 
     rows = list_models()
-    lines = [f"{'name':<20} {'parameters':>10} {'download':>9}  {'cached':<6}  licence" for _ in rows[:1]]
+    lines = [f"{'name':<20} {'parameters':>10} {'download':>12}  {'cached':<6}  licence" for _ in rows[:1]]
     lines += [
-        f"{r['name']:<20} {r['parameters']:>10} {r['download']:>9}  {'yes' if r['cached'] else 'no':<6}  {r['licence']}"
+        f"{r['name']:<20} {r['parameters']:>10} {r['download']:>12}  {'yes' if r['cached'] else 'no':<6}  {r['licence']}"
         for r in rows
     ]
     answer(rows, as_json, "\n".join(lines))

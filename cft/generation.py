@@ -40,6 +40,36 @@ def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
+def make_cache(model: "PreTrainedModel", room: int):
+    """A KV cache with room for `room` positions, so that a step writes one position instead of copying all of them.
+
+    Models with sliding windows or states of their own keep transformers' cache.
+    """
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    class RoomyLayer(DynamicLayer):
+        def update(self, key_states, value_states, *args, **kwargs):
+            used, length = self.get_seq_length(), key_states.shape[-2]
+            if not self.is_initialized:
+                self.lazy_initialization(key_states, value_states)
+                shape = (*key_states.shape[:-2], room, key_states.shape[-1])
+                self.room = key_states.new_empty(shape), value_states.new_empty((*shape[:-1], value_states.shape[-1]))
+            for room_BHSD, states_BHTD in zip(self.room, (key_states, value_states), strict=True):
+                room_BHSD[:, :, used : used + length] = states_BHTD
+            self.keys, self.values = (tensor[:, :, : used + length] for tensor in self.room)
+            return self.keys, self.values
+
+        def batch_select_indices(self, indices):
+            self.room = tuple(tensor[indices] for tensor in self.room)
+            self.keys, self.values = (tensor[:, :, : self.get_seq_length()] for tensor in self.room)
+
+    cache = DynamicCache(config=model.config)
+    if any(type(layer) is not DynamicLayer for layer in cache.layers):
+        return cache
+    cache.layers = [RoomyLayer() for _ in cache.layers]
+    return cache
+
+
 def stop_token_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:
     """Every end-of-sequence id that the tokenizer or the model's generation config names."""
     named = model.generation_config.eos_token_id
@@ -85,7 +115,7 @@ def generate(
     mask = encoded["attention_mask"]
     inputs = encoded["input_ids"]
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    cache = None
+    cache = make_cache(model, inputs.shape[1] + max_new_tokens)
 
     with torch.inference_mode():
         for _ in range(max_new_tokens):

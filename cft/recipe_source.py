@@ -6,6 +6,7 @@ The YAML is version 1.2's core: `2e-4` is a number, `yes` and `on` are text, a k
 import math
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import yaml
 
 from cft.errors import RecipeError
 from cft.recipe_faults import MISSING, OVERRIDE, Fault, KeyPath, Origin, show
+
+_Place = Callable[[yaml.Node], str]  # where a node stands
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {  # tag -> pattern, first characters, how to read it; the first pattern that matches wins
@@ -67,7 +70,7 @@ class Source:
                 "A recipe has the keys name, model, data, train and eval; start from a copy: cft copy quickstart."
             )
 
-    def _build(self, node: yaml.Node, path: KeyPath, place, seen: set[int]) -> Any:
+    def _build(self, node: yaml.Node, path: KeyPath, place: _Place, seen: set[int]) -> Any:
         """The value of `node`. Notes the place of all that is in it, and what no recipe may hold."""
         self.origin.places.setdefault(path, place(node))
         kind = node.tag.removeprefix(_TAG)
@@ -90,7 +93,7 @@ class Source:
             return value
         return self._refuse(path, node, place, f"has the tag {node.tag}", "Remove the tag, and write plain YAML")
 
-    def _build_mapping(self, node: yaml.MappingNode, path: KeyPath, place, seen: set[int]) -> dict[str, Any]:
+    def _build_mapping(self, node: yaml.MappingNode, path: KeyPath, place: _Place, seen: set[int]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != f"{_TAG}str":
@@ -99,15 +102,14 @@ class Source:
                 continue
             below = (*path, key_node.value)
             if key_node.value in values:
-                line = self.origin.places[below].rpartition(":")[2]
-                mend = f"Remove one of them, the first is in line {line}"
-                self._refuse(below, key_node, place, "the key is there twice", mend)
+                mend = f"Remove one of them; the first is {self.origin.places[below]}"
+                self.faults.append(Fault(below, "the key is there twice", mend, place=place(key_node)))
                 continue
             self.origin.places[below] = place(key_node)
             values[key_node.value] = self._build(value_node, below, place, seen)
         return values
 
-    def _refuse(self, path: KeyPath, node: yaml.Node, place, fault: str, mend: str) -> None:
+    def _refuse(self, path: KeyPath, node: yaml.Node, place: _Place, fault: str, mend: str) -> None:
         value = node.value if isinstance(node, yaml.ScalarNode) and node.value else MISSING
         self.faults.append(Fault(path, fault, mend, value, place(node)))
 
@@ -139,7 +141,7 @@ class Source:
         path = _real_path(self.value, path)
         if any(place == OVERRIDE for at, place in self.origin.places.items() if at[: len(path)] == path):
             return self._refuse_override(path, "is overridden twice", "Give it once")
-        self.faults = [f for f in self.faults if f.path[: len(path)] != path or f.fault == "the key is there twice"]
+        self.faults = [f for f in self.faults if f.path[: len(path)] != path]
         for old in [p for p in self.origin.places if p[: len(path)] == path]:
             del self.origin.places[old]
         holder[step] = self._build(root, path, lambda node: OVERRIDE, set())

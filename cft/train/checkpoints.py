@@ -1,0 +1,57 @@
+"""Checkpoints that a kill cannot spoil: one is used only if it was finished and belongs to these rows and settings."""
+
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+from transformers import TrainerCallback
+
+from cft.files import read_json, write_json
+
+SETTINGS = "training.json"  # in the checkpoints folder: what they belong to
+COMPLETE = "complete"  # in a checkpoint: the empty file that is written last
+
+
+class MarkComplete(TrainerCallback):
+    """Marks a checkpoint after all its files stand.
+
+    The Trainer deletes the oldest checkpoint before this mark is set, so `save_total_limit` must be at least 2: then
+    the one before is complete, and at every moment there is one to go on from.
+    """
+
+    def on_save(self, args, state, control, **kwargs):
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+def newest(folder: Path) -> Path | None:
+    """The complete checkpoint of the latest step."""
+    complete = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
+    return max(complete, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Optimizer steps done at this checkpoint."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def claim(folder: Path, settings: dict, console: Console) -> Path | None:
+    """The checkpoint to go on from, after deleting every other one; None to start from the beginning.
+
+    Args:
+        settings: what decides the adapter's weights, as JSON. Checkpoints of other settings are deleted.
+    """
+    if read_json(folder / SETTINGS) != settings:
+        if newest(folder):
+            console.print(f"[yellow]{folder}: belongs to other rows or settings, removed; training starts anew[/]")
+        shutil.rmtree(folder, ignore_errors=True)
+        write_json(folder / SETTINGS, settings)
+    discard_unfinished(folder)
+    return newest(folder)
+
+
+def discard_unfinished(folder: Path) -> None:
+    """Delete every checkpoint but the newest complete one."""
+    keep = newest(folder)
+    for path in folder.glob("checkpoint-*"):
+        if path != keep:
+            shutil.rmtree(path)

@@ -1,0 +1,85 @@
+"""What can be wrong with a training's settings, memory or disk, in words that say how to mend it."""
+
+import errno
+import resource
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from trl import SFTConfig
+
+from cft.errors import TrainError
+from cft.recipe_library_args import OWNED_ARGS
+
+# Keys that our rows or our log leave no say, beside those of cft.recipe_library_args. They would be ignored.
+OWNED_BY_TRAINING = {
+    "assistant_only_loss": "the loss is on the completion of each example",
+    "truncation_mode": "no row is ever cut",
+    **dict.fromkeys(["logging_strategy", "logging_steps"], "every step is logged in metrics.json"),
+    "include_num_input_tokens_seen": "tokens are counted for metrics.json",
+}
+
+
+def training_arguments(args: dict[str, Any], defaults: dict[str, Any], seed: int, output_dir: Path) -> SFTConfig:
+    """The recipe's `train.args` over our defaults.
+
+    Raises:
+        TrainError: naming all keys that have no place there, or what SFTConfig says of a key or value it refuses.
+    """
+    owned = OWNED_ARGS | OWNED_BY_TRAINING
+    faults = [f"train.args.{key}: remove it; {owned[key]}." for key in args if key in owned]
+    if args.get("completion_only_loss") is False:
+        faults.append("train.args.completion_only_loss: remove it; the loss is on the completion of each example.")
+    if (args.get("save_total_limit") or 2) < 2:
+        faults.append("train.args.save_total_limit: must be 2 or more, or a kill can leave no checkpoint.")
+    if faults:
+        raise TrainError("\n".join(faults))
+    try:
+        return SFTConfig(output_dir=str(output_dir), seed=seed, data_seed=seed, **defaults | args)
+    except (TypeError, ValueError) as error:
+        raise TrainError(f"train.args: {error}. See trl.SFTConfig (TRL 1.16) for its keys and values.") from error
+
+
+def explain(error: Exception, args: SFTConfig, longest: int, quantization: str, folder: Path) -> TrainError | None:
+    """The TrainError for too little memory or disk; None for any other error, which is a bug.
+
+    Args:
+        longest: tokens of the longest row.
+    """
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
+        rows, steps = args.per_device_train_batch_size, args.gradient_accumulation_steps
+        mends = []
+        if rows > 1:
+            half = rows // 2
+            more = -(-rows * steps // half)
+            mends.append(f"train.args.per_device_train_batch_size={half} train.args.gradient_accumulation_steps={more}")
+        if not args.gradient_checkpointing:
+            mends.append("train.args.gradient_checkpointing=true")
+        if quantization == "none" and args.device.type == "cuda":
+            mends.append("model.quantization=nf4")
+        mends.append("a smaller model, or shorter rows")
+        return TrainError(
+            f"out of memory on {args.device.type} with a batch of {rows} row(s) of up to {longest} tokens. "
+            f"In this order, try:\n  " + "\n  ".join(mends)
+        )
+    # torch.save and safetensors report a write that failed in words only
+    full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    words = ("No space left", "quota exceeded", "File too large", "PytorchStreamWriter failed", "inline_container")
+    if getattr(error, "errno", None) in full or any(word in text for word in words):
+        free = shutil.disk_usage(folder).free / 1e6
+        return TrainError(
+            f"{folder}: cannot be written, {free:.0f} MB are free there ({text.splitlines()[0]}). Make room, or choose "
+            "another folder with --runs; the same command then goes on from the last complete checkpoint."
+        )
+    return None
+
+
+def peak_memory_mb() -> int:
+    """The most memory this process has used: of the GPU where there is one, else of the machine."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 1e6)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)

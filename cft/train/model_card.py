@@ -1,0 +1,110 @@
+"""The adapter's README.md: what it is, what made it, how to load it, and, once known, its scores."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from cft.files import write_text
+
+if TYPE_CHECKING:
+    from cft.models import ModelSource
+    from cft.recipe import Recipe
+
+SCORES_START, SCORES_END = "<!-- scores: start -->", "<!-- scores: end -->"
+CURVE_POINTS = 10
+
+
+def write_card(
+    folder: Path, *, recipe: "Recipe", source: "ModelSource", summary: dict, log: list[dict], versions: dict[str, str]
+) -> None:
+    """Write `folder`/README.md.
+
+    Args:
+        summary: what `cft.train.sft.train` returns; printed as it is.
+        log: one {"step", "loss", ...} a step.
+        versions: of the libraries.
+    """
+    base, revision, method = source.public_name, source.hub_revision, recipe.train.method
+    on_hub = {"base_model": base} if source.hub_id else {}  # a hub refuses a card whose base_model is a path
+    tags = [*(f"base_model:adapter:{name}" for name in on_hub.values()), "lora", "trl", *dict.fromkeys([method, "sft"])]
+    head = {**on_hub, "library_name": "peft", "pipeline_tag": "text-generation"}
+    head |= {"license": source.licence, "tags": tags}
+    front = yaml.safe_dump({k: v for k, v in head.items() if v}, sort_keys=False, allow_unicode=True)
+    from_pretrained = f'"{base}"' + (f', revision="{revision}"' if revision else "")
+    facts = "\n".join(f"| {key} | {value} |" for key, value in {"seed": recipe.seed, **summary}.items())
+    losses = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in zip(*curve(log), strict=True))
+    write_text(
+        folder / "README.md",
+        f"""---
+{front}---
+
+# {recipe.name}
+
+A LoRA adapter for `{base}`{f" at revision `{revision}`" if revision else ""}, trained with method `{method}`.
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({from_pretrained})
+model = AutoModelForCausalLM.from_pretrained({from_pretrained}, dtype="auto")
+model = PeftModel.from_pretrained(model, "path/to/this/folder")
+```
+
+## Scores
+
+{SCORES_START}
+Not scored yet.
+{SCORES_END}
+
+## Training
+
+| | |
+|---|---|
+{facts}
+
+{losses}
+
+Versions: {", ".join(f"{name} {number}" for name, number in versions.items())}.
+
+## Recipe
+
+```yaml
+{recipe.to_yaml().rstrip()}
+```
+""",
+    )
+
+
+def curve(log: list[dict]) -> list[tuple]:
+    """Columns (heading, rule, value ...) of a table of the loss; at most CURVE_POINTS steps, the ends among them."""
+    if len(log) > CURVE_POINTS:
+        log = [log[round(i * (len(log) - 1) / (CURVE_POINTS - 1))] for i in range(CURVE_POINTS)]
+    return [("step", "---", "loss"), *((row["step"], "---", f"{row['loss']:.3f}") for row in log)]
+
+
+def add_scores(folder: Path, report: dict) -> None:
+    """Put a report (what report.json holds) into the Scores section of `folder`/README.md, over what was there."""
+    path = folder / "README.md"
+    text = path.read_text(encoding="utf-8")
+    before, _, rest = text.partition(SCORES_START)
+    after = rest.partition(SCORES_END)[2]
+    tables = "\n\n".join(scores(task) for task in report.get("tasks") or [report])
+    write_text(path, f"{before}{SCORES_START}\n{tables}\n{SCORES_END}{after}")
+
+
+def scores(report: dict) -> str:
+    """One task's arms and paired differences as Markdown; accuracies in percent."""
+    lines = [f"**{report['task']}**", "", "| arm | accuracy | 95 % interval | n |", "|---|---|---|---|"]
+    for arm in report["arms"]:
+        low, high = arm["ci"]
+        lines.append(f"| {arm['name']} | {arm['accuracy']:.1%} | {low:.1%} to {high:.1%} | {arm['n']} |")
+    for pair in report["comparisons"]:
+        low, high = pair["ci"]
+        lines.append(
+            f"\n{pair['arm']} against {pair['against']} on the same questions: {100 * pair['difference']:+.1f} points "
+            f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}, exact McNemar p = {pair['mcnemar_p']:.2g}; "
+            f"{pair['gained']} gained, {pair['lost']} lost)."
+        )
+    return "\n".join(lines)
