@@ -113,11 +113,9 @@ def run(recipe: RecipeName, overrides: Overrides = None, runs: Runs = RUNS, as_j
 
 
 def _checked(recipe: str, overrides: list[str] | None):
-    from cft.recipe import load_recipe, validate_recipe
+    from cft.recipe import load_recipe
 
-    loaded = load_recipe(recipe, overrides or [])
-    validate_recipe(loaded)
-    return loaded
+    return load_recipe(recipe, overrides or [], libraries=True)
 
 
 def _run_stages(recipe, runs: Path, as_json: bool, *stages: str) -> None:
@@ -209,10 +207,10 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
     from cft.models import list_models
 
     rows = list_models()
-    lines = [f"{'name':<20} {'parameters':>10} {'download':>12}  {'cached':<6}  licence" for _ in rows[:1]]
-    lines += [
-        f"{r['name']:<20} {r['parameters']:>10} {r['download']:>12}  {'yes' if r['cached'] else 'no':<6}  {r['licence']}"
-        for r in rows
+    head = {"name": "name", "parameters": "parameters", "download": "download", "licence": "licence"}
+    lines = [
+        f"{r['name']:<20} {r['parameters']:>10} {r['download']:>12}  {r.get('cached', 'cached')!s:<6}  {r['licence']}"
+        for r in (head, *rows)
     ]
     answer(rows, as_json, "\n".join(lines))
 

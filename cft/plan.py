@@ -11,10 +11,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from cft.errors import RecipeError
 from cft.files import read_json, read_own_jsonl
 from cft.models import resolve
 from cft.pipeline import open_recipe_run
 from cft.recipe import Recipe
+from cft.recipe_faults import did_you_mean
 from cft.runs import Run
 from data_builders.build import count_candidates
 
@@ -22,6 +24,7 @@ CHARACTERS_PER_TOKEN = 3.3  # English prose with arithmetic, Qwen2.5 and SmolLM2
 TOKENS_PER_ANSWER = 260  # a small model's answer to a word problem
 PROMPT_TOKENS = 110
 SPEED_REACHED = {"generate": 0.45, "train": 0.5}  # share of the matmul speed
+ITEMS = {"cft_wordproblems": 300, "cft_wordproblems_validation": 300, "cft_math500": 500, "cft_gsm8k": 1319}
 LOAD_SECONDS = 15  # importing the libraries and loading a small model, once a stage
 
 
@@ -59,11 +62,11 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
         note = "" if examples else ", if all pass the filter"
         stages.append(_stage(run, "train", f"{rows} examples{note}, {epochs:g} epoch(s)", tokens * epochs,
                              seconds(tokens * epochs, "train")))  # fmt: skip
-    for task in recipe.eval.tasks:
-        items = recipe.eval.limit
-        answers = (items or 500) * len(recipe.eval.arms)
+    for task in known_tasks(recipe):
+        items = min(recipe.eval.limit or ITEMS[task], ITEMS[task])
+        answers = items * len(recipe.eval.arms)
         tokens = answers * (PROMPT_TOKENS + TOKENS_PER_ANSWER)
-        about = f"{task}: {items or 'all'} items x {len(recipe.eval.arms)} arms ({', '.join(recipe.eval.arms)})"
+        about = f"{task}: {items} items x {len(recipe.eval.arms)} arms ({', '.join(recipe.eval.arms)})"
         stages.append(_stage(run, "eval", about, tokens, seconds(tokens, "generate")))
     times = [stage["estimates"]["seconds"] for stage in stages if not stage["done"]]
     return {
@@ -82,6 +85,20 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
 def _stage(run: Run, name: str, rows: str, tokens: float, seconds: float | None) -> dict:
     done = read_json(run.path / name / "manifest.json") is not None
     return {"stage": name, "done": done, "rows": rows, "estimates": {"tokens": round(tokens), "seconds": seconds}}
+
+
+def known_tasks(recipe: Recipe) -> list[str]:
+    """The recipe's tasks.
+
+    Raises:
+        RecipeError: if there is no such task.
+    """
+    for task in recipe.eval.tasks:
+        if task not in ITEMS:
+            raise RecipeError(
+                f"eval.tasks: unknown task {task!r}.{did_you_mean(task, ITEMS)} Known: {', '.join(ITEMS)}."
+            )
+    return recipe.eval.tasks
 
 
 def training_tokens(examples: list[dict]) -> float:

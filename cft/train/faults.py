@@ -11,31 +11,14 @@ import torch
 from trl import SFTConfig
 
 from cft.errors import TrainError
-from cft.recipe_library_args import OWNED_ARGS
-
-# Keys that our rows or our log leave no say, beside those of cft.recipe_library_args. They would be ignored.
-OWNED_BY_TRAINING = {
-    "assistant_only_loss": "the loss is on the completion of each example",
-    "truncation_mode": "no row is ever cut",
-    **dict.fromkeys(["logging_strategy", "logging_steps"], "every step is logged in metrics.json"),
-    "include_num_input_tokens_seen": "tokens are counted for metrics.json",
-}
 
 
 def training_arguments(args: dict[str, Any], defaults: dict[str, Any], seed: int, output_dir: Path) -> SFTConfig:
-    """The recipe's `train.args` over our defaults.
+    """The recipe's `train.args`, already checked by `cft.recipe`, over our defaults.
 
     Raises:
-        TrainError: naming all keys that have no place there, or what SFTConfig says of a key or value it refuses.
+        TrainError: with what SFTConfig says of defaults and settings that do not go together.
     """
-    owned = OWNED_ARGS | OWNED_BY_TRAINING
-    faults = [f"train.args.{key}: remove it; {owned[key]}." for key in args if key in owned]
-    if args.get("completion_only_loss") is False:
-        faults.append("train.args.completion_only_loss: remove it; the loss is on the completion of each example.")
-    if (args.get("save_total_limit") or 2) < 2:
-        faults.append("train.args.save_total_limit: must be 2 or more, or a kill can leave no checkpoint.")
-    if faults:
-        raise TrainError("\n".join(faults))
     try:
         return SFTConfig(output_dir=str(output_dir), seed=seed, data_seed=seed, **defaults | args)
     except (TypeError, ValueError) as error:

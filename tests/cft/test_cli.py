@@ -114,9 +114,8 @@ def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path, recip
     killed = tmp_path / json.loads(last.stdout.splitlines()[-1])["run"]
     assert answers(killed) == answers(calm) != {}
     reports = [json.loads((run / "report" / "report.json").read_text()) for run in (calm, killed)]
-    assert [[(a["accuracy"], a["outcomes"]) for a in r["arms"]] for r in reports][0] == [
-        (a["accuracy"], a["outcomes"]) for a in reports[1]["arms"]
-    ]
+    scores = [[(arm["accuracy"], arm["outcomes"]) for arm in report["arms"]] for report in reports]
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from cft.errors import TrainError
+from cft.errors import RecipeError, TrainError
 from cft.recipe import Recipe
 
 ROWS = [("What is 2+2?", "It is \\boxed{4}."), ("What is 30+12?", "30 and 12 make 42, so it is \\boxed{42}.")]
@@ -25,7 +25,7 @@ def make_recipe(model: Path, args: dict | None = None, lora: dict | None = None,
         {
             "name": "test",
             "model": {"id": str(model), **model_block},
-            "data": {"builder": "critiques", "problems": ["none"], "teachers": [{"kind": "exact"}]},
+            "data": {"builder": "critiques", "problems": [], "teachers": [{"kind": "file", "path": "bakery"}]},
             "train": {"method": "cft", "lora": lora or {}, "args": args or {}},
             "eval": {"tasks": ["cft_math500"]},
         }
@@ -424,20 +424,17 @@ def test_other_types_of_weights(tiny_model, tmp_path, block) -> None:
 @pytest.mark.parametrize(
     ("args", "lora", "fault"),
     [
-        ({"output_dir": "x", "seed": 3}, {}, r"train.args.output_dir: remove it(.|\n)*train.args.seed: .*own seed"),
-        ({"logging_steps": 5}, {}, "train.args.logging_steps: remove it; every step is logged"),
-        ({"completion_only_loss": False}, {}, "train.args.completion_only_loss: remove it"),
-        ({"save_total_limit": 1}, {}, "save_total_limit: must be 2 or more"),
-        ({"learning_rat": 1}, {}, "learning_rat"),
+        ({"output_dir": "x", "seed": 3}, {}, r"train.args.output_dir(.|\n)*train.args.seed(.|\n)*own seed"),
+        ({"learning_rat": 1}, {}, "learning_rate"),
         ({"lr_scheduler_type": "sinus"}, {}, "sinus"),
         ({"max_length": 10}, {}, "train.args.max_length="),
-        ({}, {"rank": 3}, "train.lora"),
+        ({}, {"rank": 3}, r"train.lora.rank"),
         ({}, {"target_modules": ["no_proj"]}, "no_proj"),
         ({}, {"target_modules": ["lm_head"]}, "lm_head"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_refused(tiny_model, tmp_path, args, lora, fault) -> None:
     examples = write_examples(tmp_path / "examples.jsonl", 2)
-    with pytest.raises(TrainError, match=fault):
+    with pytest.raises((TrainError, RecipeError), match=fault):
         run_train(make_recipe(tiny_model, args, lora), examples, tmp_path / "run")
     assert not (tmp_path / "run" / "adapter").exists()
