@@ -1,0 +1,91 @@
+"""One side of evaluation.py, in a process of its own: answers the first items and writes texts and seconds.
+
+    python -m benchmarks.answer ours|lm_eval FOLDER LIMIT MAX_NEW_TOKENS BATCH_SIZE OUT
+
+BATCH_SIZE is for our side only; lm_eval keeps its default.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cft.files import write_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TASK = "cft_wordproblems_validation"
+DTYPE = "bfloat16"
+
+
+def ours(folder: str, limit: int, max_new_tokens: int, batch_size: int, out: Path) -> None:
+    """Time `LoggedLM.answer` on the prompts of the base arm."""
+    from cft.models import load_model, load_tokenizer
+    from cft.recipe import ModelBlock
+    from eval.lm import LoggedLM
+    from eval.run import load_items, task_manager
+
+    block = ModelBlock(id=folder, dtype=DTYPE)
+    tokenizer, model = load_tokenizer(block), load_model(block)
+    items = load_items(task_manager([TASK], {}), TASK, tokenizer, limit)
+    log = out.with_suffix(".log.jsonl")
+    lm = LoggedLM(model, tokenizer, log=log, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    start = time.perf_counter()
+    completions = lm.answer(items.prompts)
+    seconds = time.perf_counter() - start
+    write_answers(out, seconds, tokenizer, items.prompts, items.golds, [completion.text for completion in completions])
+
+
+def plain(folder: str, limit: int, max_new_tokens: int, out: Path) -> None:
+    """Run the `lm_eval` command with a clock around `HFLM.generate_until`."""
+    from lm_eval.__main__ import cli_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    from eval.run import TASKS_FOLDER
+
+    generate_until = HFLM.generate_until
+
+    def timed(self, requests, *args, **kwargs):
+        start = time.perf_counter()
+        texts = generate_until(self, requests, *args, **kwargs)
+        seconds = time.perf_counter() - start
+        prompts, golds = [r.args[0] for r in requests], [r.doc["answer"] for r in requests]
+        write_answers(out, seconds, self.tokenizer, prompts, golds, texts)
+        return texts
+
+    HFLM.generate_until = timed
+    sys.argv = ["lm_eval", "--model", "hf", "--model_args", f"pretrained={folder},dtype={DTYPE}"]
+    sys.argv += ["--include_path", str(TASKS_FOLDER), "--tasks", TASK, "--apply_chat_template"]
+    sys.argv += ["--limit", str(limit), "--gen_kwargs", f"max_gen_toks={max_new_tokens}"]
+    cli_evaluate()
+
+
+def write_answers(
+    out: Path,
+    seconds: float,
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: list[str],
+    golds: list[str],
+    texts: list[str],
+) -> None:
+    """Write all that is compared. Tokens are those of the texts, so that both sides count alike."""
+    from eval.grading import grade
+
+    value = {
+        "seconds": seconds,
+        "tokens": sum(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]),
+        "correct": sum(grade(gold, text).outcome == "correct" for gold, text in zip(golds, texts, strict=True)),
+        "prompts": prompts,
+        "texts": texts,
+    }
+    write_json(out, value)
+
+
+if __name__ == "__main__":
+    side, folder = sys.argv[1:3]
+    limit, max_new_tokens, batch_size = map(int, sys.argv[3:6])
+    if side == "ours":
+        ours(folder, limit, max_new_tokens, batch_size, Path(sys.argv[6]))
+    else:
+        plain(folder, limit, max_new_tokens, Path(sys.argv[6]))

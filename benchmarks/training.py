@@ -1,0 +1,152 @@
+"""Tokens a second: `cft train` against TRL's own command `trl sft` with its defaults, on the same rows.
+
+Both train a LoRA adapter of the same shape on critiques of recipes/critiques/bakery.jsonl, taking turns, each in a
+process of its own. See benchmarks/README.md for what is compared.
+"""
+
+import re
+import shutil
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.common import CORES, Finished, console, machine, model_folder, report, run_process, summarise
+from cft.files import read_json, read_jsonl, write_jsonl
+from cft.recipe import load_recipe
+
+ROWS_A_STEP = 8  # TRL: one batch of 8; ours: 8 rows in batches that fit the device
+TRL_MAX_LENGTH = 1024  # TRL's default
+OURS, TRL = "cft train", "trl sft"
+
+
+def main(
+    rows: Annotated[int, typer.Option(help="Training rows, a multiple of 8.")] = 16,
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 8 rows; together whole epochs of the rows.")] = 2,
+    model: Annotated[str, typer.Option(help="A name of `cft models`, or a folder.")] = "qwen2.5-coder-0.5b",
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds; in each, both take their turn.")] = 3,
+    max_length: Annotated[int, typer.Option(help="Most tokens of a row; a longer row is an error.")] = TRL_MAX_LENGTH,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each side.")] = CORES,
+    out: Annotated[Path | None, typer.Option("--json", help="File for the result.")] = None,
+) -> None:
+    """Measure `cft train` against `trl sft`."""
+    seen = steps * ROWS_A_STEP
+    if rows < 1 or steps < 1 or rows % ROWS_A_STEP or seen % rows:
+        raise SystemExit(
+            f"--rows {rows} --steps {steps}: {steps} steps take {seen} rows, which are not whole epochs of {rows}. Let "
+            f"--rows be a multiple of {ROWS_A_STEP}, and --steps a multiple of rows / {ROWS_A_STEP}."
+        )
+    with tempfile.TemporaryDirectory(prefix="cft-benchmark-") as name:
+        folder = Path(name)
+        location = model_folder(model, folder / "model")
+        settings = ["quickstart", f"model.id={location}", f"data.max_examples={rows}"]
+        settings += [f"train.args.max_length={max_length}", f"train.args.max_steps={steps}"]
+
+        # The rows, once
+        made = folder / "made"
+        cft(["data", *settings], made, folder / "data", threads)
+        examples = next(made.glob("*/*/data/examples.jsonl"))
+        given = [{key: row[key] for key in ("prompt", "completion")} for _, row in read_jsonl(examples)]
+        if len(given) != rows:
+            raise SystemExit(f"--rows {rows}: the bakery file makes only {len(given)}. Ask for less.")
+        write_jsonl(folder / "rows" / "train.jsonl", given)
+
+        # A B A B ...
+        rounds: list[dict[str, dict[str, Any]]] = []
+        for number in range(repeats):
+            console.print(f"round {number + 1} of {repeats}: {OURS}", highlight=False)
+            ours, metrics = measure_ours(settings, made, folder / f"ours-{number}", threads, seen)
+            tokens = metrics["log"][-1]["tokens"]
+            flags = trl_flags(steps, max_length, on_cpu=metrics["settings"]["args"]["use_cpu"])
+            console.print(f"round {number + 1} of {repeats}: {TRL}", highlight=False)
+            theirs = measure_trl(location, folder / "rows", flags, folder / f"trl-{number}", threads, tokens)
+            rounds.append({OURS: ours, TRL: theirs})
+            console.print({side: measured["tokens_per_second"] for side, measured in rounds[-1].items()})
+
+    result = {
+        "benchmark": "training",
+        "machine": machine(threads),
+        "model": Path(model).name,
+        "rows": rows,
+        "steps": steps,
+        "tokens": tokens,
+        "longest_tokens": metrics["summary"]["longest_tokens"],
+        "trl_flags": [{"flag": " ".join(flag), "why": why} for *flag, why in flags],
+        **summarise(rounds, ["tokens_per_second"]),
+    }
+    report(f"{Path(model).name}: {steps} steps, {tokens} tokens, {threads} thread(s)", result, out)
+
+
+def cft(arguments: list[str], runs: Path, folder: Path, threads: int) -> Finished:
+    """Run a `cft` command on the run folders in `runs`."""
+    return run_process([sys.executable, "-m", "cft.cli", *arguments, "--runs", str(runs), "--json"], folder, threads)
+
+
+def measure_ours(settings: list[str], made: Path, folder: Path, threads: int, seen: int) -> tuple[dict, dict]:
+    """Train from a copy of the run folder whose data stage is finished; the measures, and what metrics.json holds.
+
+    Raises:
+        SystemExit: it failed (a row above max_length, say), or did not train on `seen` rows in whole epochs.
+    """
+    shutil.copytree(made, folder / "runs")
+    process = cft(["train", *settings], folder / "runs", folder, threads)
+    metrics = read_json(next((folder / "runs").glob("*/*/train/metrics.json")))
+    counts, last = metrics["summary"], metrics["log"][-1]
+    tokens = (counts["prompt_tokens"] + counts["completion_tokens"]) * seen // counts["rows"]  # of the tokenised rows
+    if last["tokens"] != tokens:
+        raise SystemExit(f"{OURS} trained on {last['tokens']} tokens instead of {tokens}.")
+    return measures(last["train_runtime"], tokens, process), metrics
+
+
+def measure_trl(location: str, rows: Path, flags: list[list[str]], folder: Path, threads: int, tokens: int) -> dict:
+    """Train with `trl sft`.
+
+    Raises:
+        SystemExit: it failed, or its own count of tokens is another: a row was cut or dropped.
+    """
+    command = [str(Path(sysconfig.get_path("scripts")) / "trl"), "sft"]
+    command += ["--model_name_or_path", location, "--dataset_name", str(rows), "--output_dir", str(folder / "adapter")]
+    process = run_process([*command, *(word for *flag, _ in flags for word in flag)], folder, threads)
+    logged = {key: re.findall(rf"'{key}': '([^']+)'", process.output) for key in ("train_runtime", "num_tokens")}
+    if not all(logged.values()):
+        raise SystemExit(f"{TRL} printed no train_runtime or num_tokens:\n{process.output[-2000:]}")
+    if logged["num_tokens"][-1] != f"{tokens:.4g}":  # it prints four digits
+        raise SystemExit(f"{TRL} trained on {logged['num_tokens'][-1]} tokens instead of {tokens}: rows were lost.")
+    return measures(float(logged["train_runtime"][-1]), tokens, process)
+
+
+def trl_flags(steps: int, max_length: int, on_cpu: bool) -> list[list[str]]:
+    """Every flag of `trl sft` that is not model, rows and output, with the reason as its last item."""
+    lora = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0} | load_recipe("quickstart").train.lora
+    same = "the same adapter as the quickstart recipe"
+    flags = [
+        ["--use_peft", same],
+        ["--lora_r", str(lora["r"]), f"{same} (also TRL's default)"],
+        ["--lora_alpha", str(lora["lora_alpha"]), f"{same} (also TRL's default)"],
+        ["--lora_dropout", str(lora["lora_dropout"]), f"{same} (TRL: 0.05)"],
+        ["--lora_target_modules", str(lora["target_modules"]), f"{same} (TRL: PEFT's choice for the architecture)"],
+        ["--max_steps", str(steps), "the same steps"],
+        ["--save_strategy", "no", "its checkpoint would count as training time"],
+    ]
+    if on_cpu:
+        flags.append(["--use_cpu", "without a GPU it refuses to start, as its default is bf16"])
+    if max_length != TRL_MAX_LENGTH:
+        flags.append(["--max_length", str(max_length), f"rows above its {TRL_MAX_LENGTH} would be cut"])
+    return flags
+
+
+def measures(seconds: float, tokens: int, process: Finished) -> dict[str, Any]:
+    """Seconds are transformers' `train_runtime` on both sides."""
+    return {
+        "tokens_per_second": round(tokens / seconds, 2),
+        "train_seconds": round(seconds, 2),
+        "process_seconds": process.seconds,
+        "peak_memory_mb": process.peak_memory_mb,
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)

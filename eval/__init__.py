@@ -1,0 +1,1 @@
+"""lm-eval tasks, the one grader, statistics and the report."""

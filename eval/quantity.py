@@ -1,0 +1,141 @@
+r"""Exact numbers and their units (`1,000`, `3\frac18`, `\$5`, `30^\circ`), read from normalised text."""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+_WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
+_PLAIN = rf"(?:{_WHOLE}(?:\.\d*)?|\.\d+)"
+_DECIMAL = re.compile(
+    rf"([+-]?)({_PLAIN})(?:(?:\\times ?|\\cdot ?|\*)10\^(?:\{{([+-]?\d{{1,3}})\}}|(\d))|[eE]([+-]?\d{{1,3}}))?"
+)
+_FRACTION = re.compile(r"([+-]?)(?:(\d+) ?)?\\frac ?(?:\{([^{}]*)\}|(\d)) ?(?:\{([^{}]*)\}|(\d))")
+_SLASH = re.compile(rf"([+-]?)(?:(\d+) )?(?:\(([+-]?{_PLAIN})\)|({_PLAIN}))/(?:\(([+-]?{_PLAIN})\)|({_PLAIN}))")
+_REPEATING = re.compile(r"([+-]?)(\d*)\.(\d*)\\(?:overline|bar) ?\{?(\d+)\}?")
+_BASED = re.compile(r"(-?)(\d[0-9A-Za-z]*)_\{\(?(\d+)\)?\}")
+
+_UNITS = {
+    "dollar": "dollars dollar usd", "cent": "cents cent", "euro": "euros euro", "pound": "pounds pound lb lbs",
+    "percent": "percent percentage", "degree": "degrees degree deg", "radian": "radians radian rad",
+    "inch": "inches inch in", "foot": "feet foot ft", "yard": "yards yard yd yds", "mile": "miles mile mi mph",
+    "millimetre": "mm millimeters millimeter millimetres millimetre",
+    "centimetre": "cm centimeters centimeter centimetres centimetre", "metre": "m meters meter metres metre",
+    "kilometre": "km kilometers kilometer kilometres kilometre kmh kph",
+    "second": "seconds second sec secs s", "minute": "minutes minute min mins", "hour": "hours hour hr hrs h",
+    "day": "days day", "week": "weeks week", "month": "months month", "year": "years year yr yrs",
+    "gram": "grams gram g", "kilogram": "kg kilograms kilogram", "ounce": "ounces ounce oz", "ton": "tons ton",
+    "litre": "l liters liter litres litre", "millilitre": "ml milliliters milliliter millilitres millilitre",
+    "gallon": "gallons gallon gal",
+}  # fmt: skip
+_UNIT_OF = {word: unit for unit, names in _UNITS.items() for word in names.split()}
+_SIGNS = {r"\%": "percent", r"^\circ": "degree", r"\$": "dollar", "$": "dollar", "€": "euro", "£": "pound"}
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+# No units: the number says something else when one of these words follows.
+_NOT_UNITS = {
+    "and", "or", "to", "plus", "minus", "times", "over", "mod", "if", "with", "without", "remainder", "than", "not",
+    "no", "less", "fewer", "more", "about", "nearly", "approximately", "between", "but", "is", "are", "was",
+    "squared", "cubed", "factorial", "choose", "root", "roots", "tenths", "hundredths", "thousandths", "half",
+    "halves", "third", "thirds", "fourth", "fourths", "quarter", "quarters", "fifth", "fifths", "sixth", "sixths",
+    "eighth", "eighths", "first", "negative", "base", "undefined", "wrong", "tens", "hundreds", "thousands",
+    "millions", "billions", "pi", "tau", "theta", "alpha", "beta", "phi", "infinity", "infty", "inf", "sqrt", "sin",
+    "cos", "tan", "cot", "csc", "log", "ln", "exp", "even", "odd", "true", "false", "one", "two", "three", "four",
+    "five", "six", "seven", "eight", "nine", "ten", "hundred", "thousand", "million", "billion", "trillion", "dozen",
+}  # fmt: skip
+_MONEY = re.compile(r"([+-]?)(\\\$|\$|€|£)(.*)", re.DOTALL)
+_TRAILING_TEXT = re.compile(r"(?P<body>.+?)\\text\{(?P<phrase>[^{}]*)\}(?:\^\{?-?\d\}?)?", re.DOTALL)
+_TRAILING_WORDS = re.compile(
+    rf"(?P<body>{_SLASH.pattern}|{_FRACTION.pattern}|{_DECIMAL.pattern})"
+    r"(?P<phrase> ?[A-Za-z][A-Za-z ./-]*)(?:\^\{?\d\}?)?"
+)
+_TRAILING_SIGN = re.compile(r"(?P<body>.+?)(?P<sign>\\%|\^\\circ|\\\$|\$|€)", re.DOTALL)
+
+
+def number(text: str) -> Fraction | None:
+    r"""The exact value of a plain number: whole, decimal, with thousands, a fraction, a mixed number, `a\times10^b`."""
+    if match := _DECIMAL.fullmatch(text):
+        sign, digits, *exponents = match.groups()
+        exponent = int(next((e for e in exponents if e), "0"))
+        value = Fraction("0" + re.sub("[, ]", "", digits).rstrip(".")) * Fraction(10) ** exponent
+        return -value if sign == "-" else value
+    if match := _REPEATING.fullmatch(text):
+        sign, whole, once, again = match.groups()
+        value = Fraction(f"0{whole}.{once}0") + Fraction(int(again), 10 ** len(once) * (10 ** len(again) - 1))
+        return -value if sign == "-" else value
+    match = _FRACTION.fullmatch(text) or _SLASH.fullmatch(text)
+    if not match:
+        return None
+    sign, whole, top, short_top, bottom, short_bottom = match.groups()
+    parts = top or short_top or "", bottom or short_bottom or ""
+    above, below = (number(part) if _DECIMAL.fullmatch(part) else None for part in parts)
+    if above is None or not below:
+        return None
+    if whole and not (0 <= above < below and above.denominator == below.denominator == 1):
+        return None  # 3\frac{7}{2} is a product or a slip, not a mixed number
+    value = int(whole or 0) + above / below
+    return -value if sign == "-" else value
+
+
+def based(text: str) -> tuple[str, str, str] | None:
+    """Sign, digits and base of a number that states its base (`2516_8`)."""
+    match = _BASED.fullmatch(text)
+    return (match[1], match[2].upper().lstrip("0"), match[3]) if match else None
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A text without its unit.
+
+    Attributes:
+        unit: common name of the measure; "" where none is given, or one that is no measure (apples).
+        scale: 1000 for "thousand", and so on.
+    """
+
+    body: str
+    unit: str = ""
+    scale: int = 1
+
+    @property
+    def value(self) -> Fraction | None:
+        """The exact number, where the body is a plain one."""
+        value = number(self.body)
+        return None if value is None else value * self.scale
+
+
+def quantity(text: str) -> Quantity:
+    r"""Take a currency sign, `\%`, `^\circ`, a unit in `\text{}`, or bare words after a number, off a text."""
+    unit, scale, body = "", 1, text
+    if money := _MONEY.fullmatch(body):
+        unit, body = _SIGNS[money[2]], money[1] + money[3]
+    for _ in range(3):  # 30^\circ\text{C} carries two
+        if match := _TRAILING_TEXT.fullmatch(body):
+            found = None if r"\text" in match["body"] else _unit(match["phrase"])
+        elif (match := _TRAILING_WORDS.fullmatch(body)) and _looks_like_unit(match["body"], match["phrase"]):
+            found = _unit(match["phrase"])
+        elif match := _TRAILING_SIGN.fullmatch(body):
+            found = _SIGNS[match["sign"]], 1
+        else:
+            break
+        if found is None:
+            break
+        body, unit, scale = match["body"].rstrip(), unit or found[0], scale * found[1]
+    return Quantity(body, unit, scale)
+
+
+def _unit(phrase: str) -> tuple[str, int] | None:
+    """Common name ("" for things that are counted) and scale of a unit phrase; None where it is no unit."""
+    if not re.fullmatch(r"[A-Za-z ./,'-]*", phrase):
+        return None
+    words, scale = re.findall("[a-z]+", phrase.lower()), 1
+    while words and words[0] in _SCALES:
+        scale *= _SCALES[words.pop(0)]
+    words = [word for word in words if word not in ("square", "cubic", "sq", "us", "of")]
+    if len(words) > 5 or _NOT_UNITS.intersection(words):
+        return None
+    return _UNIT_OF.get(words[0], "") if words else "", scale
+
+
+def _looks_like_unit(body: str, phrase: str) -> bool:
+    """Whether bare letters after a number are a word and no product of variables: 5 cm, 5 eggs, not 5x or 5ab."""
+    word = phrase.split()[0].lower() if phrase.split() else ""
+    apart = phrase.startswith(" ") or body.endswith("}")
+    return (len(word) > 1 and word in _UNIT_OF) or (apart and len(word) > 2 and bool(re.search("[aeiou]", word)))

@@ -1,0 +1,106 @@
+"""The benchmarks run on the tiny model and write what they promise. No speed is asserted."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import common, training
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def benchmark(script: str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{script}", "--threads", "1", *arguments],
+        cwd=REPOSITORY, env=os.environ | {"COLUMNS": "200"}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def check_common(result: dict, sides: list[str], rounds: int) -> None:
+    assert {"date", "cpu", "cores", "threads", "versions"} <= result["machine"].keys()
+    assert result["machine"]["threads"] == 1
+    assert len(result["rounds"]) == rounds
+    for one in result["rounds"]:
+        assert list(one) == sides
+        assert all(one[side]["peak_memory_mb"] > 50 for side in sides)
+    for key, ratio in result["ratios"].items():
+        ours, theirs = (result["medians"][side][key] for side in sides)
+        assert ratio == pytest.approx(ours / theirs, abs=0.001)
+
+
+def test_training(tiny_model: Path, tmp_path: Path):
+    out = tmp_path / "new" / "training.json"
+    done = benchmark(
+        "training", "--rows", "8", "--steps", "1", "--repeats", "1", "--max-length", "4096",
+        "--model", str(tiny_model), "--json", str(out),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    check_common(result, ["cft train", "trl sft"], 1)
+    assert result["rows"] == 8 and result["tokens"] > 8 * 1000  # a byte is a token
+    for measured in result["medians"].values():
+        assert measured["tokens_per_second"] == pytest.approx(result["tokens"] / measured["train_seconds"], rel=0.05)
+        assert measured["process_seconds"] > measured["train_seconds"]
+    flags = [flag["flag"] for flag in result["trl_flags"]]
+    assert {"--lora_r 16", "--lora_target_modules all-linear", "--max_length 4096"} <= set(flags)
+    assert all(flag["why"] for flag in result["trl_flags"])
+    assert "tokens per second" in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(12, 3), (16, 1), (0, 1), (8, 0)])
+def test_training_refuses_parts_of_epochs(rows: int, steps: int):
+    with pytest.raises(SystemExit, match=r"not whole epochs.* multiple of 8"):
+        training.main(rows=rows, steps=steps)
+
+
+def test_a_failed_process_ends_with_its_own_words(tmp_path: Path):
+    with pytest.raises(SystemExit, match=r"(?s)no such thing.*exit status 3 of: .*python"):
+        common.run_process(
+            [sys.executable, "-c", "import sys; print('no such thing', file=sys.stderr); exit(3)"], tmp_path, 1
+        )
+
+
+def test_memory_is_that_of_one_process(tmp_path: Path):
+    """Measured from a process that has loaded what a benchmark loads: its own memory must not hide a small child's."""
+    program = """
+import sys
+from pathlib import Path
+from benchmarks import common, evaluation, training
+assert "torch" not in sys.modules
+for i, code in enumerate(("x = b'1' * 300_000_000", "pass")):
+    print(common.run_process([sys.executable, "-c", code], Path(sys.argv[1]) / str(i), 1).peak_memory_mb)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    large, small = map(int, done.stdout.split())
+    assert large > 290 and small < 200
+
+
+def test_medians_and_ratios():
+    rounds = [{"a": {"speed": speed}, "b": {"speed": 2}} for speed in (9, 3, 4)]
+    result = common.summarise(rounds, ["speed"])
+    assert result["medians"] == {"a": {"speed": 4}, "b": {"speed": 2}} and result["ratios"] == {"speed": 2}
+
+
+def test_evaluation(tiny_model: Path, tmp_path: Path):
+    out = tmp_path / "evaluation.json"
+    done = benchmark(
+        "evaluation", "--limit", "3", "--batch-size", "2", "--max-new-tokens", "6",
+        "--model", str(tiny_model), "--json", str(out),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    check_common(result, ["cft eval", "lm_eval"], 1)
+    assert result["items"] == 3 and result["batch_size"] == {"cft eval": 2, "lm_eval": 1}
+    assert 0 <= result["same_text"] <= 3
+    for measured in result["medians"].values():
+        assert 0 < measured["tokens"] <= 3 * 40  # at most 6 tokens an answer, more when damaged bytes are read again
+        assert measured["correct"] == 0
+    assert result["ratios"].keys() == {"items_per_second", "tokens_per_second"}
+    assert "items per second" in done.stderr
