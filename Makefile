@@ -19,8 +19,8 @@ quickstart: $(VENV)/.installed ## problem -> adapter -> scores, 20 minutes on tw
 smoke: $(VENV)/.installed ## the same chain in a few minutes
 	$(BIN)/cft run smoke
 
-test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed ## downloads a 93 MB model once
+	CFT_TEST_NETWORK=1 $(BIN)/python -m pytest
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

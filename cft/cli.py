@@ -31,7 +31,7 @@ progress = Console(stderr=True)
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a path to a YAML file.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. train.args.learning_rate=1e-4")
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides, e.g. train.args.learning_rate=1e-4")
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
@@ -153,13 +153,15 @@ def preflight(
     as_json: AsJson = False,
 ) -> None:
     """Tokenise the training rows as training will, check them, and show one: prompt dim, trained tokens bright."""
-    from cft.pipeline import open_recipe_run
+    from cft.pipeline import file_hashes
+    from cft.runs import run_of
     from cft.train.preflight import preflight_run
 
     checked = _checked(recipe, overrides)
-    found = open_recipe_run(checked, runs)
+    found = run_of(checked, file_hashes(checked), runs)
     found.need("data", found.examples)
-    answer(preflight_run(checked, found.examples, row, None if as_json else out), as_json)
+    summary = preflight_run(checked, found.examples, row, None if as_json else out)
+    answer(summary, as_json, ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in summary.items()))
 
 
 @app.command()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cft.errors import DataError
 from cft.files import sha256_file, sha256_folder
 from cft.models import load_model, load_tokenizer, resolve
 from cft.recipe import Recipe
@@ -12,10 +13,17 @@ from cft.runs import STAGES, Run, Stage, open_run, versions
 from data_builders.build import build, input_files
 
 
-def open_recipe_run(recipe: Recipe, root: Path) -> Run:
-    """The run folder of this recipe as its input files stand now."""
-    files = {name: sha256_file(path) for name, path in input_files(recipe.data).items()}
-    return open_run(recipe, files | {task: sha256_file(Path(p)) for task, p in recipe.eval.data.items()}, root)
+def file_hashes(recipe: Recipe) -> dict[str, str]:
+    """sha256 of every file that the recipe names.
+
+    Raises:
+        DataError: if one cannot be read.
+    """
+    files = input_files(recipe.data) | {task: Path(path) for task, path in recipe.eval.data.items()}
+    try:
+        return {name: sha256_file(path) for name, path in files.items()}
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}). Check the path in the recipe.") from None
 
 
 def run_stages(recipe: Recipe, root: Path, console: Console, stages: Sequence[str] = STAGES) -> Run:
@@ -24,7 +32,7 @@ def run_stages(recipe: Recipe, root: Path, console: Console, stages: Sequence[st
     Raises:
         CFTError: for whatever the user can mend; what is already done stays in the run folder.
     """
-    run = open_recipe_run(recipe, root)
+    run = open_run(recipe, file_hashes(recipe), root)
     with run.lock():
         for name in STAGES:
             if name in stages:
@@ -46,7 +54,8 @@ def data_stage(recipe: Recipe, run: Run, console: Console) -> None:
     sample = Student(recipe, student, console) if student else None
     counts = build(recipe.data, folder=stage.path, seed=recipe.seed, sample=sample, student_name=student and student.id)
     stage.finish(seed=recipe.seed, counts=counts)
-    console.print(f"[bold]data[/]: {counts.get('examples', 0)} examples {counts}", highlight=False)
+    told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in counts.items() if value not in (None, 0, {}))
+    console.print(f"data: {told.translate(str.maketrans('', '', '{}'))}", highlight=False)
 
 
 class Student:

@@ -14,10 +14,10 @@ from rich.table import Table
 from cft.errors import RecipeError
 from cft.files import read_json, read_own_jsonl
 from cft.models import resolve
-from cft.pipeline import open_recipe_run
+from cft.pipeline import file_hashes
 from cft.recipe import Recipe
 from cft.recipe_faults import did_you_mean
-from cft.runs import Run
+from cft.runs import Run, run_of
 from data_builders.build import count_candidates
 
 CHARACTERS_PER_TOKEN = 3.3  # English prose with arithmetic, Qwen2.5 and SmolLM2 tokenizers
@@ -33,7 +33,7 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
 
     Every number under "estimates" is one; "rows" are counted.
     """
-    run = open_recipe_run(recipe, root)
+    run = run_of(recipe, file_hashes(recipe), root)
     model = resolve(recipe.model, fetch=False)
     parameters = model.parameters
     flops = matmul_flops(recipe.model.dtype) if parameters else None
@@ -58,10 +58,10 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
         rows = len(examples) or wanted + given
         rows = min(rows, getattr(recipe.data, "max_examples", None) or rows)
         tokens = round(training_tokens(examples) or rows * (PROMPT_TOKENS + 2.2 * TOKENS_PER_ANSWER))
-        epochs = float(recipe.train.args.get("num_train_epochs", 1))
+        epochs = training_epochs(recipe.train.args, rows)
         note = "" if examples else ", if all pass the filter"
-        stages.append(_stage(run, "train", f"{rows} examples{note}, {epochs:g} epoch(s)", tokens * epochs,
-                             seconds(tokens * epochs, "train")))  # fmt: skip
+        about = f"{rows} examples{note}, {epochs:.3g} times"
+        stages.append(_stage(run, "train", about, tokens * epochs, seconds(tokens * epochs, "train")))
     for task in known_tasks(recipe):
         items = min(recipe.eval.limit or ITEMS[task], ITEMS[task])
         answers = items * len(recipe.eval.arms)
@@ -85,6 +85,16 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
 def _stage(run: Run, name: str, rows: str, tokens: float, seconds: float | None) -> dict:
     done = read_json(run.path / name / "manifest.json") is not None
     return {"stage": name, "done": done, "rows": rows, "estimates": {"tokens": round(tokens), "seconds": seconds}}
+
+
+def training_epochs(args: dict, rows: int) -> float:
+    """How often training sees each of its rows: `num_train_epochs`, or what `max_steps` makes of it."""
+    steps = args.get("max_steps", -1)
+    if steps <= 0:
+        return float(args.get("num_train_epochs", 1))
+    a_batch = args.get("per_device_train_batch_size", 1)
+    a_step = a_batch * args.get("gradient_accumulation_steps", max(1, 8 // a_batch))
+    return steps * a_step / rows
 
 
 def known_tasks(recipe: Recipe) -> list[str]:

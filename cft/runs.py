@@ -5,7 +5,7 @@
         data/                       candidates.jsonl critiques.jsonl examples.jsonl manifest.json
         train/                      adapter/ checkpoints/ metrics.json manifest.json
         eval/<task>/<arm>/          answers.jsonl arm.json and lm-eval's own files; eval/manifest.json
-        report/                     report.md report.json report.png manifest.json
+        report/                     report.md report.json report.png
 
 A stage is finished when its manifest stands, and the manifest is written last. A stage whose fingerprint
 is unchanged is not run again; one that was killed has no manifest and goes on from the rows it has.
@@ -144,13 +144,22 @@ class Run:
             lock.release()
 
 
-def open_run(recipe: Recipe, inputs: dict, root: Path) -> Run:
-    """The run folder of this recipe and these input files, made if it is not there.
+def run_of(recipe: Recipe, inputs: dict, root: Path) -> Run:
+    """The run of this recipe and these input files, whether its folder is there or not.
 
     Args:
         inputs: sha256 of every file that the recipe names, so that a changed problem starts a new run.
     """
-    path = root / recipe.name / content_id(recipe.dump(), inputs)
+    return Run(root / recipe.name / content_id(recipe.dump(), inputs))
+
+
+def open_run(recipe: Recipe, inputs: dict, root: Path) -> Run:
+    """The run of `run_of`, its folder made if it is not there.
+
+    Raises:
+        RunError: if the folder cannot be written.
+    """
+    path = run_of(recipe, inputs, root).path
     try:
         path.mkdir(parents=True, exist_ok=True)
         write_text(path / "recipe.yaml", recipe.to_yaml())

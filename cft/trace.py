@@ -3,9 +3,10 @@
 from rich.console import Console
 from rich.panel import Panel
 
-from cft.errors import RunError
+from cft.errors import DataError, RunError
 from cft.files import read_json, read_own_jsonl
 from cft.runs import Run
+from data_builders.problems import load_problem
 
 KINDS = ("example", "critique", "candidate")
 PARENT = {"example": "critique", "critique": "candidate"}
@@ -39,7 +40,7 @@ def trace_item(run: Run, item: str | None) -> dict:
             kind = PARENT[kind]
             row = tables[kind][row[kind]]
             chain.append({"kind": kind, **row})
-        chain.append({"kind": "problem", "id": chain[-1]["problem"], **_manifest(run, "data")})
+        chain.append({"kind": "problem", **_problem(chain[-1]["problem"]), **_manifest(run, "data")})
     return {"run": str(run.path), "item": item, "chain": chain}
 
 
@@ -58,6 +59,15 @@ def _scored(run: Run, item: str) -> list[dict]:
     return rows + [row for row in made_by if len(row) > 1]
 
 
+def _problem(name: str) -> dict:
+    """The problem's text as its file stands now (the manifest has its hash); one from a critiques file has none."""
+    try:
+        problem = load_problem(name)
+    except DataError:
+        return {"id": name}
+    return {"id": name, "question": problem.question, "answer": problem.answer, "licence": problem.licence}
+
+
 def _manifest(run: Run, stage: str) -> dict:
     manifest = read_json(run.path / stage / "manifest.json") or {}
     return {key: manifest[key] for key in ("inputs", "counts", "versions", "git_commit", "seconds") if key in manifest}
@@ -72,6 +82,8 @@ def print_trace(found: dict, console: Console) -> None:
     for link in found["chain"]:
         lines = []
         for key, value in link.items():
+            if value is None or key == "versions":
+                continue
             if key in ("prompt", "completion"):
                 value = "\n".join(message["content"] for message in value)
             text = str(value)

@@ -246,6 +246,8 @@ def arm_progress(label: str, items: int, console: Console) -> Iterator[Any]:
             elapsed = progress.tasks[bar].elapsed or 0
             rate = f"{tokens / elapsed:.0f} tokens/s" if tokens and elapsed else ""
             progress.update(bar, completed=done, rate=rate)
+            if not console.is_terminal and not new_tokens and done < items:  # a log file: one line a batch
+                console.print(f"eval: {label} {done}/{items}", highlight=False)
 
         yield tick
 

@@ -162,7 +162,8 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console) -> 
     except KeyboardInterrupt:
         progress.close()
         last = newest(checkpoints)
-        console.print(f"stopped; the same command goes on from step {step_of(last) if last else 0}", highlight=False)
+        where = f"from step {step_of(last)}" if last else "from the start"
+        console.print(f"stopped; the same command goes on {where}", highlight=False)
         raise
     except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
         discard_unfinished(checkpoints)
