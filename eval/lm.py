@@ -5,8 +5,6 @@ token counts and finish reasons, so that a killed evaluation goes on from the ba
 same answers: the batch plan depends on the prompts alone, and a batch is in the log whole or not at all.
 """
 
-import resource
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ from lm_eval.api.model import LM
 from cft.errors import EvalError
 from cft.files import append_jsonl, read_own_jsonl
 from cft.generation import Completion, generate, plan_batches, render
+from cft.memory import peak_memory_mb
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -134,13 +133,3 @@ class LoggedLM(LM):
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         raise EvalError("Tasks that need log-likelihoods are not offered; run them with lm_eval itself.")
-
-
-def peak_memory_mb() -> float:
-    """Highest memory of this process so far: of the GPU where there is one, else resident. MiB."""
-    import torch
-
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB on Linux
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)

@@ -1,4 +1,4 @@
-"""The smoke recipe from a model name to a scored adapter, and the adapter in the hands of plain peft and plain lm_eval."""
+"""The smoke recipe from a model name to a scored adapter, then the adapter with plain peft and plain lm_eval."""
 
 import json
 import os

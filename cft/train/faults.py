@@ -1,9 +1,7 @@
 """What can be wrong with a training's settings, memory or disk, in words that say how to mend it."""
 
 import errno
-import resource
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +56,3 @@ def explain(error: Exception, args: SFTConfig, longest: int, quantization: str, 
             "another folder with --runs; the same command then goes on from the last complete checkpoint."
         )
     return None
-
-
-def peak_memory_mb() -> int:
-    """The most memory this process has used: of the GPU where there is one, else of the machine."""
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / 1e6)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)

@@ -15,11 +15,12 @@ from transformers import PrinterCallback
 
 from cft.errors import TrainError
 from cft.files import read_json, sha256_file, write_json
+from cft.memory import peak_memory_mb
 from cft.models import load_model, load_tokenizer, pick_device, resolve
 from cft.recipe import Recipe, validate_recipe
 from cft.runs import versions
 from cft.train.checkpoints import MarkComplete, claim, discard_unfinished, newest, step_of
-from cft.train.faults import explain, peak_memory_mb, training_arguments
+from cft.train.faults import explain, training_arguments
 from cft.train.model_card import write_card
 from cft.train.preflight import DEFAULT_MAX_LENGTH, load_rows, preflight
 from cft.train.progress import TrainProgress, only_our_progress
