@@ -18,7 +18,7 @@ from benchmarks.common import CORES, Finished, console, machine, model_folder, r
 from cft.files import read_json, read_jsonl, write_jsonl
 from cft.recipe import load_recipe
 
-ROWS_A_STEP = 8  # TRL: one batch of 8; ours: 8 rows in batches that fit the device
+ROWS_A_STEP = 8  # TRL: one batch of 8; ours: 8 batches of one row
 TRL_MAX_LENGTH = 1024  # TRL's default
 OURS, TRL = "cft train", "trl sft"
 
@@ -44,6 +44,10 @@ def main(
         location = model_folder(model, folder / "model")
         settings = ["quickstart", f"model.id={location}", f"data.max_examples={rows}"]
         settings += [f"train.args.max_length={max_length}", f"train.args.max_steps={steps}"]
+        settings += [
+            "train.args.per_device_train_batch_size=1",
+            f"train.args.gradient_accumulation_steps={ROWS_A_STEP}",
+        ]
 
         # The rows, once
         made = folder / "made"
