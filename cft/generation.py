@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from cft.packed import packed_linears
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -117,7 +119,7 @@ def generate(
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     cache = make_cache(model, inputs.shape[1] + max_new_tokens)
 
-    with torch.inference_mode():
+    with torch.inference_mode(), packed_linears(model, rows=len(prompts)):
         for _ in range(max_new_tokens):
             # An index, not `logits_to_keep=1`: that leaves a view of the hidden states, and with frozen weights (any
             # adapter's base) PyTorch then copies the head once a row: 12 GB for 48 rows and a vocabulary of 150k.

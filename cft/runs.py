@@ -16,7 +16,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -98,7 +98,7 @@ class Run:
         """The stage of these inputs, ready to be filled or already finished.
 
         What another fingerprint left in the folder is moved aside, never mixed with the new rows. If a sibling run of
-        the same recipe has finished exactly this stage, its files are linked here instead of being made again.
+        the same recipe has finished exactly this stage, its files are copied here instead of being made again.
         """
         stage = Stage(name, self.path / name, content_id(name, inputs), inputs)
         started = read_json(stage.path / "started.json")
@@ -113,15 +113,12 @@ class Run:
         return stage
 
     def _adopt(self, stage: Stage) -> bool:
-        for sibling in sorted(self.path.parent.glob(f"*/{stage.name}")):
-            finished = read_json(sibling / "manifest.json")
-            if sibling != stage.path and finished and finished["fingerprint"] == stage.fingerprint:
-                beside = stage.path.with_name(f".{stage.name}.{os.getpid()}.tmp")
-                shutil.copytree(sibling, beside)
-                shutil.rmtree(stage.path, ignore_errors=True)
-                beside.rename(stage.path)
-                return True
-        return False
+        return adopt(stage.path, self.path.parent.glob(f"*/{stage.name}"), "manifest.json", stage.fingerprint)
+
+    def other_arms(self, task: str, arm: str) -> Iterator[Path]:
+        """The folders in which other runs, of any recipe, keep the answers of this arm to this task."""
+        mine = self.path / "eval" / task / arm
+        return (path for path in self.path.parent.parent.glob(f"*/*/eval/{task}/{arm}") if path != mine)
 
     def need(self, name: str, file: Path) -> None:
         """Raise RunError unless the earlier stage `name` is finished and left `file`."""
@@ -142,6 +139,23 @@ class Run:
             yield
         finally:
             lock.release()
+
+
+def adopt(path: Path, others: Iterable[Path], marker: str, fingerprint: str) -> bool:
+    """Make `path` a copy of the first of the other folders whose `marker` file, JSON, names this fingerprint.
+
+    Returns:
+        whether there was one.
+    """
+    for other in sorted(others):
+        finished = read_json(other / marker)
+        if other != path and finished and finished["fingerprint"] == fingerprint:
+            beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            shutil.copytree(other, beside)
+            shutil.rmtree(path, ignore_errors=True)
+            beside.rename(path)
+            return True
+    return False
 
 
 def run_of(recipe: Recipe, inputs: dict, root: Path) -> Run:

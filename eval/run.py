@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from cft.files import content_id, read_json, write_json, write_jsonl
 from cft.generation import Completion, render
 from cft.models import resolve
 from cft.recipe import Recipe
-from cft.runs import versions
+from cft.runs import adopt, versions
 from data_builders.prompts import messages
 from eval.arms import Models, adapter_identity
 from eval.grading import grade, last_box
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from eval.lm import LoggedLM
 
+OtherArms = Callable[[str, str], Iterable[Path]]
 TASKS_FOLDER = Path(__file__).parent / "tasks"
 
 
@@ -45,12 +46,18 @@ class Items:
     prompts: list[str]
 
 
-def evaluate(recipe: Recipe, *, adapter: Path | None, folder: Path, console: Console) -> dict[str, dict[str, Any]]:
+def evaluate(
+    recipe: Recipe, *, adapter: Path | None, folder: Path, console: Console, others: OtherArms = lambda task, arm: ()
+) -> dict[str, dict[str, Any]]:
     """Answer and grade every task with every arm, into `folder/<task>/<arm>/`.
 
     An arm folder holds `answers.jsonl` (one graded answer a line), `arm.json` (time, memory, settings; written last,
     it marks the arm as done) and lm-eval's own `results_*.json` and `samples_*.jsonl`. A finished arm of the same
     fingerprint is not run again, an interrupted one goes on from its last finished batch.
+
+    Args:
+        others: `(task, arm)` -> folders of other runs whose answers are taken if their fingerprint is the same: a base
+            is scored once for all the adapters that are tried on it.
 
     Returns:
         `{task: {arm: what arm.json holds}}`.
@@ -75,7 +82,8 @@ def evaluate(recipe: Recipe, *, adapter: Path | None, folder: Path, console: Con
         results[name] = {}
         for arm in recipe.eval.arms:
             settings = identity | {"task": name, "adapter": adapters[arm]}
-            results[name][arm] = evaluate_arm(arm, models, items, settings, folder / name / arm, console)
+            kept = others(name, arm)
+            results[name][arm] = evaluate_arm(arm, models, items, settings, folder / name / arm, kept, console)
     return results
 
 
@@ -118,11 +126,19 @@ def load_items(manager: "TaskManager", name: str, tokenizer: "PreTrainedTokenize
 
 
 def evaluate_arm(
-    arm: str, models: Models, items: Items, settings: dict[str, Any], folder: Path, console: Console
+    arm: str,
+    models: Models,
+    items: Items,
+    settings: dict[str, Any],
+    folder: Path,
+    others: Iterable[Path],
+    console: Console,
 ) -> dict[str, Any]:
     """Bring one arm of one task to its end and return what its `arm.json` holds."""
     fingerprint = content_id(settings, items.prompts, items.golds)
     done = read_json(folder / "arm.json")
+    if (done is None or done["fingerprint"] != fingerprint) and adopt(folder, others, "arm.json", fingerprint):
+        done = read_json(folder / "arm.json")
     if done and done["fingerprint"] == fingerprint and (folder / "answers.jsonl").is_file():
         console.print(f"[dim]eval: {settings['task']}, {arm}: done before, not run again[/]", highlight=False)
         return done

@@ -62,6 +62,17 @@ def test_a_stage_that_a_sibling_run_has_finished_is_taken_over(tmp_path, run):
     assert sibling.stage("data", {"problem": "b"}).manifest is None
 
 
+def test_the_same_arm_is_found_in_the_runs_of_every_recipe_but_not_in_its_own(tmp_path, run):
+    others = [
+        open_run(load_recipe("smoke", ["seed=5"]), {}, tmp_path / "runs"),
+        open_run(load_recipe("quickstart"), {}, tmp_path / "runs"),
+    ]
+    for filled in (run, *others):
+        (filled.path / "eval" / "task" / "base").mkdir(parents=True)
+    assert set(run.other_arms("task", "base")) == {other.path / "eval" / "task" / "base" for other in others}
+    assert not list(run.other_arms("task", "adapter"))
+
+
 def test_a_run_that_another_process_holds_is_refused_and_free_again_after_kill_9(run):
     code = (
         "import sys, time; from pathlib import Path; from cft.runs import Run\n"

@@ -67,10 +67,10 @@ def make_recipe(model: Path, **eval_block) -> Recipe:
     )
 
 
-def run(recipe: Recipe, folder: Path, adapter: Path | None) -> tuple[dict, str]:
+def run(recipe: Recipe, folder: Path, adapter: Path | None, **options) -> tuple[dict, str]:
     """What `evaluate` returns and prints."""
     console = Console(file=io.StringIO(), width=200)
-    return evaluate(recipe, adapter=adapter, folder=folder, console=console), console.file.getvalue()
+    return evaluate(recipe, adapter=adapter, folder=folder, console=console, **options), console.file.getvalue()
 
 
 def rows(folder: Path, arm: str) -> list[dict]:
@@ -119,6 +119,18 @@ def test_finished_arms_are_not_run_again_until_something_changes(finished, tiny_
     assert calls == [2, 2, 2]  # the adapter's three batches, none of the base
     results, _ = run(make_recipe(tiny_model, limit=3), folder, adapter)
     assert calls == [2, 2, 2, 2, 1, 2, 1] and results[TASK]["base"]["n"] == len(rows(folder, "base")) == 3
+
+
+def test_answers_of_another_run_are_taken_where_they_are_of_the_same_arm(finished, tiny_model, tmp_path, monkeypatch):
+    calls = count_batches(monkeypatch)
+    adapter = make_adapter(tiny_model, tmp_path / "other", rank=2)
+    elsewhere = {"others": lambda task, arm: [tmp_path / "nothing", finished[0] / task / arm]}
+    results, printed = run(make_recipe(tiny_model), tmp_path / "run", adapter, **elsewhere)
+    assert calls == [2, 2, 2] and printed.count("done before") == 1  # only the adapter, which is another one, answers
+    assert results[TASK]["base"] == finished[1][TASK]["base"]
+    assert rows(tmp_path / "run", "base") == rows(finished[0], "base")
+    run(make_recipe(tiny_model, arms=["base"], max_new_tokens=8), tmp_path / "short", None, **elsewhere)
+    assert calls == [2] * 6
 
 
 def count_batches(monkeypatch, stop_after: int | None = None) -> list[int]:
