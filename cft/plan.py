@@ -18,13 +18,16 @@ from cft.pipeline import file_hashes
 from cft.recipe import Recipe
 from cft.recipe_faults import did_you_mean
 from cft.runs import Run, run_of
-from data_builders.build import count_candidates
+from data_builders.build import count_candidates, planned_characters
 
 CHARACTERS_PER_TOKEN = 3.3  # English prose with arithmetic, Qwen2.5 and SmolLM2 tokenizers
 TOKENS_PER_ANSWER = 260  # a small model's answer to a word problem
 PROMPT_TOKENS = 110
+ROW_TOKENS = PROMPT_TOKENS + 2.2 * TOKENS_PER_ANSWER  # of a training row that is yet to be sampled
 SPEED_REACHED = {"generate": 0.45, "train": 0.5}  # share of the matmul speed
 ITEMS = {"cft_wordproblems": 300, "cft_wordproblems_validation": 300, "cft_math500": 500, "cft_gsm8k": 1319}
+LIBRARIES = 1.2e9  # bytes
+ACTIVATIONS, CHECKPOINTED = 180, 40  # bytes a token of a training batch, times the root of the parameters; logits too
 LOAD_SECONDS = 15  # importing the libraries and loading a small model, once a stage
 
 
@@ -44,7 +47,7 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
         passes = 2 if kind == "generate" else 4  # LoRA: forward, and backward to the activations only
         return round(LOAD_SECONDS + passes * parameters * tokens / (flops * SPEED_REACHED[kind]))
 
-    stages = []
+    stages, rows = [], []
     wanted, given = count_candidates(recipe.data)
     examples = read_own_jsonl(run.examples)
     if recipe.data.builder != "none":
@@ -55,12 +58,11 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
                    seconds(tokens, "generate") if sampled else 1)
         )  # fmt: skip
     if recipe.train.method != "none":
-        rows = len(examples) or wanted + given
-        rows = min(rows, getattr(recipe.data, "max_examples", None) or rows)
-        tokens = round(training_tokens(examples) or rows * (PROMPT_TOKENS + 2.2 * TOKENS_PER_ANSWER))
-        epochs = training_epochs(recipe.train.args, rows)
+        rows = row_tokens(recipe, examples, wanted)
+        tokens = sum(rows)
+        epochs = training_epochs(recipe.train.args, len(rows))
         note = "" if examples else ", if all pass the filter"
-        about = f"{rows} examples{note}, {epochs:.3g} times"
+        about = f"{len(rows)} examples{note}, {epochs:.3g} times"
         stages.append(_stage(run, "train", about, tokens * epochs, seconds(tokens * epochs, "train")))
     for task in known_tasks(recipe):
         items = min(recipe.eval.limit or ITEMS[task], ITEMS[task])
@@ -76,7 +78,7 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
         "stages": stages,
         "estimates": {
             "total_seconds": sum(times) if None not in times else None,
-            "memory_gb": memory_gb(recipe, parameters),
+            "memory_gb": memory_gb(recipe, parameters, rows),
             "cost_usd": 0.0,
         },
     }
@@ -111,20 +113,35 @@ def known_tasks(recipe: Recipe) -> list[str]:
     return recipe.eval.tasks
 
 
-def training_tokens(examples: list[dict]) -> float:
-    """Tokens of one epoch over these examples, estimated from their length in characters."""
-    texts = [message["content"] for row in examples for message in [*row["prompt"], *row["completion"]]]
-    return sum(map(len, texts)) / CHARACTERS_PER_TOKEN
+def row_tokens(recipe: Recipe, examples: list[dict], to_sample: int) -> list[float]:
+    """Tokens of each training row, estimated from the characters of the examples, or of what will become examples."""
+    if examples:
+        texts = [[message["content"] for message in [*row["prompt"], *row["completion"]]] for row in examples]
+        return [sum(map(len, parts)) / CHARACTERS_PER_TOKEN for parts in texts]
+    rows = [count / CHARACTERS_PER_TOKEN for count in planned_characters(recipe.data)] + [ROW_TOKENS] * to_sample
+    return rows[: getattr(recipe.data, "max_examples", None)]
 
 
-def memory_gb(recipe: Recipe, parameters: int | None) -> float | None:
-    """Peak memory in GB: weights, LoRA with its AdamW state, libraries, and the KV cache of one evaluation batch."""
+def memory_gb(recipe: Recipe, parameters: int | None, rows: list[float]) -> float | None:
+    """Peak memory in GB of the hungrier stage: libraries and weights, and what training or evaluation adds to them.
+
+    Training adds LoRA with its AdamW state, and the activations and logits of a batch of the longest row; evaluation
+    adds the KV cache of a batch, twice while ended rows leave it, and on a CPU the packed weights. Sizes that a model's
+    width decides are taken to go with the root of its parameters.
+    """
+    from cft.models import pick_device
+
     if not parameters:
         return None
+    width, args, on_cpu = parameters**0.5, recipe.train.args, pick_device() == "cpu"
     weights = parameters * {"nf4": 0.6, "none": 4 if recipe.model.dtype == "float32" else 2}[recipe.model.quantization]
     lora = 16 * 0.001 * parameters * int(recipe.train.lora.get("r", 8))  # 4 bytes x (weight, gradient, two moments)
-    cache = recipe.eval.batch_size * (PROMPT_TOKENS + recipe.eval.max_new_tokens) * 0.55 * parameters**0.5
-    return round((weights + lora + 2 * cache + 1.2e9) / 1e9, 1)
+    a_batch = args.get("per_device_train_batch_size", 1 if on_cpu else 4)
+    a_token = (CHECKPOINTED if args.get("gradient_checkpointing", not on_cpu) else ACTIVATIONS) * width
+    training = lora + a_batch * max(rows) * a_token if rows else 0
+    cache = recipe.eval.batch_size * (PROMPT_TOKENS + recipe.eval.max_new_tokens) * 0.55 * width
+    scoring = 2 * cache + (weights if on_cpu and recipe.model.dtype == "bfloat16" else 0)
+    return round((LIBRARIES + weights + max(training, scoring)) / 1e9, 1)
 
 
 def matmul_flops(dtype: str) -> float:

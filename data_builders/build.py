@@ -99,6 +99,15 @@ def count_candidates(data: Any) -> tuple[int, int]:
     return 0, len(getattr(data, "problems", []))
 
 
+def planned_characters(data: Any) -> list[int]:
+    """Characters, prompt and completion, of each training row that the recipe's files can make; for estimates."""
+    if data.builder == "critiques":
+        files = [load_critiques(find_critiques(t.path)) for t in data.teachers if t.kind == "file"]
+        return [len(critique_prompt(r.problem, r.solution)) + len(r.critique) for rows in files for r in rows]
+    problems = _load_problems(getattr(data, "problems", [])).values()
+    return [len(solve_prompt(p.question)) + len(p.solution or "") for p in problems]
+
+
 def _load_problems(names: Sequence[str]) -> dict[str, Problem]:
     problems: dict[str, Problem] = {}
     for name in names:

@@ -31,23 +31,10 @@ LONG_DECIMAL = re.compile(r"\d\.\d{3,}")  # 0.6666666666666666, 42.4800000000000
 
 # Animals of leg_counting whose plural is only an s, and whose legs a child can count.
 PLAIN_ANIMALS = {
-    *(
-        "snake",
-        "chicken",
-        "bird",
-        "human",
-        "duck",
-        "dog",
-        "cat",
-        "cow",
-        "horse",
-        "lion",
-        "elephant",
-        "giraffe",
-        "tiger",
-    ),
-    *("ant", "beetle", "bee", "wasp", "grasshopper", "cricket", "spider"),
-}
+    "snake", "chicken", "bird", "human", "duck",
+    "dog", "cat", "cow", "horse", "lion", "elephant", "giraffe", "tiger",
+    "ant", "beetle", "bee", "wasp", "grasshopper", "cricket", "spider",
+}  # fmt: skip
 
 
 def word_problems(split: Split, n: int = ITEMS_PER_SPLIT) -> list[dict[str, Any]]:

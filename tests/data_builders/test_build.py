@@ -8,7 +8,7 @@ from cft.errors import DataError
 from cft.files import read_own_jsonl, write_jsonl
 from cft.generation import Completion
 from cft.recipe import CritiquesData, DemonstrationsData
-from data_builders.build import build, count_candidates, input_files
+from data_builders.build import build, count_candidates, input_files, planned_characters
 from data_builders.problems import load_problem, problems_folder
 from data_builders.prompts import critique_prompt, messages, solve_prompt
 
@@ -167,7 +167,12 @@ def test_files_bring_their_candidates(tmp_path):
     assert counts["dropped"] == {}
     assert {r["problem"] for r in rows(tmp_path, "examples")} == {"bakery"}
     assert count_candidates(settings) == (0, 48)
+    assert sorted(planned_characters(settings)) == sorted(map(characters, rows(tmp_path, "examples")))
     assert set(input_files(settings)) == {"problem bakery", "critiques bakery"}
+
+
+def characters(example: dict) -> int:
+    return sum(len(message["content"]) for message in [*example["prompt"], *example["completion"]])
 
 
 def test_exact_teacher_also_judges_candidates_of_a_file(tmp_path):
@@ -230,6 +235,7 @@ def test_demonstrations(tmp_path):
     settings = DemonstrationsData(builder="demonstrations", problems=["tulips", "bakery"])
     counts = build(settings, folder=tmp_path, seed=0, sample=None, student_name=None)
     assert counts == {"examples": 2} and count_candidates(settings) == (0, 2)
+    assert planned_characters(settings) == [characters(row) for row in rows(tmp_path, "examples")]
     first = rows(tmp_path, "examples")[0]
     problem = load_problem("tulips")
     assert first["prompt"] == messages(solve_prompt(problem.question)) and first["critique"] is None

@@ -1,0 +1,44 @@
+"""The plan's estimates follow the rows and settings that they are made from."""
+
+import json
+
+import pytest
+
+from cft.plan import memory_gb, row_tokens
+from cft.recipe import load_recipe
+from tests.cft.test_cli import cft
+
+PARAMETERS = 500_000_000
+
+
+def memory(*overrides: str, rows: tuple[float, ...] = (400.0, 900.0), recipe: str = "quickstart") -> float:
+    return memory_gb(load_recipe(recipe, list(overrides)), PARAMETERS, list(rows))
+
+
+def test_rows_are_those_of_the_files_until_there_are_examples_and_no_more_than_max_examples():
+    recipe = load_recipe("quickstart")
+    planned = row_tokens(recipe, [], 0)
+    assert len(planned) == 48 and 500 < min(planned) < max(planned) < 1024
+    example = {"prompt": [{"content": "x" * 330}], "completion": [{"content": "y" * 330}]}
+    assert row_tokens(recipe, [example], 7) == [pytest.approx(200)]
+    assert len(row_tokens(load_recipe("quickstart", ["data.max_examples=5"]), [], 0)) == 5
+    assert len(row_tokens(load_recipe("smoke", ["data.max_examples=null"]), [], 8)) == 48 + 8
+
+
+def test_memory_is_that_of_the_longest_batch_or_of_evaluation_whichever_is_more():
+    assert memory(rows=(400, 400)) < memory(rows=(400, 900)) == memory(rows=(900, 900))
+    assert memory("train.args.per_device_train_batch_size=4") > 2 * memory()
+    assert memory("train.args.gradient_checkpointing=true") < memory()
+    assert memory("eval.batch_size=400") > memory() == memory("eval.batch_size=2")
+    assert memory(rows=()) == memory(rows=(1,)) > memory("eval.batch_size=2", rows=())
+    assert memory_gb(load_recipe("quickstart"), None, [900.0]) is None
+
+
+def test_the_plan_says_before_the_first_row_what_it_says_with_all_of_them(tmp_path, tiny_model):
+    overrides = [f"model.id={tiny_model}", "model.dtype=float32"]
+    before = json.loads(cft("plan", "quickstart", *overrides, "--json", cwd=tmp_path).stdout)
+    assert cft("data", "quickstart", *overrides, cwd=tmp_path).returncode == 0
+    after = json.loads(cft("plan", "quickstart", *overrides, "--json", cwd=tmp_path).stdout)
+    assert [stage["done"] for stage in after["stages"]] == [True, False, False]
+    assert before["stages"][1]["estimates"]["tokens"] == after["stages"][1]["estimates"]["tokens"] > 30_000
+    assert before["estimates"]["memory_gb"] == after["estimates"]["memory_gb"]
