@@ -5,6 +5,7 @@ the few rows of a decoding step that is a fifth to a half of the time. Packed on
 bit (`tests/cft/test_packed.py`); `torch.compile` does the same to frozen weights.
 """
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+def onednn_has_bfloat16() -> bool:
+    """Whether oneDNN is here and multiplies in bfloat16. Only x86 was measured, so other processors say no."""
+    import torch
+
+    on_x86 = platform.machine() in ("x86_64", "AMD64")
+    return on_x86 and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def can_pack(layer: "torch.nn.Module") -> bool:
     """Whether this is a plain linear layer in bfloat16 on a CPU that oneDNN computes on."""
     import torch
@@ -23,7 +32,7 @@ def can_pack(layer: "torch.nn.Module") -> bool:
         type(layer) is torch.nn.Linear  # not a subclass: those of bitsandbytes compute something else
         and layer.weight.device.type == "cpu"
         and layer.weight.dtype == torch.bfloat16
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        and onednn_has_bfloat16()
     )
 
 

@@ -6,11 +6,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cft.generation import generate
-from cft.packed import can_pack, packed_linears
+from cft.packed import can_pack, onednn_has_bfloat16, packed_linears
 
-needs_onednn = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no bfloat16 on this processor"
-)
+needs_onednn = pytest.mark.skipif(not onednn_has_bfloat16(), reason="oneDNN has no bfloat16 on this processor")
 
 
 @pytest.fixture
