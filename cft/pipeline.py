@@ -121,7 +121,7 @@ def eval_stage(recipe: Recipe, run: Run, console: Console) -> None:
         return
     from eval.run import evaluate
 
-    counts = evaluate(recipe, adapter=adapter, folder=stage.path, console=console, others=run.other_arms)
+    counts = evaluate(recipe, adapter=adapter, folder=stage.path, console=console, others=run.same_arms)
     stage.finish(seed=recipe.seed, counts=counts)
 
 

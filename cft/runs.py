@@ -115,10 +115,9 @@ class Run:
     def _adopt(self, stage: Stage) -> bool:
         return adopt(stage.path, self.path.parent.glob(f"*/{stage.name}"), "manifest.json", stage.fingerprint)
 
-    def other_arms(self, task: str, arm: str) -> Iterator[Path]:
-        """The folders in which other runs, of any recipe, keep the answers of this arm to this task."""
-        mine = self.path / "eval" / task / arm
-        return (path for path in self.path.parent.parent.glob(f"*/*/eval/{task}/{arm}") if path != mine)
+    def same_arms(self, task: str, arm: str) -> Iterator[Path]:
+        """The folders in which the runs of every recipe, this one among them, keep this arm's answers to this task."""
+        return self.path.parent.parent.glob(f"*/*/eval/{task}/{arm}")
 
     def need(self, name: str, file: Path) -> None:
         """Raise RunError unless the earlier stage `name` is finished and left `file`."""
@@ -142,7 +141,7 @@ class Run:
 
 
 def adopt(path: Path, others: Iterable[Path], marker: str, fingerprint: str) -> bool:
-    """Make `path` a copy of the first of the other folders whose `marker` file, JSON, names this fingerprint.
+    """Make `path` a copy of the first of the `others`, itself left out, whose JSON file `marker` has this fingerprint.
 
     Returns:
         whether there was one.

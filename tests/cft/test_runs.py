@@ -7,7 +7,7 @@ import pytest
 
 from cft.errors import RunError
 from cft.recipe import load_recipe
-from cft.runs import Run, find_run, open_run
+from cft.runs import Run, adopt, find_run, open_run
 
 
 @pytest.fixture
@@ -62,15 +62,26 @@ def test_a_stage_that_a_sibling_run_has_finished_is_taken_over(tmp_path, run):
     assert sibling.stage("data", {"problem": "b"}).manifest is None
 
 
-def test_the_same_arm_is_found_in_the_runs_of_every_recipe_but_not_in_its_own(tmp_path, run):
+def test_the_same_arm_is_found_in_the_runs_of_every_recipe(tmp_path, run):
     others = [
         open_run(load_recipe("smoke", ["seed=5"]), {}, tmp_path / "runs"),
         open_run(load_recipe("quickstart"), {}, tmp_path / "runs"),
     ]
     for filled in (run, *others):
         (filled.path / "eval" / "task" / "base").mkdir(parents=True)
-    assert set(run.other_arms("task", "base")) == {other.path / "eval" / "task" / "base" for other in others}
-    assert not list(run.other_arms("task", "adapter"))
+    assert set(run.same_arms("task", "base")) == {r.path / "eval" / "task" / "base" for r in (run, *others)}
+    assert not list(run.same_arms("task", "adapter"))
+
+
+def test_a_folder_adopts_the_finished_one_of_its_fingerprint_and_never_itself(tmp_path):
+    for name, fingerprint in (("mine", "a"), ("other", "a"), ("third", "b")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "arm.json").write_text(f'{{"fingerprint": "{fingerprint}"}}')
+    folders = [tmp_path / "mine", tmp_path / "third", tmp_path / "unfinished"]
+    assert not adopt(tmp_path / "mine", folders, "arm.json", "a")
+    assert adopt(tmp_path / "mine", [*folders, tmp_path / "other"], "arm.json", "a")
+    assert adopt(tmp_path / "new" / "place", folders, "arm.json", "b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "new", "other", "third"]
 
 
 def test_a_run_that_another_process_holds_is_refused_and_free_again_after_kill_9(run):
