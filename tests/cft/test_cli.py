@@ -1,9 +1,12 @@
 """The command line as a user meets it: in a process of its own, judged by output and exit code."""
 
+import contextlib
 import json
 import os
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -91,20 +94,30 @@ def test_the_whole_chain_then_nothing_twice_then_a_trace_back(tmp_path, recipe):
     assert shown.returncode == 0 and "boxed{361}" in shown.stdout
 
 
-def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path, recipe):
-    import random
-    import time
+def made(folder: Path) -> dict[str, int]:
+    """What a run has finished so far: its rows, checkpoints and manifests, with their sizes."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError):  # it works on while we look
+        for path in folder.rglob("*"):
+            if path.suffix == ".jsonl" or path.name.startswith(("checkpoint-", "manifest", "arm.json")):
+                found[str(path)] = path.stat().st_size
+    return found
 
+
+def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path, recipe):
     undisturbed = cft("run", recipe, "--runs", "calm", "--json", cwd=tmp_path)
     calm = tmp_path / json.loads(undisturbed.stdout.splitlines()[-1])["run"]
     rng, kills = random.Random(0), 0
     command = [sys.executable, "-m", "cft.cli", "run", recipe, "--runs", "killed"]
     for _ in range(10):
+        before = made(tmp_path / "killed")
         process = subprocess.Popen(
             command, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        time.sleep(rng.uniform(5, 12))
+        while process.poll() is None and made(tmp_path / "killed") == before:
+            time.sleep(0.02)  # every start gets a little further, on a machine of any speed
+        time.sleep(rng.uniform(0, 0.3))
         kills += process.poll() is None
         process.kill()
         process.wait()
