@@ -121,7 +121,7 @@ def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path, recip
         kills += process.poll() is None
         process.kill()
         process.wait()
-    assert kills >= 3
+    assert kills >= 5
     last = cft("run", recipe, "--runs", "killed", "--json", cwd=tmp_path)
     assert last.returncode == 0, last.stderr
     killed = tmp_path / json.loads(last.stdout.splitlines()[-1])["run"]
