@@ -106,14 +106,12 @@ class Run:
             stage.path.rename(unused(stage.path.with_name(f"{name}.old-{started['fingerprint']}")))
             started = None
         if stage.manifest is None:
-            if started is None and self._adopt(stage):
+            siblings = self.path.parent.glob(f"*/{name}")
+            if started is None and adopt(stage.path, siblings, "manifest.json", stage.fingerprint):
                 return stage
             starts = started["starts"] + 1 if started else 1
             write_json(stage.path / "started.json", {"fingerprint": stage.fingerprint, "starts": starts})
         return stage
-
-    def _adopt(self, stage: Stage) -> bool:
-        return adopt(stage.path, self.path.parent.glob(f"*/{stage.name}"), "manifest.json", stage.fingerprint)
 
     def same_arms(self, task: str, arm: str) -> Iterator[Path]:
         """The folders in which the runs of every recipe, this one among them, keep this arm's answers to this task."""

@@ -93,17 +93,16 @@ def input_files(data: Any) -> dict[str, Path]:
 
 def count_candidates(data: Any) -> tuple[int, int]:
     """`(candidates to sample, rows from files)` that the recipe asks for; demonstrations count as rows from files."""
-    if data.builder == "critiques":
-        rows = sum(len(load_critiques(find_critiques(t.path))) for t in data.teachers if t.kind == "file")
-        return (data.student.samples * len(data.problems) if data.student else 0), rows
-    return 0, len(getattr(data, "problems", []))
+    student = getattr(data, "student", None)
+    return (student.samples * len(data.problems) if student else 0), len(planned_characters(data))
 
 
 def planned_characters(data: Any) -> list[int]:
     """Characters, prompt and completion, of each training row that the recipe's files can make; for estimates."""
     if data.builder == "critiques":
         files = [load_critiques(find_critiques(t.path)) for t in data.teachers if t.kind == "file"]
-        return [len(critique_prompt(r.problem, r.solution)) + len(r.critique) for rows in files for r in rows]
+        rows = [row for file in files for row in file]
+        return [len(_user_message(data.prompt, row.problem, row.solution)) + len(row.critique) for row in rows]
     problems = _load_problems(getattr(data, "problems", [])).values()
     return [len(solve_prompt(p.question)) + len(p.solution or "") for p in problems]
 
@@ -274,11 +273,15 @@ def _verify(written: list[dict], candidates: list[dict], problems: dict[str, Pro
 
 
 def _example(critique: dict, candidate: dict, problems: dict[str, Problem], prompt: str) -> dict:
-    question = problems[candidate["problem"]].question
-    user = critique_prompt(question, candidate["text"]) if prompt == "critique" else solve_prompt(question)
+    user = _user_message(prompt, problems[candidate["problem"]].question, candidate["text"])
     key = content_id("example", critique["id"], prompt)
     row = {"id": key, "critique": critique["id"], "problem": candidate["problem"]}
     return row | training_row(user, critique["text"].strip())
+
+
+def _user_message(prompt: str, question: str, solution: str) -> str:
+    """What a critique is trained to answer, by `data.prompt`."""
+    return critique_prompt(question, solution) if prompt == "critique" else solve_prompt(question)
 
 
 def _nothing_left(counts: dict) -> str:
