@@ -10,11 +10,24 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from cft.cli_common import (
+    RUNS,
+    AsJson,
+    MaxCost,
+    Overrides,
+    RecipeName,
+    Runs,
+    answer,
+    checked_recipe,
+    out,
+    progress,
+    run_and_answer,
+)
+from cft.cli_data import data_app, problems_app
 from cft.errors import CFTError, RecipeError
 
 app = typer.Typer(
@@ -25,27 +38,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The models of models.yaml: licence, size, cached or not.", invoke_without_command=True)
 app.add_typer(models_app, name="models")
-
-out = Console()
-progress = Console(stderr=True)
-
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a path to a YAML file.")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides, e.g. train.args.learning_rate=1e-4")
-]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
-RUNS = Path("runs")
-
-
-def answer(value: Any, as_json: bool, text: str | None = None) -> None:
-    """Print `value` as one line of JSON, or `text` (by default the value) for people."""
-    if as_json:
-        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-    elif text is not None:
-        out.print(text, highlight=False, markup=False, soft_wrap=True)
-    else:
-        out.print_json(data=value)
+app.add_typer(data_app, name="data")
+app.add_typer(problems_app, name="problems")
 
 
 @app.command()
@@ -95,7 +89,7 @@ def plan(recipe: RecipeName, overrides: Overrides = None, runs: Runs = RUNS, as_
     """Check everything and say what a run would do, take and cost. Downloads and loads nothing."""
     from cft.plan import make_plan, print_plan
 
-    made = make_plan(_checked(recipe, overrides), runs)
+    made = make_plan(checked_recipe(recipe, overrides), runs)
     if as_json:
         answer(made, True)
     else:
@@ -103,42 +97,28 @@ def plan(recipe: RecipeName, overrides: Overrides = None, runs: Runs = RUNS, as_
 
 
 @app.command()
-def run(recipe: RecipeName, overrides: Overrides = None, runs: Runs = RUNS, as_json: AsJson = False) -> None:
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    max_cost: MaxCost = None,
+    as_json: AsJson = False,
+) -> None:
     """Run all stages of a recipe: data, train, eval, report. The same command goes on where it stopped."""
     from cft.plan import make_plan, print_plan
 
-    checked = _checked(recipe, overrides)
+    checked = checked_recipe(recipe, overrides)
     print_plan(make_plan(checked, runs), progress)
-    _run_stages(checked, runs, as_json)
-
-
-def _checked(recipe: str, overrides: list[str] | None):
-    from cft.recipe import load_recipe
-
-    return load_recipe(recipe, overrides or [], libraries=True)
-
-
-def _run_stages(recipe, runs: Path, as_json: bool, *stages: str) -> None:
-    from cft.pipeline import run_stages
-    from cft.runs import STAGES
-
-    done = run_stages(recipe, runs, progress, stages or STAGES)
-    result = {"run": str(done.path), "stages": list(stages or STAGES)}
-    if (done.report / "report.json").exists():
-        result["report"] = str(done.report / "report.md")
-    answer(
-        result, as_json, f"run folder: {done.path}" + (f"\nreport: {result['report']}" if "report" in result else "")
-    )
+    run_and_answer(checked, runs, as_json, max_cost=max_cost)
 
 
 def _add_stage_command(stage: str, about: str) -> None:
     def command(recipe: RecipeName, overrides: Overrides = None, runs: Runs = RUNS, as_json: AsJson = False) -> None:
-        _run_stages(_checked(recipe, overrides), runs, as_json, stage)
+        run_and_answer(checked_recipe(recipe, overrides), runs, as_json, stage)
 
     app.command(stage, help=about)(command)
 
 
-_add_stage_command("data", "Only the data stage: sample candidates, have them criticised, verify, write examples.")
 _add_stage_command("train", "Only the train stage: examples to a LoRA adapter.")
 _add_stage_command("eval", "Only the eval stage: score all arms on the same items.")
 _add_stage_command("report", "Only the report stage: tables and plot from the answers.")
@@ -157,7 +137,7 @@ def preflight(
     from cft.runs import run_of
     from cft.train.preflight import preflight_run
 
-    checked = _checked(recipe, overrides)
+    checked = checked_recipe(recipe, overrides)
     found = run_of(checked, file_hashes(checked), runs)
     found.need("data", found.examples)
     summary = preflight_run(checked, found.examples, row, None if as_json else out)

@@ -37,17 +37,21 @@ def read_json(path: Path) -> dict | None:
         return None
 
 
+def dump_jsonl(rows: Iterable[dict]) -> str:
+    """The rows as JSON Lines. NaN is refused: JSON has none."""
+    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+
+
 def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
     """Write all `rows` as JSON Lines, atomically."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+    write_text(path, dump_jsonl(rows))
 
 
 def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
     """Append `rows` in one write and flush to disk; a kill in between leaves at most one torn last line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     with path.open("ab") as out:
-        out.write(text.encode("utf-8"))
+        out.write(dump_jsonl(rows).encode("utf-8"))
         out.flush()
         os.fsync(out.fileno())
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cft.asking import Asking, local_identities
 from cft.errors import DataError
 from cft.files import sha256_file, sha256_folder
-from cft.models import load_model, load_tokenizer, resolve
+from cft.models import resolve
 from cft.recipe import Recipe
 from cft.runs import STAGES, Run, Stage, open_run, versions
 from data_builders.build import build, input_files
@@ -26,8 +27,13 @@ def file_hashes(recipe: Recipe) -> dict[str, str]:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}). Check the path in the recipe.") from None
 
 
-def run_stages(recipe: Recipe, root: Path, console: Console, stages: Sequence[str] = STAGES) -> Run:
+def run_stages(
+    recipe: Recipe, root: Path, console: Console, stages: Sequence[str] = STAGES, max_cost: float | None = None
+) -> Run:
     """Bring the named stages of the recipe's run to their end and return the run.
+
+    Args:
+        max_cost: USD that the answers of all models together may cost, kept ones included.
 
     Raises:
         CFTError: for whatever the user can mend; what is already done stays in the run folder.
@@ -36,53 +42,33 @@ def run_stages(recipe: Recipe, root: Path, console: Console, stages: Sequence[st
     with run.lock():
         for name in STAGES:
             if name in stages:
-                STAGE_FUNCTIONS[name](recipe, run, console)
+                options = {"max_cost": max_cost} if name == "data" else {}
+                STAGE_FUNCTIONS[name](recipe, run, console, **options)
     return run
 
 
-def data_stage(recipe: Recipe, run: Run, console: Console) -> None:
+def data_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | None = None) -> None:
     """Problem -> candidates -> critiques -> examples."""
     inputs = {"data": recipe.data.model_dump(mode="json"), "seed": recipe.seed}
     inputs["files"] = {name: sha256_file(path) for name, path in input_files(recipe.data).items()}
-    student = None
-    if getattr(recipe.data, "student", None):
-        student = recipe.model.model_copy(update={"id": recipe.data.student.model or recipe.model.id})
-        inputs["student"] = resolve(student).identity
+    if models := local_identities(recipe):
+        inputs["models"] = models
     stage = run.stage("data", inputs)
     if _skip(stage, console):
         return
-    sample = Student(recipe, student, console) if student else None
-    counts = build(recipe.data, folder=stage.path, seed=recipe.seed, sample=sample, student_name=student and student.id)
-    stage.finish(seed=recipe.seed, counts=counts)
-    told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in counts.items() if value not in (None, 0, {}))
-    console.print(f"data: {told.translate(str.maketrans('', '', '{}'))}", highlight=False)
-
-
-class Student:
-    """Samples solutions in-process; the model is loaded when the first batch is owed."""
-
-    def __init__(self, recipe: Recipe, block, console: Console) -> None:
-        self.settings, self.block, self.console, self.loaded = recipe.data.student, block, console, None
-
-    def __call__(self, prompts: list[str], seed: int) -> list:
-        from cft.generation import generate, render
-
-        if self.loaded is None:
-            self.loaded = load_model(self.block), load_tokenizer(self.block)
-        model, tokenizer = self.loaded
-        rendered = [render(tokenizer, [{"role": "user", "content": p}]) for p in prompts]
-        settings = {k: getattr(self.settings, k) for k in ("max_new_tokens", "temperature", "top_k", "top_p")}
-        with self.console.status("") as status:
-            tokens = 0
-
-            def on_step(rows: int) -> None:
-                nonlocal tokens
-                tokens += rows
-                status.update(
-                    f"student {self.block.id}: {len(prompts)} solutions, {tokens} tokens, {rows} still writing"
-                )
-
-            return generate(model, tokenizer, rendered, seed=seed, on_step=on_step, **settings)
+    asking = Asking(recipe.model, run.calls, console, max_cost)
+    with asking.shown():
+        counts = build(
+            recipe.data, folder=stage.path, seed=recipe.seed, ledgers=run.calls, backends=asking.backend,
+            student_name=recipe.model.id, title=recipe.name, on_answer=asking.on_answer,
+        )  # fmt: skip
+    cost = counts.get("cost_usd", 0.0)
+    stage.finish(seed=recipe.seed, counts=counts, cost_usd=cost)
+    shown = ("candidates", "outcomes", "set_aside", "critiques", "accepted", "dropped", "over_max_examples", "examples")
+    told = ", ".join(f"{key.replace('_', ' ')} {counts[key]}" for key in shown if counts.get(key))
+    told = told.translate(str.maketrans("", "", "{}'"))
+    paid = "cost unknown (no price)" if cost is None else f"cost ${cost:.4f}" if cost else ""
+    console.print(f"data: {told}{', ' + paid if paid else ''}", highlight=False)
 
 
 def train_stage(recipe: Recipe, run: Run, console: Console) -> None:

@@ -6,7 +6,9 @@ on two CPU cores with a 0.5B model; see `recipes/README.md`).
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,11 +20,11 @@ from cft.pipeline import file_hashes
 from cft.recipe import Recipe
 from cft.recipe_faults import did_you_mean
 from cft.runs import Run, run_of
-from data_builders.build import count_candidates, planned_characters
+from data_builders.build import planned_characters
+from data_builders.estimate import CHARACTERS_PER_TOKEN, TOKENS_PER_ANSWER, estimate_calls
 
-CHARACTERS_PER_TOKEN = 3.3  # English prose with arithmetic, Qwen2.5 and SmolLM2 tokenizers
-TOKENS_PER_ANSWER = 260  # a small model's answer to a word problem
 PROMPT_TOKENS = 110
+ENDPOINT_SPEED = 40  # tokens a second of one call to a server, a guess; calls in flight add up
 ROW_TOKENS = PROMPT_TOKENS + 2.2 * TOKENS_PER_ANSWER  # of a training row that is yet to be sampled
 SPEED_REACHED = {"generate": 0.6, "train": 0.55}  # share of the matmul speed
 ITEMS = {"cft_wordproblems": 300, "cft_wordproblems_validation": 300, "cft_math500": 500, "cft_gsm8k": 1319}
@@ -36,7 +38,8 @@ LOAD_SECONDS = 15  # importing the libraries and loading a small model, once a s
 def make_plan(recipe: Recipe, root: Path) -> dict:
     """Stages with rows, tokens, seconds, memory and money: {"recipe", "run", "model", "stages", "estimates"}.
 
-    Every number under "estimates" is one; "rows" are counted.
+    Every number under "estimates" is one; "rows" are counted. The data stage has "calls", one row for each model that
+    is asked (`data_builders.estimate`).
     """
     run = run_of(recipe, file_hashes(recipe), root)
     model = resolve(recipe.model, fetch=False)
@@ -50,17 +53,21 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
         return round(LOAD_SECONDS + passes * parameters * tokens / (flops * SPEED_REACHED[kind]))
 
     stages, rows = [], []
-    wanted, given = count_candidates(recipe.data)
     examples = read_own_jsonl(run.examples)
+    asked = []
+    if recipe.data.builder == "critiques":
+        asked = estimate_calls(recipe.data, recipe.seed, recipe.model.id, run.calls)
+    expected = expected_rows(recipe.data, asked)
     if recipe.data.builder != "none":
-        sampled = max(0, wanted - len(read_own_jsonl(run.path / "data" / "candidates.jsonl")))
-        tokens = sampled * TOKENS_PER_ANSWER
-        stages.append(
-            _stage(run, "data", f"{wanted} candidates to sample, {given} rows from files", tokens,
-                   seconds(tokens, "generate") if sampled else 1)
-        )  # fmt: skip
+        for row in asked:
+            row["seconds"] = asking_seconds(recipe, row, seconds)
+        tokens = sum(row["output_tokens"] for row in asked)
+        times = [row["seconds"] for row in asked]
+        given = len(planned_characters(recipe.data))
+        about = f"{sum(row['calls'] for row in asked)} calls to models, {given} rows from files"
+        stages.append(_stage(run, "data", about, tokens, None if None in times else sum(times) or 1) | {"calls": asked})
     if recipe.train.method != "none":
-        rows = row_tokens(recipe, examples, wanted)
+        rows = row_tokens(recipe, examples, expected)
         tokens = sum(rows)
         epochs = training_epochs(recipe.train.args, len(rows))
         note = "" if examples else ", if all pass the filter"
@@ -73,6 +80,7 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
         about = f"{task}: {items} items x {len(recipe.eval.arms)} arms ({', '.join(recipe.eval.arms)})"
         stages.append(_stage(run, "eval", about, tokens, seconds(tokens, "generate")))
     times = [stage["estimates"]["seconds"] for stage in stages if not stage["done"]]
+    costs = [row["cost_usd"] for row in asked]
     return {
         "recipe": recipe.name,
         "run": str(run.path),
@@ -81,7 +89,7 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
         "estimates": {
             "total_seconds": sum(times) if None not in times else None,
             "memory_gb": memory_gb(recipe, parameters, rows),
-            "cost_usd": 0.0,
+            "cost_usd": None if None in costs else round(sum(costs), 4),
         },
     }
 
@@ -89,6 +97,25 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
 def _stage(run: Run, name: str, rows: str, tokens: float, seconds: float | None) -> dict:
     done = read_json(run.path / name / "manifest.json") is not None
     return {"stage": name, "done": done, "rows": rows, "estimates": {"tokens": round(tokens), "seconds": seconds}}
+
+
+def asking_seconds(recipe: Recipe, row: dict, seconds: Callable[[float, str], float | None]) -> float | None:
+    """How long a model's answers may take; a model of this process is taken to be as big as the recipe's."""
+    if row["calls"] == row["kept"]:
+        return 0
+    blocks = [*recipe.data.students, *(t for t in recipe.data.teachers if t.kind == "model")]
+    endpoint = next((b.endpoint for b in blocks if b.endpoint and b.model == row["model"]), None)
+    if endpoint is None:
+        return seconds(row["output_tokens"], "generate")
+    return None if endpoint.batch else round(row["output_tokens"] / (ENDPOINT_SPEED * endpoint.concurrency))
+
+
+def expected_rows(data: Any, asked: list[dict]) -> int:
+    """Training rows that will be made of what models write, if all of it can be used; rows of files not among them."""
+    written = sum(row["calls"] for row in asked if row["role"] == "teacher")
+    sampled = sum(row["calls"] for row in asked if row["role"] == "student")
+    exact = sum(len(t.styles) for t in getattr(data, "teachers", []) if t.kind == "exact")
+    return written + min(sampled, getattr(data, "max_candidates", None) or sampled) * exact
 
 
 def training_epochs(args: dict, rows: int) -> float:
@@ -115,12 +142,12 @@ def known_tasks(recipe: Recipe) -> list[str]:
     return recipe.eval.tasks
 
 
-def row_tokens(recipe: Recipe, examples: list[dict], to_sample: int) -> list[float]:
+def row_tokens(recipe: Recipe, examples: list[dict], expected: int) -> list[float]:
     """Tokens of each training row, estimated from the characters of the examples, or of what will become examples."""
     if examples:
         texts = [[message["content"] for message in [*row["prompt"], *row["completion"]]] for row in examples]
         return [sum(map(len, parts)) / CHARACTERS_PER_TOKEN for parts in texts]
-    rows = [count / CHARACTERS_PER_TOKEN for count in planned_characters(recipe.data)] + [ROW_TOKENS] * to_sample
+    rows = [count / CHARACTERS_PER_TOKEN for count in planned_characters(recipe.data)] + [ROW_TOKENS] * expected
     return rows[: getattr(recipe.data, "max_examples", None)]
 
 
@@ -172,12 +199,34 @@ def print_plan(plan: dict, console: Console) -> None:
         time_text = "done" if stage["done"] else f"~{minutes(stage['estimates']['seconds'])}"
         table.add_row(stage["stage"], stage["rows"], f"~{stage['estimates']['tokens']:,}", time_text)
     console.print(table)
+    for stage in plan["stages"]:
+        if stage.get("calls") and not stage["done"]:
+            console.print(_calls_table(stage["calls"]))
     memory = f"~{estimates['memory_gb']} GB" if estimates["memory_gb"] else "unknown (no parameter count)"
     console.print(
-        f"total: ~{minutes(estimates['total_seconds'])}, memory {memory}, cost $0 (all teachers are local)\n"
+        f"total: ~{minutes(estimates['total_seconds'])}, memory {memory}, cost {_dollars(estimates['cost_usd'])}\n"
         f"run folder: {plan['run']}   (~ marks an estimate)",
         highlight=False,
     )
+
+
+def _calls_table(calls: list[dict]) -> Table:
+    table = Table("model", "where", "role", "calls", "kept", "tokens in", "tokens out", "cost", "time", box=None,
+                  pad_edge=False)  # fmt: skip
+    for row in calls:
+        most = "at most " if row["at_most"] else ""
+        table.add_row(
+            row["model"], row["host"], row["role"], f"{most}{row['calls']}", str(row["kept"]),
+            f"~{row['input_tokens']:,}", f"~{row['output_tokens']:,}", _dollars(row["cost_usd"]),
+            f"~{minutes(row['seconds'])}",
+        )  # fmt: skip
+    return table
+
+
+def _dollars(cost: float | None) -> str:
+    if cost is None:
+        return "unknown (no price: see recipes/prices.yaml)"
+    return f"~${cost:.2f}" if cost else "$0"
 
 
 def minutes(seconds: float | None) -> str:

@@ -16,10 +16,12 @@ from cft.recipe_blocks import (
     CritiquesData,
     DataBlock,
     DemonstrationsData,
+    EndpointBlock,
     EvalBlock,
     ExactTeacher,
     FileTeacher,
     ModelBlock,
+    ModelTeacher,
     NoData,
     Recipe,
     StudentBlock,
@@ -33,10 +35,12 @@ from cft.recipe_source import Source
 __all__ = [
     "CritiquesData",
     "DemonstrationsData",
+    "EndpointBlock",
     "EvalBlock",
     "ExactTeacher",
     "FileTeacher",
     "ModelBlock",
+    "ModelTeacher",
     "NoData",
     "Recipe",
     "StudentBlock",
@@ -60,7 +64,11 @@ def recipes_folder() -> Path:
 def list_recipes() -> list[Path]:
     """The files of the shipped recipes, in the order of their names."""
     folder = recipes_folder()
-    return sorted(p for p in folder.rglob("*.yaml") if p.relative_to(folder).parts[0] not in ("problems", "critiques"))
+    return sorted(
+        p
+        for p in folder.rglob("*.yaml")
+        if p.relative_to(folder).parts[0] not in ("problems", "critiques", "prices.yaml")
+    )
 
 
 def find_recipe(name_or_path: str) -> Path:

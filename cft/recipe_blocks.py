@@ -1,7 +1,9 @@
 """The blocks of a recipe, and what each key means. Every type is strict: no text for a number, no 1 for true."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
@@ -20,9 +22,24 @@ Style = Literal[
 def _once(items: list[Any]) -> list[Any]:
     twice = [item for i, item in enumerate(items) if item in items[:i]]
     if twice:
-        name = twice[0] if isinstance(twice[0], str) else twice[0].kind
+        name = getattr(twice[0], "kind", None) or getattr(twice[0], "model", twice[0])
         raise ValueError(f"names {name!r} twice. Name it once")
     return items
+
+
+def _server(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("is no address of a server. Write http://HOST:PORT/v1 or https://HOST/v1")
+    if parts.username or parts.query:
+        raise ValueError("holds more than an address. Keys belong in the environment: name the variable in api_key_env")
+    return url
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or len(name) > 60:
+        raise ValueError("is no name of an environment variable. Write the name, never the key: OPENAI_API_KEY")
+    return name
 
 
 def _folder_name(name: str) -> str:
@@ -56,16 +73,49 @@ class ModelBlock(Block):
     trust_remote_code: bool = Field(False, description="Run Python code that the model's repository brings.")
 
 
+class PriceBlock(Block):
+    """USD for a million tokens."""
+
+    input: float = Field(ge=0, description="USD for a million tokens of prompts.")
+    output: float = Field(ge=0, description="USD for a million tokens of answers.")
+
+
+class EndpointBlock(Block):
+    """An OpenAI-compatible server, hosted or on this machine, and how it is asked."""
+
+    base_url: Annotated[str, AfterValidator(_server)] = Field(
+        description="Where it is, e.g. http://localhost:8000/v1 for `vllm serve`."
+    )
+    api_key_env: Annotated[str, AfterValidator(_variable)] | None = Field(
+        None, description="Environment variable with the API key; null: the server needs none."
+    )
+    concurrency: Count = Field(8, description="Most calls in flight.")
+    max_attempts: Count = Field(6, description="Most attempts at one call; waits for a rate limit do not count.")
+    timeout: float = Field(120, gt=0, description="Seconds without any sign of life after which an attempt has failed.")
+    patience: float = Field(600, gt=0, description="Seconds without any answer after which the run stops.")
+    stream: bool = Field(True, description="Ask for answers in pieces, so that a stalled one is noticed early.")
+    batch: bool = Field(False, description="Write a batch file and read its results, instead of asking at once.")
+    max_tokens_key: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens", description="What the server calls the token limit; OpenAI's newer models the second."
+    )
+    send_seed: bool = Field(False, description="Send a seed with each call, another one for each sample.")
+    price: PriceBlock | None = Field(None, description="What tokens cost; null: as in recipes/prices.yaml.")
+    extra_body: dict[str, Any] = Field(default_factory=dict, description="Further keys of the request's body.")
+
+
 class StudentBlock(Block):
     """Who writes the solutions that are criticised, and how they are sampled."""
 
     model: Text | None = Field(None, description="Model to sample from, as in model.id; null: the recipe's model.")
-    samples: int = Field(ge=0, description="Solutions to sample for each problem.")
-    temperature: float = Field(0.9, ge=0, description="Sampling temperature; 0 is greedy.")
+    endpoint: EndpointBlock | None = Field(None, description="Server that has the model; null: load it here.")
+    samples: Count = Field(description="Solutions to sample for each problem, at each temperature.")
+    temperatures: Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(_once), Field(min_length=1)] = Field(
+        default_factory=lambda: [0.9], description="Sampling temperatures; 0 is greedy."
+    )
     top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that is sampled from; 1 is all.")
-    top_k: int = Field(50, ge=0, description="Most likely tokens that are sampled from; 0 is all.")
+    top_k: int = Field(50, ge=0, description="Most likely tokens that are sampled from, 0 is all; not for endpoints.")
     max_new_tokens: Count = Field(320, description="Most tokens of a solution; a longer one is truncated.")
-    batch_size: Count = Field(24, description="Solutions sampled at a time.")
+    batch_size: Count = Field(24, description="Solutions sampled at a time; not for endpoints.")
 
 
 class ExactTeacher(Block):
@@ -84,7 +134,24 @@ class FileTeacher(Block):
     path: Text = Field(description="Name in recipes/critiques, or path of a JSONL file.")
 
 
-Teacher = Annotated[ExactTeacher | FileTeacher, Field(discriminator="kind")]
+class ModelTeacher(Block):
+    """A language model that is shown a solution and asked for a critique, once for each style and sample."""
+
+    kind: Literal["model"]
+    model: Text = Field(description="Model as the endpoint names it, or as in model.id.")
+    endpoint: EndpointBlock | None = Field(None, description="Server that has the model; null: load it here.")
+    styles: Annotated[list[Text], AfterValidator(_once), Field(min_length=1)] = Field(
+        default_factory=lambda: ["step_check", "first_error", "rederivation", "verdict_last"],
+        description="Prompt templates: names in recipes/teachers, or paths of files.",
+    )
+    samples: Count = Field(1, description="Critiques of each style.")
+    temperature: float = Field(0.7, ge=0, description="Sampling temperature; 0 is greedy.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that is sampled from; 1 is all.")
+    max_new_tokens: Count = Field(1024, description="Most tokens of a critique; a longer one is dropped.")
+    batch_size: Count = Field(8, description="Critiques written at a time; not for endpoints.")
+
+
+Teacher = Annotated[ExactTeacher | FileTeacher | ModelTeacher, Field(discriminator="kind")]
 
 
 class CritiquesData(Block):
@@ -92,14 +159,20 @@ class CritiquesData(Block):
 
     builder: Literal["critiques"]
     problems: Names = Field(description="Names in recipes/problems, or paths of YAML files.")
-    student: StudentBlock | None = Field(None, description="Samples solutions; null: only those of file teachers.")
+    students: Annotated[list[StudentBlock], AfterValidator(_once)] = Field(
+        default_factory=list, description="Who writes solutions; none: only those of file teachers are used."
+    )
     teachers: Annotated[list[Teacher], AfterValidator(_once)] = Field(
-        min_length=1, description="Who criticises: a list of {kind: exact} and {kind: file, path: ...}."
+        min_length=1, description="Who criticises: {kind: exact}, {kind: file, path: ...}, {kind: model, model: ...}."
     )
     prompt: Literal["critique", "solve"] = Field(
         "critique", description="critique: the prompt shows the solution; solve: only the question (a control)."
     )
-    candidates: Literal["wrong", "all"] = Field("wrong", description="Which solutions are criticised.")
+    right_share: float = Field(0.0, ge=0, le=1, description="Most of the criticised solutions that may be right.")
+    max_candidates: Count | None = Field(
+        None, description="Most sampled solutions to criticise, spread over wrong answers and students; null: all."
+    )
+    trim: float = Field(0.0, ge=0, lt=0.5, description="Share of the critiques to drop at each end of their lengths.")
     max_examples: Count | None = Field(None, description="Most training rows, spread over wrong answers; null: all.")
 
 
@@ -175,7 +248,7 @@ class Recipe(Block):
 
 
 DATA_BLOCKS = {"critiques": CritiquesData, "demonstrations": DemonstrationsData, "none": NoData}
-TEACHERS = {"exact": ExactTeacher, "file": FileTeacher}
+TEACHERS = {"exact": ExactTeacher, "file": FileTeacher, "model": ModelTeacher}
 
 
 def models_of(raw: dict[str, Any]) -> dict[KeyPath, type[BaseModel]]:
@@ -190,9 +263,12 @@ def models_of(raw: dict[str, Any]) -> dict[KeyPath, type[BaseModel]]:
     if isinstance(data, dict) and (block := DATA_BLOCKS.get(str(data.get("builder")))):
         models["data",] = block
         if block is CritiquesData:
-            models["data", "student"] = StudentBlock
-            teachers = data.get("teachers")
-            for i, teacher in enumerate(teachers if isinstance(teachers, list) else []):
-                if isinstance(teacher, dict) and (kind := TEACHERS.get(str(teacher.get("kind")))):
-                    models["data", "teachers", i] = kind
+            for key, kind_of in (("students", lambda _: StudentBlock), ("teachers", lambda t: TEACHERS.get(str(t)))):
+                entries = data.get(key)
+                for i, entry in enumerate(entries if isinstance(entries, list) else []):
+                    if isinstance(entry, dict) and (kind := kind_of(entry.get("kind"))):
+                        models["data", key, i] = kind
+                        if "endpoint" in kind.model_fields and isinstance(entry.get("endpoint"), dict):
+                            models["data", key, i, "endpoint"] = EndpointBlock
+                            models["data", key, i, "endpoint", "price"] = PriceBlock
     return models

@@ -45,18 +45,29 @@ def _method_faults(data: "CritiquesData | DemonstrationsData | NoData", train: "
 
 
 def _critiques_faults(data: "CritiquesData") -> Iterator[Fault]:
-    student, kinds = data.student, {teacher.kind for teacher in data.teachers}
-    if kinds == {"exact"} and student is None:
+    kinds = {teacher.kind for teacher in data.teachers}
+    if "file" not in kinds and not data.students:
         mend = "Add {samples: 48}, or a teacher {kind: file, path: ...}, which brings its own"
-        yield Fault(("data", "student"), "without samples an exact teacher has nothing to criticise", mend, None)
-    if kinds == {"exact"} and student and student.samples == 0:
-        mend = "Ask for samples, or add a teacher {kind: file, path: ...}, which brings its own"
-        yield Fault(("data", "student", "samples"), "leaves an exact teacher nothing to criticise", mend, 0)
-    if student and student.samples and not data.problems:
+        yield Fault(("data", "students"), "is empty, so there is nothing to criticise", mend, [])
+    if data.students and not data.problems:
         yield Fault(
-            ("data", "problems"), "is empty, but data.student needs a problem to solve", "Name at least one", []
+            ("data", "problems"), "is empty, but data.students need a problem to solve", "Name at least one", []
         )
-    if student and student.samples > 1 and student.temperature == 0:
-        fault = f"greedy decoding writes the same solution {student.samples} times"
-        mend = "Set a temperature above 0, or samples to 1"
-        yield Fault(("data", "student", "temperature"), fault, mend, student.temperature)
+    for i, student in enumerate(data.students):
+        if student.samples > 1 and 0 in student.temperatures:
+            fault = f"greedy decoding writes the same solution {student.samples} times"
+            mend = "Set temperatures above 0, or samples to 1"
+            yield Fault(("data", "students", i, "temperatures"), fault, mend, student.temperatures)
+    for key, blocks in (("students", data.students), ("teachers", data.teachers)):
+        for i, block in enumerate(blocks):
+            endpoint = getattr(block, "endpoint", None)
+            if endpoint and block.model is None:
+                yield Fault(("data", key, i, "model"), "is missing, but an endpoint must be told one", "Name it", None)
+            taken = set(endpoint.extra_body if endpoint else ()) & TAKEN
+            for name in sorted(taken):
+                yield Fault(("data", key, i, "endpoint", "extra_body", name), "has a key of its own", f"Set {name} "
+                            "where the recipe has it, not in extra_body", endpoint.extra_body[name])  # fmt: skip
+
+
+TAKEN = {"model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "stream",
+         "stream_options", "seed", "n"}  # fmt: skip

@@ -15,6 +15,7 @@ from cft.errors import RecipeError
 
 KeyPath = tuple[str | int, ...]
 
+_SECRET = re.compile(r"api_?key|secret|password|auth|bearer|credential|(?<!_)token$", re.IGNORECASE)
 MISSING = object()  # the value of a fault about something that is not there
 MOST_FAULTS = 25  # what fits on one screen
 OVERRIDE = "override"  # the place of a value that the command line gave
@@ -31,12 +32,19 @@ class Fault:
     place: str = ""  # "FILE:LINE", or "override"
 
     @property
+    def _secret(self) -> bool:
+        """Whether the value may be a password or an API key that was put where it does not belong."""
+        return bool(self.path) and bool(
+            _SECRET.search(str(self.path[-1])) or re.search(r"://[^/]*@|://.*[?]", str(self.value))
+        )
+
+    @property
     def key(self) -> str:
         """The key as an override would write it: `data.teachers.0.path`."""
         return ".".join(map(str, self.path))
 
     def __str__(self) -> str:
-        what = self.key if self.value is MISSING else f"{self.key} = {show(self.value)}"
+        what = self.key if self.value is MISSING or self._secret else f"{self.key} = {show(self.value)}"
         return f"{self.place} {what}: {self.fault}. {self.mend}{'' if self.mend.endswith('?') else '.'}".lstrip()
 
 

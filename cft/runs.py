@@ -2,10 +2,11 @@
 
     runs/<recipe>/<fingerprint>/
         recipe.yaml                 the resolved recipe
-        data/                       candidates.jsonl critiques.jsonl examples.jsonl manifest.json
+        data/                       {problems,candidates,critiques,examples,calls}.jsonl README.md manifest.json
         train/                      adapter/ checkpoints/ metrics.json manifest.json
         eval/<task>/<arm>/          answers.jsonl arm.json and lm-eval's own files; eval/manifest.json
         report/                     report.md report.json report.png
+    runs/calls/<model>.jsonl        what students and teachers answered, for all runs
 
 A stage is finished when its manifest stands, and the manifest is written last. A stage whose fingerprint
 is unchanged is not run again; one that was killed has no manifest and goes on from the rows it has.
@@ -58,8 +59,11 @@ class Stage:
         found = read_json(self.path / "manifest.json")
         return found if found and found["fingerprint"] == self.fingerprint else None
 
-    def finish(self, *, seed: int, counts: dict) -> dict:
-        """Write the manifest, which is what makes the stage finished. `seconds` is the time since the last start."""
+    def finish(self, *, seed: int, counts: dict, cost_usd: float | None = 0.0) -> dict:
+        """Write the manifest, which is what makes the stage finished.
+
+        `seconds` is the time since the last start; `cost_usd` what the models' answers cost, None if not known.
+        """
         manifest = {
             "stage": self.name,
             "fingerprint": self.fingerprint,
@@ -70,7 +74,7 @@ class Stage:
             "counts": counts,
             "starts": (read_json(self.path / "started.json") or {}).get("starts", 1),
             "seconds": round(time.monotonic() - self.started, 1),
-            "cost_usd": 0.0,  # every teacher of this version is local
+            "cost_usd": cost_usd,
         }
         write_json(self.path / "manifest.json", manifest)
         return manifest
@@ -89,6 +93,11 @@ class Run:
     @property
     def examples(self) -> Path:
         return self.path / "data" / "examples.jsonl"
+
+    @property
+    def calls(self) -> Path:
+        """The ledgers of what models answered: shared by all runs, so that no call is paid for twice."""
+        return self.path.parent.parent / "calls"
 
     @property
     def report(self) -> Path:

@@ -1,28 +1,42 @@
-"""Which critiques train when there are more than asked for: spread out, not as they come."""
+"""What is used when there is more than asked for: spread out, not as it comes."""
 
 from collections import Counter
+from collections.abc import Callable, Hashable
 
 from cft.files import content_id
 
 
-def choose(critiques: list[dict], candidates: list[dict], most: int | None, seed: int) -> tuple[list[dict], int]:
-    """At most `most` critiques, spread over wrong answers, styles and candidates; and how many are left over."""
-    if most is None or len(critiques) <= most:
-        return critiques, 0
+def choose_critiques(
+    critiques: list[dict], candidates: list[dict], most: int | None, seed: int
+) -> tuple[list[dict], int]:
+    """At most `most` critiques, spread over wrong answers, styles, teachers and candidates; and how many are left."""
     by_id = {row["id"]: row for row in candidates}
-    left = sorted(critiques, key=lambda c: content_id(seed, c["id"]))
-    answers, styles, used, chosen = Counter(), Counter(), Counter(), set()
 
-    def crowd(critique: dict) -> tuple[int, int, int]:
+    def kinds(critique: dict) -> tuple[Hashable, ...]:
         row = by_id[critique["candidate"]]
-        return answers[row["problem"], row["answer"]], styles[critique["style"]], used[row["id"]]
+        return (row["problem"], row["answer"]), critique["style"], critique["teacher"], row["id"]
 
+    chosen = _spread(critiques, most, seed, kinds)
+    return chosen, len(critiques) - len(chosen)
+
+
+def choose_candidates(candidates: list[dict], most: int | None, seed: int) -> list[dict]:
+    """At most `most` candidates, spread over problems, their different answers, and students."""
+    return _spread(
+        candidates, most, seed, lambda row: (row["problem"], (row["problem"], row["answer"]), row["student"])
+    )
+
+
+def _spread(rows: list[dict], most: int | None, seed: int, kinds: Callable[[dict], tuple[Hashable, ...]]) -> list[dict]:
+    """`most` rows in their order, picked one by one: each time one whose kinds, in their order, were picked least."""
+    if most is None or len(rows) <= most:
+        return rows
+    left = sorted(rows, key=lambda row: content_id(seed, row["id"]))
+    used: Counter = Counter()
+    chosen = set()
     for _ in range(most):
-        pick = min(left, key=crowd)
+        pick = min(left, key=lambda row: [used[i, kind] for i, kind in enumerate(kinds(row))])
         left.remove(pick)
-        row = by_id[pick["candidate"]]
-        answers[row["problem"], row["answer"]] += 1
-        styles[pick["style"]] += 1
-        used[row["id"]] += 1
+        used.update(enumerate(kinds(pick)))
         chosen.add(pick["id"])
-    return [c for c in critiques if c["id"] in chosen], len(left)
+    return [row for row in rows if row["id"] in chosen]

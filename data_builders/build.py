@@ -1,7 +1,7 @@
 """Problem -> candidates -> critiques -> examples: the data stage.
 
-Only sampling is costly, so only sampling is resumed: candidates are appended batch by batch, and a batch that is
-there is not sampled again. All else is a pure function of the candidates and is written anew, atomically.
+Only what models are asked is costly, so only that is resumed: each answer is kept in a ledger as it comes
+(`data_builders.calls`). All else is a pure function of the answers and is written anew, atomically.
 """
 
 from collections import Counter
@@ -10,20 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cft.errors import DataError
-from cft.files import append_jsonl, content_id, read_own_jsonl, write_jsonl
-from data_builders.balance import choose
+from cft.files import content_id, write_jsonl, write_text
+from data_builders.balance import choose_critiques
+from data_builders.calls import cost_of
+from data_builders.card import agreement, data_card
+from data_builders.filtering import accept
 from data_builders.problems import Problem, find_problem, load_problem
 from data_builders.prompts import critique_prompt, solve_prompt, training_row
-from data_builders.teachers import exact
-from data_builders.teachers.file import Row, find_critiques, load_critiques
-from data_builders.verify import check
-from eval.grading import grade
+from data_builders.students import Backends, ask, candidates_of, pass_rates, plan_solutions, select
+from data_builders.teachers.exact import exact_critiques
+from data_builders.teachers.file import find_critiques, load_critiques, read_files
+from data_builders.teachers.model import critiques_of, plan_critiques
+from data_builders.templates import find_template
 
 if TYPE_CHECKING:
-    from cft.recipe import CritiquesData, DemonstrationsData, StudentBlock
+    from cft.recipe import CritiquesData, DemonstrationsData
 
-Sampler = Callable[[list[str], int], Sequence[Any]]  # (user prompts, seed of this batch) -> one Completion a prompt
-Progress = Callable[[int, int], None]  # (candidates sampled, candidates planned)
+FILES = ("problems", "candidates", "critiques", "examples", "calls")
 
 
 def build(
@@ -31,51 +34,120 @@ def build(
     *,
     folder: Path,
     seed: int,
-    sample: Sampler | None,
-    student_name: str | None,
-    progress: Progress | None = None,
+    ledgers: Path,
+    backends: Backends | None = None,
+    student_name: str | None = None,
+    title: str = "critiques",
+    on_answer: Callable[[str, int, dict | None], None] | None = None,
 ) -> dict:
-    """Fill `folder` with candidates.jsonl, critiques.jsonl and examples.jsonl, and return the counts.
+    """Fill `folder` with the stage's JSON Lines files and a data card, and return the counts.
+
+    Args:
+        ledgers: folder of the answers that models gave, shared by all runs.
+        backends: gives the backend of a student's or a teacher's block.
+        student_name: the recipe's model, for students that name none.
+        on_answer: told `(model, calls planned, None)` when a model is about to be asked, and
+            `(model, calls planned, row)` at each of its answers.
 
     Returns:
-        {"candidates", "outcomes": {outcome: n}, "pass_rate": of the sampled candidates or None, "set_aside": {why: n}
-        of candidates, "critiques", "accepted", "dropped": {reason: n} of critiques, "over_max_examples", "examples"};
-        only {"examples"} for demonstrations.
+        {"candidates", "outcomes": {outcome: n}, "pass_rate": of the sampled candidates or None, "students":
+        {name: {"samples", "pass_rate"}}, "set_aside": {why: n} of candidates, "critiques", "accepted", "dropped":
+        {reason: n} of critiques, "dropped_by_teacher", "agreement": among teachers, "over_max_examples", "examples",
+        "cost_usd"}; only {"examples"} for demonstrations.
 
     Raises:
-        DataError: for a problem or file that cannot be used, or when no example is left.
+        DataError: for a problem or file that cannot be used, for calls that failed, or when no example is left.
     """
     if data.builder == "none":
         return {"examples": 0}
     problems = _load_problems(data.problems)
     if data.builder == "demonstrations":
         return _demonstrations(problems, folder)
-    sampled = _sample(problems, data.student, sample, student_name, folder / "candidates.jsonl", seed, progress)
-    problems, brought, written = _read_files(data, problems)
+    asking = _Asking(backends, ledgers, on_answer)
+    sampled = _sample(data, problems, student_name, seed, asking)
+    problems, brought, written = read_files(data.teachers, problems)
     candidates = list({row["id"]: row for row in [*sampled, *brought]}.values())
+    write_jsonl(folder / "problems.jsonl", [_problem_row(problem) for problem in problems.values()])
     write_jsonl(folder / "candidates.jsonl", candidates)
-    kept, set_aside = _set_aside(candidates, data.candidates)
-    written += _exact_critiques(data, problems, kept, seed)
-    critiques = _verify(written, kept, problems)
+    kept, set_aside = select(candidates, data, seed)
+    written += exact_critiques(data.teachers, problems, kept, seed)
+    for teacher in data.teachers:
+        if teacher.kind == "model":
+            planned = plan_critiques(kept, problems, teacher, seed)
+            written += critiques_of(planned, asking([call for call, _, _ in planned], teacher))
+    critiques = accept(written, kept, problems, trim=data.trim)
     write_jsonl(folder / "critiques.jsonl", critiques)
-    chosen, over = choose([c for c in critiques if c["accepted"]], kept, data.max_examples, seed)
+    write_jsonl(folder / "calls.jsonl", asking.rows)
+    chosen, over = choose_critiques([c for c in critiques if c["accepted"]], kept, data.max_examples, seed)
     by_id = {row["id"]: row for row in kept}
     examples = [_example(c, by_id[c["candidate"]], problems, data.prompt) for c in chosen]
     counts = {
         "candidates": len(candidates),
         "outcomes": dict(sorted(Counter(row["outcome"] for row in candidates).items())),
         "pass_rate": sum(r["outcome"] == "correct" for r in sampled) / len(sampled) if sampled else None,
+        "students": pass_rates(sampled),
         "set_aside": set_aside,
         "critiques": len(critiques),
         "accepted": sum(c["accepted"] for c in critiques),
         "dropped": dict(sorted(Counter(c["reason"] for c in critiques if c["reason"]).items())),
+        "dropped_by_teacher": _by_teacher(critiques),
+        "agreement": agreement(critiques),
         "over_max_examples": over,
         "examples": len(examples),
+        "cost_usd": cost_of(asking.rows),
     }
     if not examples:
         raise DataError(_nothing_left(counts))
     write_jsonl(folder / "examples.jsonl", examples)
+    write_text(folder / "README.md", data_card(title, counts, problems, candidates, critiques, examples))
     return counts
+
+
+class _Asking:
+    """Asks models, and remembers the rows of all their answers."""
+
+    def __init__(self, backends: Backends | None, ledgers: Path, on_answer: Callable | None) -> None:
+        self.backends, self.ledgers, self.on_answer, self.rows = backends, ledgers, on_answer, []
+
+    def __call__(self, calls: Sequence[Any], block: Any) -> list[dict]:
+        if not calls:
+            return []
+        if self.backends is None:
+            raise DataError(f"{calls[0].model}: is to be asked {len(calls)} times, but there is no backend to do it.")
+        told = self.on_answer
+        if told:
+            told(calls[0].model, len(calls), None)
+        rows = ask(
+            calls, self.backends(block), self.ledgers, told and (lambda row: told(row["model"], len(calls), row))
+        )
+        self.rows += rows
+        return rows
+
+
+def _sample(
+    data: "CritiquesData", problems: dict[str, Problem], name: str | None, seed: int, asking: _Asking
+) -> list[dict]:
+    """The candidates of all students, in plan order."""
+    if data.students and not problems:
+        raise DataError("data.students: ask for samples, but there is no entry in data.problems.")
+    sampled, given = [], list(problems.values())
+    for student in data.students:
+        calls = plan_solutions(given, student, student.model or name or "", seed)
+        sampled += candidates_of(given, calls, asking(calls, student))
+    return sampled
+
+
+def _by_teacher(critiques: list[dict]) -> dict[str, dict[str, int]]:
+    """`{teacher: {reason: dropped}}`, only of teachers with drops."""
+    counts: dict[str, Counter] = {}
+    for row in critiques:
+        if row["reason"]:
+            counts.setdefault(row["teacher"], Counter())[row["reason"]] += 1
+    return {teacher: dict(sorted(c.items())) for teacher, c in sorted(counts.items())}
+
+
+def _problem_row(problem: Problem) -> dict:
+    return {key: getattr(problem, key) for key in ("id", "question", "answer", "source", "licence")}
 
 
 def input_files(data: Any) -> dict[str, Path]:
@@ -88,13 +160,9 @@ def input_files(data: Any) -> dict[str, Path]:
     for teacher in getattr(data, "teachers", []):
         if teacher.kind == "file":
             files[f"critiques {teacher.path}"] = find_critiques(teacher.path)
+        if teacher.kind == "model":
+            files |= {f"template {style}": find_template(style) for style in teacher.styles}
     return files
-
-
-def count_candidates(data: Any) -> tuple[int, int]:
-    """`(candidates to sample, rows from files)` that the recipe asks for; demonstrations count as rows from files."""
-    student = getattr(data, "student", None)
-    return (student.samples * len(data.problems) if student else 0), len(planned_characters(data))
 
 
 def planned_characters(data: Any) -> list[int]:
@@ -134,144 +202,6 @@ def _demonstrations(problems: dict[str, Problem], folder: Path) -> dict:
     return {"examples": len(rows)}
 
 
-def _sample(
-    problems: dict[str, Problem], student: "StudentBlock | None", sample: Sampler | None, name: str | None,
-    path: Path, seed: int, progress: Progress | None,
-) -> list[dict]:  # fmt: skip
-    """The student's candidates in plan order; only batches with rows still owed are sampled."""
-    if student is None:
-        return []
-    if sample is None or not problems:
-        missing = "no model to sample from" if problems else "no entry in data.problems"
-        raise DataError(f"data.student: asks for {student.samples} samples but there is {missing}.")
-    settings = {k: getattr(student, k) for k in ("temperature", "top_p", "top_k", "max_new_tokens", "batch_size")}
-    plan = [
-        (content_id(p.id, p.question, name, settings, seed, k), p, k)
-        for p in problems.values()
-        for k in range(student.samples)
-    ]
-    done = {row["id"]: row for row in read_own_jsonl(path)}
-    for start in range(0, len(plan), student.batch_size):
-        batch = plan[start : start + student.batch_size]
-        if any(key not in done for key, _, _ in batch):
-            batch_seed = int(content_id("batch", name, seed, start, length=8), 16) % 2**31
-            answers = sample([solve_prompt(p.question) for _, p, _ in batch], batch_seed)
-            rows = [
-                _candidate(key, p, name, k, answer.text, answer.tokens, answer.finish_reason)
-                for (key, p, k), answer in zip(batch, answers, strict=True)
-                if key not in done
-            ]
-            append_jsonl(path, rows)
-            done |= {row["id"]: row for row in rows}
-        if progress:
-            progress(min(start + student.batch_size, len(plan)), len(plan))
-    return [done[key] for key, _, _ in plan]
-
-
-def _candidate(
-    key: str, problem: Problem, student: str | None, k: int, text: str, tokens: int | None, finish: str
-) -> dict:
-    graded = grade(problem.answer, text, truncated=finish == "length")
-    return {
-        "id": key, "problem": problem.id, "student": student, "sample": k, "text": text, "tokens": tokens,
-        "finish_reason": finish, "outcome": graded.outcome, "answer": graded.answer,
-    }  # fmt: skip
-
-
-def _read_files(
-    data: "CritiquesData", problems: dict[str, Problem]
-) -> tuple[dict[str, Problem], list[dict], list[dict]]:
-    """Problems (the files' own included), candidates and critiques of the file teachers."""
-    problems, candidates, critiques = dict(problems), {}, []
-    for teacher in data.teachers:
-        if teacher.kind != "file":
-            continue
-        path = find_critiques(teacher.path)
-        for row in load_critiques(path):
-            problem = _problem_of(row, path, problems)
-            key = content_id(problem.id, row.student, row.solution)
-            if key not in candidates:
-                finish = "length" if row.truncated else "stop"
-                candidates[key] = _candidate(key, problem, row.student, row.line, row.solution, None, finish)
-            teacher_name = f"file:{path.stem}"
-            critiques.append({"candidate": key, "teacher": teacher_name, "style": row.style, "text": row.critique})
-    return problems, list(candidates.values()), critiques
-
-
-def _problem_of(row: Row, path: Path, problems: dict[str, Problem]) -> Problem:
-    question = " ".join(row.problem.split())
-    for problem in problems.values():
-        if " ".join(problem.question.split()) == question:
-            if problem.answer != row.answer:
-                raise DataError(
-                    f"{path}: line {row.line}: the answer is {row.answer!r}, but problem {problem.id} has "
-                    f"{problem.answer!r}. Correct one of them."
-                )
-            return problem
-    key = f"{path.stem}-{content_id(question, length=6)}"
-    problems[key] = Problem(key, row.problem, row.answer, source=path.name, licence="that of the file")
-    return problems[key]
-
-
-def _set_aside(candidates: list[dict], which: str) -> tuple[list[dict], dict[str, int]]:
-    """The candidates to critique, and how many are left out and why."""
-    kept, seen, why = [], set(), Counter()
-    for row in candidates:
-        key = row["problem"], " ".join(row["text"].split())
-        if row["outcome"] == "ungradable" or (row["outcome"] == "correct" and which == "wrong"):
-            why[row["outcome"]] += 1
-        elif key in seen and row["tokens"] is not None:
-            why["duplicate"] += 1
-        else:
-            kept.append(row)
-        seen.add(key)
-    return kept, dict(sorted(why.items()))
-
-
-def _exact_critiques(
-    data: "CritiquesData", problems: dict[str, Problem], candidates: list[dict], seed: int
-) -> list[dict]:
-    """One critique a style of every candidate whose problem has steps."""
-    styles = [style for teacher in data.teachers if teacher.kind == "exact" for style in teacher.styles]
-    unknown = [style for style in styles if style not in exact.STYLES]
-    if unknown:
-        raise DataError(f"teacher exact: style {unknown[0]!r} is not known. Known: {', '.join(exact.STYLES)}.")
-    bare = sorted({row["problem"] for row in candidates if not problems[row["problem"]].steps})
-    if styles and bare and not any(problems[row["problem"]].steps for row in candidates):
-        raise DataError(
-            f"teacher exact: problem {', '.join(bare)} has no `steps:`. Write them, or use another teacher."
-        )
-    written = []
-    for row in candidates:
-        for style in styles if problems[row["problem"]].steps else []:
-            text, used = exact.critique(
-                problems[row["problem"]], row["text"], style=style, outcome=row["outcome"], answer=row["answer"],
-                seed=content_id(seed, row["id"], style),
-            )  # fmt: skip
-            written.append({"candidate": row["id"], "teacher": "exact", "style": used, "text": text})
-    return written
-
-
-def _verify(written: list[dict], candidates: list[dict], problems: dict[str, Problem]) -> list[dict]:
-    """The critiques of kept candidates, each with verdict, answer, and the reason why it may not train."""
-    by_id, seen, rows = {row["id"]: row for row in candidates}, set(), []
-    for critique in written:
-        candidate = by_id.get(critique["candidate"])
-        if candidate is None:
-            continue
-        problem = problems[candidate["problem"]]
-        checked = check(critique["text"], question=problem.question, gold=problem.answer,
-                        candidate=candidate["text"], outcome=candidate["outcome"])  # fmt: skip
-        key = critique["candidate"], " ".join(critique["text"].split())
-        reason = checked.reason or ("duplicate" if key in seen else None)
-        seen.add(key)
-        rows.append({
-            "id": content_id(critique), **critique, "verdict": checked.verdict, "answer": checked.answer,
-            "accepted": reason is None, "reason": reason,
-        })  # fmt: skip
-    return rows
-
-
 def _example(critique: dict, candidate: dict, problems: dict[str, Problem], prompt: str) -> dict:
     user = _user_message(prompt, problems[candidate["problem"]].question, candidate["text"])
     key = content_id("example", critique["id"], prompt)
@@ -285,15 +215,16 @@ def _user_message(prompt: str, question: str, solution: str) -> str:
 
 
 def _nothing_left(counts: dict) -> str:
-    told = "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in counts.items() if value)
+    keys = ("candidates", "outcomes", "set_aside", "critiques", "accepted", "dropped")
+    told = "; ".join(f"{key.replace('_', ' ')} {counts[key]}" for key in keys if counts[key])
     if not counts["candidates"]:
-        mend = "Give data.student with samples, or a teacher of kind file."
+        mend = "Give data.students, or a teacher of kind file."
     elif counts["critiques"]:
         mend = (
             "Every critique was dropped: read critiques.jsonl in the data folder and mend the critiques or the teacher."
         )
     elif counts["set_aside"].get("correct"):
-        mend = "The student always solved it: choose a harder problem, more samples, or data.candidates=all."
+        mend = "The students always solved it: choose a harder problem, more samples, or a data.right_share above 0."
     else:
         mend = "Ask for more samples, or another problem."
     return f"no examples are left ({told or 'no candidates'}). {mend}"

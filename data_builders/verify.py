@@ -4,14 +4,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from data_builders.arithmetic import show
 from data_builders.markup import fold
+from data_builders.statements import claims
+from data_builders.wording import ends_properly, foreign, leak, repeats
 from eval.grading import last_box, same_answer
 
 MIN_WORDS = 12
-REASONS = (
-    "too short", "no verdict", "verdict disagrees", "no boxed answer", "boxed answer wrong", "quote not in candidate",
-    "duplicate",
-)  # fmt: skip
 
 Verdict = Literal["correct", "incorrect"]
 
@@ -72,6 +71,16 @@ def check(text: str, *, question: str, gold: str, candidate: str, outcome: str) 
         reason = "boxed answer wrong"
     elif strange_quotes(text, candidate, question):
         reason = "quote not in candidate"
+    elif leak(text):
+        reason = "leaked instructions"
+    elif repeats(text):
+        reason = "repeats itself"
+    elif not ends_properly(text):
+        reason = "does not end properly"
+    elif foreign(text):
+        reason = "another language"
+    elif false_calculations(text, candidate):
+        reason = "false calculation"
     else:
         reason = None
     return Check(verdict, answer, reason)
@@ -108,6 +117,19 @@ def strange_quotes(text: str, candidate: str, question: str) -> list[str]:
         if not all(any(piece in source for source in sources) for piece in pieces):
             strange.append(quote)
     return strange
+
+
+def false_calculations(text: str, candidate: str) -> list[str]:
+    """The false calculations that a critique makes itself: not in quotes, and not those of the candidate."""
+    theirs = {(show(claim.expression), claim.value) for claim in claims(candidate)}
+    written, unquoted = fold(candidate), _QUOTE.sub(" … ", text)
+    return [
+        unquoted[claim.start : claim.end]
+        for claim in claims(unquoted)
+        if claim.slip
+        and (show(claim.expression), claim.value) not in theirs
+        and fold(unquoted[claim.start : claim.end]) not in written
+    ]
 
 
 def _says_right(sentence: str) -> bool:

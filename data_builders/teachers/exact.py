@@ -3,12 +3,20 @@
 It never guesses. Where it cannot show what is wrong, it says that the answer does not follow and works it out.
 """
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from cft.errors import DataError
+from cft.files import content_id
 from data_builders.problems import Problem
 from data_builders.teachers.diagnosis import diagnose
 from data_builders.teachers.phrasing import Words
 from data_builders.teachers.styles import STYLES, confirm
 
-__all__ = ["STYLES", "critique"]
+if TYPE_CHECKING:
+    from cft.recipe_blocks import Teacher
+
+__all__ = ["STYLES", "critique", "exact_critiques"]
 
 
 def critique(
@@ -35,3 +43,31 @@ def critique(
     if not (found.first or found.ending or found.absent):
         style = "re-derivation"
     return STYLES[style](words), style
+
+
+def exact_critiques(
+    teachers: Iterable["Teacher"], problems: dict[str, Problem], candidates: list[dict], seed: int
+) -> list[dict]:
+    """One critique a style of every candidate whose problem has steps.
+
+    Raises:
+        DataError: if no problem has steps, or a style is not known.
+    """
+    styles = [style for teacher in teachers if teacher.kind == "exact" for style in teacher.styles]
+    unknown = [style for style in styles if style not in STYLES]
+    if unknown:
+        raise DataError(f"teacher exact: style {unknown[0]!r} is not known. Known: {', '.join(STYLES)}.")
+    bare = sorted({row["problem"] for row in candidates if not problems[row["problem"]].steps})
+    if styles and bare and not any(problems[row["problem"]].steps for row in candidates):
+        raise DataError(
+            f"teacher exact: problem {', '.join(bare)} has no `steps:`. Write them, or use another teacher."
+        )
+    written = []
+    for row in candidates:
+        for style in styles if problems[row["problem"]].steps else []:
+            text, used = critique(
+                problems[row["problem"]], row["text"], style=style, outcome=row["outcome"], answer=row["answer"],
+                seed=content_id(seed, row["id"], style),
+            )  # fmt: skip
+            written.append({"candidate": row["id"], "teacher": "exact", "style": used, "text": text})
+    return written

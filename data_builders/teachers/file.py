@@ -1,11 +1,18 @@
 """Critiques that somebody wrote before, from a JSON Lines file. Its rows bring the candidates they speak of."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cft.errors import DataError
-from cft.files import read_jsonl
+from cft.files import content_id, read_jsonl
 from cft.recipe import recipes_folder
+from data_builders.problems import Problem
+from data_builders.students import candidate
+
+if TYPE_CHECKING:
+    from cft.recipe_blocks import Teacher
 
 _NEEDED = ("problem", "answer", "solution", "critique")
 _OPTIONAL = {"student": str, "style": str, "truncated": bool}
@@ -77,3 +84,42 @@ def load_critiques(path: Path) -> list[Row]:
         more = f"\n  ... and {len(faults) - 10} more faults" if len(faults) > 10 else ""
         raise DataError(f"{path}: {len(faults)} fault(s)\n  " + "\n  ".join(faults[:10]) + more)
     return rows
+
+
+def read_files(
+    teachers: Iterable["Teacher"], problems: dict[str, Problem]
+) -> tuple[dict[str, Problem], list[dict], list[dict]]:
+    """Problems (the files' own included), candidates and critiques of the file teachers.
+
+    Raises:
+        DataError: as `load_critiques` does, or when a file and a problem disagree on the answer.
+    """
+    problems, candidates, critiques = dict(problems), {}, []
+    for teacher in teachers:
+        if teacher.kind != "file":
+            continue
+        path = find_critiques(teacher.path)
+        for row in load_critiques(path):
+            problem = _problem_of(row, path, problems)
+            key = content_id(problem.id, row.student, row.solution)
+            if key not in candidates:
+                finish = "length" if row.truncated else "stop"
+                candidates[key] = candidate(key, problem, row.student, row.line, row.solution, None, finish)
+            teacher_name = f"file:{path.stem}"
+            critiques.append({"candidate": key, "teacher": teacher_name, "style": row.style, "text": row.critique})
+    return problems, list(candidates.values()), critiques
+
+
+def _problem_of(row: Row, path: Path, problems: dict[str, Problem]) -> Problem:
+    question = " ".join(row.problem.split())
+    for problem in problems.values():
+        if " ".join(problem.question.split()) == question:
+            if problem.answer != row.answer:
+                raise DataError(
+                    f"{path}: line {row.line}: the answer is {row.answer!r}, but problem {problem.id} has "
+                    f"{problem.answer!r}. Correct one of them."
+                )
+            return problem
+    key = f"{path.stem}-{content_id(question, length=6)}"
+    problems[key] = Problem(key, row.problem, row.answer, source=path.name, licence="that of the file")
+    return problems[key]

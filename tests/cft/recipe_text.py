@@ -6,7 +6,7 @@ model: {id: some-model}
 data:
   builder: critiques
   problems: [bakery]
-  student: {samples: 4}
+  students: [{samples: 4}]
   teachers:
     - kind: exact
     - {kind: file, path: critiques.jsonl}

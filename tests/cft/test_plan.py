@@ -37,7 +37,7 @@ def test_memory_is_that_of_the_longest_batch_or_of_evaluation_whichever_is_more(
 def test_the_plan_says_before_the_first_row_what_it_says_with_all_of_them(tmp_path, tiny_model):
     overrides = [f"model.id={tiny_model}", "model.dtype=float32"]
     before = json.loads(cft("plan", "quickstart", *overrides, "--json", cwd=tmp_path).stdout)
-    assert cft("data", "quickstart", *overrides, cwd=tmp_path).returncode == 0
+    assert cft("data", "make", "quickstart", *overrides, cwd=tmp_path).returncode == 0
     after = json.loads(cft("plan", "quickstart", *overrides, "--json", cwd=tmp_path).stdout)
     assert [stage["done"] for stage in after["stages"]] == [True, False, False]
     assert before["stages"][1]["estimates"]["tokens"] == after["stages"][1]["estimates"]["tokens"] > 30_000

@@ -135,26 +135,26 @@ def test_overrides_set_values_anywhere(write_recipe):
             "data.teachers.1.path=other.jsonl",
             "eval.arms=[base]",
             "eval.data.sums=a=b.jsonl",
-            "data.student=null",
+            "data.students=[]",
             "description='x: y'",
         ],
     )
     assert (recipe.seed, recipe.description) == (7, "x: y")
     assert recipe.train.args == {"learning_rate": 0.001, "max_steps": 5}
     assert recipe.data.teachers[1].path == "other.jsonl"
-    assert recipe.data.student is None
+    assert recipe.data.students == []
     assert (recipe.eval.arms, recipe.eval.data) == (["base"], {"sums": "a=b.jsonl"})
 
 
 def test_overrides_make_the_blocks_that_they_need(write_recipe):
-    content = GOOD.replace("{samples: 4}", "null")
-    recipe = load_recipe(write_recipe(content), ["data.student.samples=2", "data.student.temperature=0.5"])
-    assert (recipe.data.student.samples, recipe.data.student.temperature) == (2, 0.5)
+    content = GOOD.replace("  args:\n    learning_rate: 2e-4\n", "")
+    recipe = load_recipe(write_recipe(content), ["train.args.learning_rate=2e-5", "eval.data.sums=a.jsonl"])
+    assert (recipe.train.args, recipe.eval.data) == ({"learning_rate": 2e-5}, {"sums": "a.jsonl"})
 
 
 def test_an_override_can_mend_a_fault_of_the_file(write_recipe):
     content = GOOD.replace("some-model", "5").replace("{samples: 4}", "{samples: .inf}")
-    assert load_recipe(write_recipe(content), ["model.id=m", "data.student={samples: 3}"]).data.student.samples == 3
+    assert load_recipe(write_recipe(content), ["model.id=m", "data.students.0.samples=3"]).data.students[0].samples == 3
 
 
 @pytest.mark.parametrize(

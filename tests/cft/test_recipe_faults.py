@@ -19,7 +19,7 @@ model:
 data:
   builder: critiques
   problems: [bakery, bakery]
-  student: {samples: -1, top_p: 0, temperature: .nan}
+  students: [{samples: -1, top_p: 0, temperatures: [.nan]}]
   teachers:
     - {kind: fil, path: bakery}
     - {kind: exact, styles: [numbered chek]}
@@ -31,7 +31,7 @@ eval:
   tasks: []
   arms: [base, adaptr]
   limit: 1.5
-  temperature: 1.0
+  top_p: 1.0
   batch_size: "4"
 """
 
@@ -48,9 +48,9 @@ def test_all_faults_of_a_recipe_are_told_at_once_in_the_order_of_the_file(write_
         'demo.yaml:6 model.dtyp = "bfloat16": unknown key. Did you mean dtype?',
         'demo.yaml:7 model.trust_remote_code = "yes": must be true or false. Write true or false, without quotes.',
         'demo.yaml:10 data.problems = ["bakery", "bakery"]: names \'bakery\' twice. Name it once.',
-        'demo.yaml:11 data.student.temperature = ".nan": is no finite number. Write a number, or put text in quotes.',
-        "demo.yaml:11 data.student.samples = -1: must be at least 0. Choose another number.",
-        "demo.yaml:11 data.student.top_p = 0: must be greater than 0. Choose another number.",
+        'demo.yaml:11 data.students.0.temperatures.0 = ".nan": is no finite number. Write a number, or put text in quotes.',
+        "demo.yaml:11 data.students.0.samples = -1: must be at least 1. Choose another number.",
+        "demo.yaml:11 data.students.0.top_p = 0: must be greater than 0. Choose another number.",
         'demo.yaml:13 data.teachers.0.kind = "fil": is not known. Did you mean file?',
         'demo.yaml:14 data.teachers.1.styles.0 = "numbered chek": is not known. Did you mean numbered check?',
         "demo.yaml:15 data.teachers.2.path: is missing. Add it: Name in recipes/critiques, or path of a JSONL file.",
@@ -60,7 +60,7 @@ def test_all_faults_of_a_recipe_are_told_at_once_in_the_order_of_the_file(write_
         "demo.yaml:20 eval.tasks = []: is empty. Write at least one.",
         'demo.yaml:21 eval.arms.1 = "adaptr": is not known. Did you mean adapter?',
         "demo.yaml:22 eval.limit = 1.5: must be a whole number. Write it in digits, without quotes.",
-        "demo.yaml:23 eval.temperature = 1.0: unknown key. It belongs at data.student.temperature.",
+        "demo.yaml:23 eval.top_p = 1.0: unknown key. It belongs at data.students.0.top_p.",
         'demo.yaml:24 eval.batch_size = "4": must be a whole number. Write it in digits, without quotes.',
         'override seed = "x": must be a whole number. Write it in digits, without quotes.',
     ]
@@ -87,16 +87,20 @@ def test_all_faults_of_a_recipe_are_told_at_once_in_the_order_of_the_file(write_
             "",
             "demo.yaml:3 data.builder: is missing. Add one of: critiques, demons",
         ),
-        ("    - kind: exact\n", "    - {}\n", "demo.yaml:8 data.teachers.0.kind: is missing. Add one of: exact, file."),
+        (
+            "    - kind: exact\n",
+            "    - {}\n",
+            "demo.yaml:8 data.teachers.0.kind: is missing. Add one of: exact, file, model.",
+        ),
         ("    - kind: exact\n", "    - exact\n", 'demo.yaml:8 data.teachers.0 = "exact": must be a mapping.'),
         ("- kind: exact", "- {kind: file, path: critiques.jsonl}", "demo.yaml:7 data.teachers = "),
         (
             "{samples: 4}",
             "{samples: 4, samles: 3}",
-            "demo.yaml:6 data.student.samles = 3: unknown key. Did you mean",
+            "demo.yaml:6 data.students.0.samles = 3: unknown key. Did you mean",
         ),
-        ("{samples: 4}", "{samples: 1e400}", 'demo.yaml:6 data.student.samples = "1e400": is no finite number.'),
-        ("{samples: 4}", f"{{samples: {'9' * 5000}}}", 'demo.yaml:6 data.student.samples = "999'),
+        ("{samples: 4}", "{samples: 1e400}", 'demo.yaml:6 data.students.0.samples = "1e400": is no finite number.'),
+        ("{samples: 4}", f"{{samples: {'9' * 5000}}}", 'demo.yaml:6 data.students.0.samples = "999'),
         ("{r: 8}", "[r, 8]", 'demo.yaml:12 train.lora = ["r", 8]: must be a mapping.'),
         ("{r: 8}", "{r: 8, r: 9}", "demo.yaml:12 train.lora.r: the key is there twice."),
         ("{r: 8}", "{8: r}", 'demo.yaml:12 train.lora.8 = "8": is a key that is not text. Put it in quotes.'),
@@ -142,13 +146,14 @@ def test_very_many_faults_still_fit_on_one_screen(write_recipe):
             'demo.yaml:15 eval.arms = ["base", "adapter"]: train.method is none, so there is no adapter to score.']),
         (["train.method=grpo"], ['override train.method = "grpo": is not trained by this version. '
                                  "Choose one of: cft, sft, none."]),
-        (["data.teachers=[{kind: exact}]", "data.student=null"], [
-            "override data.student = null: without samples an exact teacher has nothing to criticise."]),
-        (["data.teachers=[{kind: exact}]", "data.student.samples=0"], [
-            "override data.student.samples = 0: leaves an exact teacher nothing to criticise."]),
-        (["data.problems=[]"], ["override data.problems = []: is empty, but data.student needs a problem to solve."]),
-        (["data.student.temperature=0"], [
-            "override data.student.temperature = 0.0: greedy decoding writes the same solution 4 times."]),
+        (["data.teachers=[{kind: exact}]", "data.students=[]"], [
+            "override data.students = []: is empty, so there is nothing to criticise."]),
+        (["data.students=[{samples: 1, endpoint: {base_url: 'http://localhost:1/v1', extra_body: {seed: 3}}}]"], [
+            "override data.students.0.model = null: is missing, but an endpoint must be told one. Name it.",
+            "override data.students.0.endpoint.extra_body.seed = 3: has a key of its own."]),
+        (["data.problems=[]"], ["override data.problems = []: is empty, but data.students need a problem to solve."]),
+        (["data.students.0.temperatures=[0]"], [
+            "override data.students.0.temperatures = [0.0]: greedy decoding writes the same solution 4 times."]),
         (["eval.data={smus: a.jsonl}"], ['override eval.data.smus = "a.jsonl": is not a task of this recipe. '
                                          "Did you mean sums?"]),
     ],
@@ -163,10 +168,10 @@ def test_blocks_that_do_not_fit_are_refused(overrides: list[str], expected: list
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["data.student=null"],  # the file teacher brings its own solutions
-        ["data.student=null", "data.problems=[]", "data.teachers=[{kind: file, path: a}]"],
-        ["data.student.samples=0"],
-        ["data.student={samples: 1, temperature: 0}"],
+        ["data.students=[]"],  # the file teacher brings its own solutions
+        ["data.students=[]", "data.problems=[]", "data.teachers=[{kind: file, path: a}]"],
+        ["data.students=[{samples: 1, temperatures: [0]}]"],
+        ["data.teachers=[{kind: model, model: m}]"],
         ["train.method=sft"],
         ["train.method=sft", "data={builder: demonstrations, problems: [bakery]}"],
         ["train.method=none", "data={builder: none}", "eval.arms=[base]"],

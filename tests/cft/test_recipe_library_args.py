@@ -135,13 +135,13 @@ def test_faults_of_schema_blocks_and_libraries_are_told_together_with_their_line
         GOOD.replace("{r: 8}", "{r: 8, alpha: 3}").replace("2e-4", "-2e-4").replace("[sums]", "[sums]\n  arms: [bse]")
     )
     with pytest.raises(RecipeError) as caught:
-        load_recipe(write_recipe(content), ["train.args.seed=3", "data.student.temperature=0"], libraries=True)
+        load_recipe(write_recipe(content), ["train.args.seed=3", "data.students.0.temperatures=[0]"], libraries=True)
     assert [line.partition(" =")[0] for line in str(caught.value).split("\n  ")] == [
         "demo.yaml: 5 faults",
         "demo.yaml:12 train.lora.alpha",
         "demo.yaml:14 train.args.learning_rate",
         "demo.yaml:17 eval.arms.0",
-        "override data.student.temperature",
+        "override data.students.0.temperatures",
         "override train.args.seed",
     ]
 

@@ -6,11 +6,12 @@ import pytest
 
 from cft.errors import DataError
 from cft.files import read_own_jsonl, write_jsonl
-from cft.generation import Completion
 from cft.recipe import CritiquesData, DemonstrationsData
-from data_builders.build import build, count_candidates, input_files, planned_characters
+from data_builders.build import build, input_files, planned_characters
+from data_builders.calls import Answer
 from data_builders.problems import load_problem, problems_folder
 from data_builders.prompts import critique_prompt, messages, solve_prompt
+from tests.data_builders.scripted import Scripted
 
 RIGHT = "4 × 17 = 68 and 68 + 25 = 93. \\boxed{93}"
 WRONG = "4 × 17 = 58 and 58 + 25 = 83. \\boxed{83}"
@@ -20,28 +21,26 @@ def data(**changes):
     settings = {
         "builder": "critiques",
         "problems": ["tulips"],
-        "student": {"samples": 10, "batch_size": 4},
+        "students": [{"samples": 10}],
         "teachers": [{"kind": "exact"}],
     }
     return CritiquesData.model_validate(settings | changes)
 
 
-def student(prompts, seed):
-    """A student whose answers hang on the seed of the batch and the row, as a real one's do."""
-    out = []
-    for i, prompt in enumerate(prompts):
-        assert "reason step by step" in prompt
-        if (seed + i) % 3 == 0:
-            out.append(Completion(RIGHT, 20, "stop"))
-        elif (seed + i) % 7 == 1:
-            out.append(Completion("4 × 17 =", 320, "length"))
-        else:
-            out.append(Completion(WRONG.replace("83", str(83 + (seed + i) % 50)), 20, "stop"))
-    return out
+def student(call):
+    """A student whose answers hang on the call's key, as a real one's do."""
+    assert "reason step by step" in call.messages[0]["content"]
+    draw = int(call.key, 16)
+    if draw % 3 == 0:
+        return RIGHT
+    if draw % 7 == 1:
+        return Answer("4 × 17 =", "truncated", "length", output_tokens=320)
+    return WRONG.replace("83", str(84 + draw % 50))
 
 
-def run(folder, settings=None, sample=student, **kwargs):
-    return build(settings or data(), folder=folder, seed=3, sample=sample, student_name="tiny", **kwargs)
+def run(folder, settings=None, write=student, ledgers=None, seed=3, **kwargs):
+    kwargs = {"student_name": "tiny", "ledgers": ledgers or folder.parent / f"{folder.name}-calls"} | kwargs
+    return build(settings or data(), folder=folder, seed=seed, backends=lambda block: Scripted(write), **kwargs)
 
 
 def rows(folder, name):
@@ -49,14 +48,18 @@ def rows(folder, name):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """What must not hang on when the calls were made."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "calls.jsonl"}
 
 
 def test_from_problem_to_examples(tmp_path):
     seen = []
-    counts = run(tmp_path, progress=lambda done, planned: seen.append((done, planned)))
+    counts = run(tmp_path / "out", on_answer=lambda *told: seen.append(told))
+    tmp_path /= "out"
     candidates, critiques, examples = (rows(tmp_path, n) for n in ("candidates", "critiques", "examples"))
-    assert seen == [(4, 10), (8, 10), (10, 10)]
+    assert [(model, planned, row is None) for model, planned, row in seen] == [("tiny", 10, True)] + [
+        ("tiny", 10, False)
+    ] * 10
     assert counts["candidates"] == 10 == len(candidates) == sum(counts["outcomes"].values())
     assert counts["pass_rate"] == counts["outcomes"].get("correct", 0) / 10
     assert counts["examples"] == len(examples) == counts["accepted"] == sum(c["accepted"] for c in critiques)
@@ -76,75 +79,104 @@ def test_from_problem_to_examples(tmp_path):
 def test_a_killed_run_ends_the_same(tmp_path):
     run(tmp_path / "whole")
     whole = contents(tmp_path / "whole")
-    lines = whole["candidates.jsonl"].splitlines(keepends=True)
+    ledger = (tmp_path / "whole-calls" / "tiny.jsonl").read_bytes()
+    lines = ledger.splitlines(keepends=True)
     for kept in (b"", b"".join(lines[:4]), b"".join(lines[:6]), b"".join(lines[:5]) + lines[5][:20]):
         folder = tmp_path / f"killed{len(kept)}"
-        folder.mkdir()
-        (folder / "candidates.jsonl").write_bytes(kept)
+        calls = tmp_path / f"killed{len(kept)}-calls"
+        calls.mkdir()
+        (calls / "tiny.jsonl").write_bytes(kept)
         run(folder)
         assert contents(folder) == whole
 
 
-def test_what_is_there_is_not_sampled_again(tmp_path):
-    run(tmp_path)
-    before = contents(tmp_path)
+def test_what_is_there_is_not_asked_again_even_by_another_run(tmp_path):
+    run(tmp_path / "a", ledgers=tmp_path / "calls")
 
-    def fail(prompts, seed):
-        raise AssertionError("sampled again")
+    def fail(call):
+        raise AssertionError("asked again")
 
-    run(tmp_path, sample=fail)
-    assert contents(tmp_path) == before
+    run(tmp_path / "b", write=fail, ledgers=tmp_path / "calls")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-def test_a_kill_between_batches_owes_only_the_rest(tmp_path):
+def test_a_stop_owes_only_the_rest(tmp_path):
     calls = []
 
-    def dies(prompts, seed):
-        calls.append(seed)
-        if len(calls) == 2:
+    def dies(call):
+        calls.append(call.key)
+        if len(calls) == 5:
             raise KeyboardInterrupt
-        return student(prompts, seed)
+        return student(call)
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, sample=dies)
-    assert len(read_own_jsonl(tmp_path / "candidates.jsonl")) == 4
-    run(tmp_path, sample=dies)
-    assert len(calls) == 4 and calls[1] == calls[2]
+        run(tmp_path / "out", write=dies)
+    assert len(read_own_jsonl(tmp_path / "out-calls" / "tiny.jsonl")) == 4
+    run(tmp_path / "out", write=dies)
+    assert len(calls) == 11 and len(set(calls)) == 10 and calls[4] == calls[5]
 
 
 def test_other_seed_other_candidates(tmp_path):
     run(tmp_path / "a")
-    build(data(), folder=tmp_path / "b", seed=4, sample=student, student_name="tiny")
+    run(tmp_path / "b", seed=4)
     assert {r["id"] for r in rows(tmp_path / "a", "candidates")}.isdisjoint(
         r["id"] for r in rows(tmp_path / "b", "candidates")
     )
 
 
 def test_same_answers_twice_train_once(tmp_path):
-    counts = run(tmp_path, sample=lambda prompts, seed: [Completion(WRONG, 9, "stop")] * len(prompts))
-    assert counts["set_aside"] == {"duplicate": 9}
+    counts = run(tmp_path / "out", write=lambda call: WRONG)
+    assert counts["set_aside"] == {"near duplicate": 9}
     assert counts["critiques"] == 5
 
 
-def test_right_candidates_train_only_when_asked_for(tmp_path):
-    def half(prompts, seed):
-        return [Completion(RIGHT if i % 2 else WRONG, 9, "stop") for i in range(len(prompts))]
+def test_several_students_at_several_temperatures(tmp_path):
+    students = [{"model": "a", "samples": 3, "temperatures": [0.5, 1.0]}, {"model": "b/c", "samples": 2}]
+    counts = run(tmp_path / "out", data(students=students))
+    found = [(row["student"], row["temperature"], row["sample"]) for row in rows(tmp_path / "out", "candidates")]
+    assert found == [("a", t, k) for t in (0.5, 1.0) for k in range(3)] + [("b/c", 0.9, k) for k in range(2)]
+    assert {name: s["samples"] for name, s in counts["students"].items()} == {"a": 6, "b/c": 2}
+    assert len(list((tmp_path / "out-calls").glob("*.jsonl"))) == 2
+    assert len(rows(tmp_path / "out", "calls")) == 8
 
-    assert run(tmp_path / "wrong", sample=half)["set_aside"]["correct"] == 5
-    counts = run(tmp_path / "all", data(candidates="all"), sample=half)
-    assert counts["pass_rate"] == 0.5
-    verdicts = {row["verdict"] for row in rows(tmp_path / "all", "critiques")}
-    assert verdicts == {"correct", "incorrect"}
+
+def test_right_candidates_train_only_when_asked_for_and_in_the_share_asked_for(tmp_path):
+    def half(call):
+        return f"Try {call.sample} of it. " + (RIGHT if call.sample % 2 else WRONG.replace("83", str(83 + call.sample)))
+
+    assert run(tmp_path / "wrong", write=half)["set_aside"]["correct"] == 5
+    counts = run(tmp_path / "all", data(right_share=1.0), write=half)
+    assert counts["pass_rate"] == 0.5 and "correct" not in counts["set_aside"]
+    verdicts = [row["verdict"] for row in rows(tmp_path / "all", "critiques")]
+    assert verdicts.count("correct") == verdicts.count("incorrect") == 25
+    counts = run(tmp_path / "some", data(right_share=0.2), write=half)
+    verdicts = [row["verdict"] for row in rows(tmp_path / "some", "critiques")]
+    assert verdicts.count("correct") == 5 and verdicts.count("incorrect") == 25
+    assert counts["set_aside"] == {"not chosen": 4}
+
+
+def test_max_candidates_spreads_over_wrong_answers_and_students(tmp_path):
+    def skewed(call):
+        answer = 83 if call.sample < 8 else 100 + call.sample
+        return f"{call.model} tries {call.key}: 4 × 17 = 58. \\boxed{{{answer}}}"
+
+    students = [{"model": "a", "samples": 10}, {"model": "b", "samples": 10}]
+    run(tmp_path / "out", data(students=students, max_candidates=6), write=skewed)
+    critiques = rows(tmp_path / "out", "critiques")
+    by_id = {row["id"]: row for row in rows(tmp_path / "out", "candidates")}
+    chosen = [by_id[key] for key in dict.fromkeys(row["candidate"] for row in critiques)]
+    assert len(chosen) == 6 and {row["answer"] for row in chosen} == {"83", "108", "109"}
+    assert sorted(row["student"] for row in chosen) == ["a"] * 3 + ["b"] * 3
 
 
 def test_max_examples_spreads_over_answers_and_styles(tmp_path):
-    def skewed(prompts, seed):
-        answers = ["83"] * (len(prompts) - 1) + ["84"]
-        return [Completion(f"Try {seed} {i}: 4 × 17 = 58. \\boxed{{{a}}}", 9, "stop") for i, a in enumerate(answers)]
+    def skewed(call):
+        answer = "84" if call.sample == 19 else "83"
+        return f"Try {call.sample} by {call.key}: 4 × 17 = 58. \\boxed{{{answer}}}"
 
-    settings = data(student={"samples": 20, "batch_size": 20}, max_examples=10)
-    counts = run(tmp_path, settings, sample=skewed)
-    assert counts["examples"] == 10 and counts["over_max_examples"] == 90
+    counts = run(tmp_path / "out", data(students=[{"samples": 20}], max_examples=10), write=skewed)
+    tmp_path /= "out"
+    assert counts["examples"] == 10 and counts["over_max_examples"] == counts["accepted"] - 10 > 40
     critiques = {row["id"]: row for row in rows(tmp_path, "critiques")}
     candidates = {row["id"]: row for row in rows(tmp_path, "candidates")}
     chosen = [critiques[row["critique"]] for row in rows(tmp_path, "examples")]
@@ -154,19 +186,20 @@ def test_max_examples_spreads_over_answers_and_styles(tmp_path):
 
 
 def test_prompt_solve_shows_the_problem_only(tmp_path):
-    run(tmp_path, data(prompt="solve"))
-    assert {e["prompt"][0]["content"] for e in rows(tmp_path, "examples")} == {
+    run(tmp_path / "out", data(prompt="solve"))
+    assert {e["prompt"][0]["content"] for e in rows(tmp_path / "out", "examples")} == {
         solve_prompt(load_problem("tulips").question)
     }
 
 
 def test_files_bring_their_candidates(tmp_path):
-    settings = data(problems=["bakery"], student=None, teachers=[{"kind": "file", "path": "bakery"}])
-    counts = run(tmp_path, settings, sample=None)
+    settings = data(problems=["bakery"], students=[], teachers=[{"kind": "file", "path": "bakery"}])
+    counts = run(tmp_path / "out", settings)
     assert (counts["candidates"], counts["examples"], counts["pass_rate"]) == (48, 48, None)
     assert counts["dropped"] == {}
+    tmp_path /= "out"
     assert {r["problem"] for r in rows(tmp_path, "examples")} == {"bakery"}
-    assert count_candidates(settings) == (0, 48)
+    assert len(planned_characters(settings)) == 48
     assert sorted(planned_characters(settings)) == sorted(map(characters, rows(tmp_path, "examples")))
     assert set(input_files(settings)) == {"problem bakery", "critiques bakery"}
 
@@ -177,7 +210,7 @@ def characters(example: dict) -> int:
 
 def test_exact_teacher_also_judges_candidates_of_a_file(tmp_path):
     teachers = [{"kind": "file", "path": "bakery"}, {"kind": "exact", "styles": ["numbered check"]}]
-    counts = run(tmp_path, data(problems=["bakery"], student=None, teachers=teachers), sample=None)
+    counts = run(tmp_path / "out", data(problems=["bakery"], students=[], teachers=teachers))
     assert counts["critiques"] == 96 and counts["examples"] == 96
 
 
@@ -187,7 +220,7 @@ def test_file_of_an_unknown_problem_brings_the_problem_too(tmp_path):
         "The solution is incorrect, because 2 + 2 = 4 and nothing else, so the student should count again: \\boxed{4}"
     )
     write_jsonl(path, [{"problem": "What is 2 + 2?", "answer": "4", "solution": "\\boxed{5}", "critique": text}])
-    counts = run(tmp_path / "out", data(problems=[], student=None, teachers=[{"kind": "file", "path": str(path)}]))
+    counts = run(tmp_path / "out", data(problems=[], students=[], teachers=[{"kind": "file", "path": str(path)}]))
     assert counts["examples"] == 1
     assert "What is 2 + 2?" in rows(tmp_path / "out", "examples")[0]["prompt"][0]["content"]
 
@@ -196,21 +229,21 @@ def test_file_that_contradicts_the_problem_is_refused(tmp_path):
     path, question = tmp_path / "mine.jsonl", load_problem("tulips").question
     write_jsonl(path, [{"problem": question, "answer": "94", "solution": "x", "critique": "y"}])
     with pytest.raises(DataError, match="line 1: the answer is '94', but problem tulips has '93'"):
-        run(tmp_path / "out", data(student=None, teachers=[{"kind": "file", "path": str(path)}]))
+        run(tmp_path / "out", data(students=[], teachers=[{"kind": "file", "path": str(path)}]))
 
 
 def test_no_rows_left_says_why_and_what_to_change(tmp_path):
     with pytest.raises(DataError) as error:
-        run(tmp_path, sample=lambda prompts, seed: [Completion(RIGHT, 9, "stop")] * len(prompts))
+        run(tmp_path / "out", write=lambda call: RIGHT)
     assert "{'correct': 10}" in str(error.value) and "harder problem" in str(error.value)
-    assert not (tmp_path / "examples.jsonl").exists()
+    assert not (tmp_path / "out" / "examples.jsonl").exists()
 
 
 def test_all_critiques_dropped_counts_the_reasons(tmp_path):
     path, question = tmp_path / "mine.jsonl", load_problem("tulips").question
     write_jsonl(path, [{"problem": question, "answer": "93", "solution": "\\boxed{1}", "critique": "Too short."}])
     with pytest.raises(DataError, match="'too short': 1"):
-        run(tmp_path / "out", data(student=None, teachers=[{"kind": "file", "path": str(path)}]))
+        run(tmp_path / "out", data(students=[], teachers=[{"kind": "file", "path": str(path)}]))
 
 
 @pytest.mark.parametrize(
@@ -223,18 +256,13 @@ def test_all_critiques_dropped_counts_the_reasons(tmp_path):
 )
 def test_bad_input(tmp_path, changes, fault):
     with pytest.raises(DataError, match=fault):
-        run(tmp_path, data(**changes))
-
-
-def test_student_without_a_sampler(tmp_path):
-    with pytest.raises(DataError, match="no model to sample from"):
-        run(tmp_path, sample=None)
+        run(tmp_path / "out", data(**changes))
 
 
 def test_demonstrations(tmp_path):
     settings = DemonstrationsData(builder="demonstrations", problems=["tulips", "bakery"])
-    counts = build(settings, folder=tmp_path, seed=0, sample=None, student_name=None)
-    assert counts == {"examples": 2} and count_candidates(settings) == (0, 2)
+    counts = build(settings, folder=tmp_path, seed=0, ledgers=tmp_path / "calls")
+    assert counts == {"examples": 2}
     assert planned_characters(settings) == [characters(row) for row in rows(tmp_path, "examples")]
     first = rows(tmp_path, "examples")[0]
     problem = load_problem("tulips")

@@ -1,0 +1,54 @@
+"""Sends a run's data folder to a data set repository on the hub."""
+
+import re
+
+from cft.errors import RunError
+from cft.runs import Run
+
+FILES = ("README.md", "examples.jsonl", "critiques.jsonl", "candidates.jsonl", "problems.jsonl", "manifest.json")
+
+
+def push_data(run: Run, repository: str, *, private: bool, really: bool) -> dict:
+    """Create the repository if it is not there, and send the files in one commit. The models' raw answers stay here.
+
+    Returns:
+        {"url", "private", "sent", "files": {name: bytes}}
+
+    Raises:
+        RunError: for a name that is none, a data stage that is not finished, or whatever the hub refuses.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise RunError(f"{repository}: is no repository name. Write OWNER/NAME.")
+    run.need("data", run.examples)
+    folder = run.examples.parent
+    files = {name: folder / name for name in FILES if (folder / name).is_file()}
+    found = {"url": None, "private": private, "sent": really, "files": {n: p.stat().st_size for n, p in files.items()}}
+    if not really:
+        return found
+    api = HfApi()
+    try:
+        url = api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
+        api.create_commit(
+            repository,
+            [CommitOperationAdd(name, str(path)) for name, path in files.items()],
+            commit_message=f"Data of {run.path.parent.name} {run.path.name}",
+            repo_type="dataset",
+        )
+    except LocalTokenNotFoundError:
+        raise RunError("the hub wants a token. Log in with `hf auth login`, or set HF_TOKEN.") from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "no answer"
+        hint = " Check HF_TOKEN and that you may write there." if status in (401, 403) else ""
+        raise RunError(f"{repository}: the hub answers {status}.{hint} Nothing was changed here.") from None
+    except HFValidationError as error:
+        raise RunError(f"{repository}: is no repository name ({error}). Write OWNER/NAME.") from None
+    except Exception as error:  # the HTTP library's own errors: no network, no such host
+        if not type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3")):
+            raise
+        raise RunError(
+            f"the hub cannot be reached ({type(error).__name__}). Check the network, or HF_ENDPOINT."
+        ) from None
+    return found | {"url": str(url)}

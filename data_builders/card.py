@@ -1,0 +1,131 @@
+"""The data card of a data folder: what is in it, what was dropped and why, how diverse it is."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from statistics import mean
+
+from data_builders.problems import Problem
+from data_builders.similarity import distinct_ngrams
+
+CHARACTERS_PER_TOKEN = 3.3  # as in cft.plan: English prose with arithmetic
+
+_HEAD = """\
+---
+configs:
+  - config_name: default
+    data_files: examples.jsonl
+language: en
+task_categories: [text-generation]
+tags: [critique-fine-tuning]
+---
+"""
+
+
+def data_card(
+    title: str,
+    counts: dict,
+    problems: dict[str, Problem],
+    candidates: Sequence[dict],
+    critiques: Sequence[dict],
+    examples: Sequence[dict],
+) -> str:
+    """Markdown with the front matter by which `datasets.load_dataset(folder)` finds the examples."""  # fmt: skip
+    accepted = [row for row in critiques if row["accepted"]]
+    lines = [f"# {title}", ""]
+    lines += [
+        "One row of `examples.jsonl` is a training example in TRL's prompt/completion form: the prompt shows a problem and",
+        "a student's solution to it, the completion is a critique of that solution.",
+        "",
+    ]
+    lines += _table(("problem", "answer", "source", "licence", "candidates", "different wrong answers", "examples"), [
+        (p.id, p.answer, p.source, p.licence, sum(c["problem"] == p.id for c in candidates),
+         len({c["answer"] for c in candidates if c["problem"] == p.id and c["outcome"] == "wrong"}),
+         sum(e["problem"] == p.id for e in examples))
+        for p in problems.values()
+    ])  # fmt: skip
+    if counts["students"]:
+        lines += _table(("student", "samples", "pass rate"), [
+            (name, s["samples"], f"{s['pass_rate']:.1%}") for name, s in counts["students"].items()
+        ])  # fmt: skip
+    lines += _table(("candidates", "number"), [("all", counts["candidates"]), *counts["outcomes"].items(),
+                    *((f"left out: {why}", n) for why, n in counts["set_aside"].items())])  # fmt: skip
+    lines += _table(("teacher", "style", "critiques", "accepted", "mean words"), _by_style(critiques))
+    if counts["dropped"]:
+        lines += ["Dropped critiques stay in `critiques.jsonl` with their reason.", ""]
+        lines += _table(("teacher", "dropped because", "number"), [
+            (teacher, why, n) for teacher, drops in counts["dropped_by_teacher"].items() for why, n in drops.items()
+        ])  # fmt: skip
+    if counts["agreement"]:
+        lines += _table(("teachers", "candidates that both judged", "same verdict", "same answer"), [
+            (" and ".join(a["teachers"]), a["candidates"], f"{a['same_verdict']:.0%}", f"{a['same_answer']:.0%}")
+            for a in counts["agreement"]
+        ])  # fmt: skip
+    lines += _table(("accepted critiques", ""), _diversity(accepted, examples))
+    if counts["cost_usd"]:
+        lines += [f"The answers of all models cost ${counts['cost_usd']:.4f}.", ""]
+    return _HEAD + "\n".join(lines)
+
+
+def agreement(critiques: Iterable[dict]) -> list[dict]:
+    """How often two teachers judge the same candidate alike.
+
+    Returns:
+        one {"teachers": [a, b], "candidates", "same_verdict", "same_answer"} a pair; the last two are shares of pairs
+        of critiques in which both say something. Teachers that read from a file are left out: they judge other
+        candidates by choice.
+    """
+    said = defaultdict(lambda: defaultdict(list))  # candidate -> teacher -> [(verdict, answer)]
+    for row in critiques:
+        if not row["teacher"].startswith("file:"):
+            said[row["candidate"]][row["teacher"]].append((row["verdict"], row["answer"]))
+    found = []
+    for pair in combinations(sorted({t for by in said.values() for t in by}), 2):
+        both = [by for by in said.values() if all(t in by for t in pair)]
+        pairs = [(a, b) for by in both for a in by[pair[0]] for b in by[pair[1]]]
+        shares = []
+        for i in (0, 1):
+            told = [a[i] == b[i] for a, b in pairs if a[i] is not None and b[i] is not None]
+            shares.append(mean(told) if told else None)
+        if None not in shares:
+            found.append({"teachers": list(pair), "candidates": len(both), "same_verdict": round(shares[0], 4),
+                          "same_answer": round(shares[1], 4)})  # fmt: skip
+    return found
+
+
+def _by_style(critiques: Sequence[dict]) -> list[tuple]:
+    groups = defaultdict(list)
+    for row in critiques:
+        groups[row["teacher"], row["style"]].append(row)
+    return [
+        (teacher, style, len(rows), sum(r["accepted"] for r in rows), round(mean(len(r["text"].split()) for r in rows)))
+        for (teacher, style), rows in sorted(groups.items())
+    ]
+
+
+def _diversity(accepted: Sequence[dict], examples: Sequence[dict]) -> list[tuple]:
+    texts = [row["text"] for row in accepted]
+    if not texts:
+        return [("number", 0)]
+    words = sorted(len(text.split()) for text in texts)
+    tokens = sorted(round(sum(len(m["content"]) for m in e["completion"]) / CHARACTERS_PER_TOKEN) for e in examples)
+    openings = Counter(" ".join(text.split()[:4]).casefold() for text in texts)
+    rows = [
+        ("number", len(texts)),
+        ("words: least, middle, most", f"{words[0]}, {words[len(words) // 2]}, {words[-1]}"),
+        ("tokens (estimated): least, middle, most", f"{tokens[0]}, {tokens[len(tokens) // 2]}, {tokens[-1]}")
+        if tokens else ("tokens", "none"),
+        ("different openings (first four words)", len(openings)),
+    ]  # fmt: skip
+    rows += [
+        (f"distinct-{n} (different runs of {n} words, of all)", f"{distinct_ngrams(texts, n) or 0:.3f}")
+        for n in (1, 2, 3)
+    ]
+    return rows
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    def line(cells: Iterable[object]) -> str:
+        return "| " + " | ".join(" ".join(str(c).split()).replace("|", "\\|") for c in cells) + " |"
+
+    return [line(head), "|" + "---|" * len(head), *map(line, rows), ""]

@@ -1,0 +1,98 @@
+"""What the data stage will ask of models: calls, tokens and cost, before the first call."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from data_builders.calls import Call, cost_of, ledger_path, read_ledger
+from data_builders.prices import find_price
+from data_builders.problems import Problem, load_problem
+from data_builders.students import candidates_of, plan_solutions, select
+from data_builders.teachers.file import read_files
+from data_builders.teachers.model import plan_critiques
+from data_builders.templates import load_template
+
+if TYPE_CHECKING:
+    from cft.recipe import CritiquesData
+
+CHARACTERS_PER_TOKEN = 3.3  # English prose with arithmetic, Qwen2.5 and SmolLM2 tokenizers
+TOKENS_PER_ANSWER = 260  # a small model's answer to a word problem
+TOKENS_PER_CRITIQUE = 400
+TEMPLATE_TOKENS = 20  # what a chat template adds
+
+
+def estimate_calls(data: "CritiquesData", seed: int, student_name: str, ledgers: Path) -> list[dict]:
+    """One row a student and a model teacher, in the order in which they will be asked.
+
+    Returns:
+        {"model", "host", "role", "calls", "kept": answers that are there already, "at_most": whether "calls" is only a
+        bound (a teacher's, before its candidates are known), "input_tokens" and "output_tokens" of the calls still to
+        be made, "cost_usd": theirs, None if no price is known, "kept_usd": what the kept answers cost}.
+
+    Raises:
+        DataError: for a problem, template, file or ledger that cannot be read.
+    """
+    problems = {p.id: p for p in map(load_problem, data.problems)}
+    found, candidates, expected = [], [], 0
+    for student in data.students:
+        calls = plan_solutions(problems.values(), student, student.model or student_name, seed)
+        rows = read_ledger(ledger_path(ledgers, calls[0].model))
+        found.append(_row(student, "student", calls, rows, min(TOKENS_PER_ANSWER, student.max_new_tokens)))
+        expected += len(calls)
+        if candidates is not None and all(call.key in rows for call in calls):
+            candidates += candidates_of(list(problems.values()), calls, [rows[call.key] for call in calls])
+        else:
+            candidates = None
+    problems, brought, _ = read_files(data.teachers, problems)
+    known = None
+    if candidates is not None:
+        known, _ = select(list({row["id"]: row for row in [*candidates, *brought]}.values()), data, seed)
+    for teacher in data.teachers:
+        if teacher.kind != "model":
+            continue
+        if known is not None:
+            calls = [call for call, _, _ in plan_critiques(known, problems, teacher, seed)]
+            rows = read_ledger(ledger_path(ledgers, teacher.model))
+            found.append(_row(teacher, "teacher", calls, rows, TOKENS_PER_CRITIQUE))
+        else:
+            most = min(expected, data.max_candidates or expected) + len(brought)
+            found.append(_bound(teacher, most, list(problems.values())))
+    return found
+
+
+def _row(block: Any, role: str, calls: Sequence[Call], rows: dict[str, dict], answer_tokens: float) -> dict:
+    owed = [call for call in calls if call.key not in rows]
+    given = sum(call.characters / CHARACTERS_PER_TOKEN + TEMPLATE_TOKENS for call in owed)
+    kept = [rows[call.key] for call in calls if call.key in rows]
+    told = [row["output_tokens"] for row in kept if row.get("output_tokens")]
+    if told:  # this model's own length is the best guess
+        answer_tokens = sum(told) / len(told)
+    model = calls[0].model if calls else block.model
+    return _priced(block, model, role, len(calls), False, given, answer_tokens * len(owed)) | {
+        "kept": len(kept), "kept_usd": cost_of(kept)
+    }  # fmt: skip
+
+
+def _bound(teacher: Any, candidates: int, problems: list[Problem]) -> dict:
+    """A teacher's calls when it is not known yet which candidates there will be."""
+    templates = [load_template(style) for style in teacher.styles]
+    question = max((len(p.question) for p in problems), default=0) / CHARACTERS_PER_TOKEN
+    each = question + TOKENS_PER_ANSWER + TEMPLATE_TOKENS
+    given = sum(len(t.text) / CHARACTERS_PER_TOKEN + each for t in templates) * candidates * teacher.samples
+    calls = candidates * len(templates) * teacher.samples
+    row = _priced(teacher, teacher.model, "teacher", calls, True, given, calls * TOKENS_PER_CRITIQUE)
+    return row | {"kept": 0, "kept_usd": 0.0}
+
+
+def _priced(
+    block: Any, model: str, role: str, calls: int, at_most: bool, input_tokens: float, output_tokens: float
+) -> dict:
+    host, cost = "this process", 0.0
+    if block.endpoint:
+        host, price = urlsplit(block.endpoint.base_url).netloc, find_price(block.endpoint, model)
+        cost = round(price.cost(input_tokens, output_tokens), 4) if price else None
+    return {
+        "model": model, "host": host, "role": role, "calls": calls, "at_most": at_most,
+        "input_tokens": round(input_tokens), "output_tokens": round(output_tokens), "cost_usd": cost,
+    }  # fmt: skip

@@ -1,0 +1,59 @@
+"""What tokens cost: from the recipe, or from the table `recipes/prices.yaml`, which the user can edit."""
+
+import ipaddress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import yaml
+
+from cft.errors import DataError
+from cft.recipe import recipes_folder
+from data_builders.calls import Price
+
+if TYPE_CHECKING:
+    from cft.recipe import EndpointBlock
+
+
+def find_price(block: "EndpointBlock", model: str) -> Price | None:
+    """The price of a model at an endpoint; nothing on this machine costs; None if it is not known."""
+    if block.price:
+        return Price(block.price.input, block.price.output)
+    host = urlsplit(block.base_url).hostname or ""
+    if _is_here(host):
+        return Price(0, 0)
+    listed = price_table(recipes_folder() / "prices.yaml").get(host, {}).get(model)
+    return listed and Price(*(n * (0.5 if block.batch else 1) for n in listed))
+
+
+def _is_here(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_private
+
+
+@cache
+def price_table(path: Path) -> dict[str, dict[str, tuple[float, float]]]:
+    """`{host: {model: (USD for a million input tokens, for a million output tokens)}}`.
+
+    Raises:
+        DataError: if the file is there but cannot be read so.
+    """
+    if not path.exists():
+        return {}
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return {
+            host: {str(model): (float(p["input"]), float(p["output"])) for model, p in models.items()}
+            for host, models in raw.items()
+        }
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]}). "
+            "It must hold host: {model: {input: USD, output: USD}}."
+        ) from None

@@ -1,0 +1,87 @@
+"""Which problem to train on: the paper's best seeds are those of medium difficulty (arXiv 2506.03295, section 3.4)."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from cft.errors import DataError
+from cft.files import content_id, read_jsonl
+from data_builders.problems import Problem, find_problem, load_problem
+
+
+def load_pool(pool: str) -> list[Problem]:
+    """The problems of a folder of YAML files, of a JSON Lines file (`question` or `problem`, `answer`), or one name.
+
+    Raises:
+        DataError: for a pool that is not there or empty, faulty rows, or an id that is there twice.
+    """
+    path = Path(pool).expanduser()
+    if path.is_dir():
+        problems = [load_problem(str(p)) for p in sorted(path.glob("*.yaml"))]
+    elif path.suffix in (".jsonl", ".json"):
+        problems = _read_rows(path)
+    else:
+        problems = [load_problem(str(find_problem(pool)))]
+    if not problems:
+        raise DataError(f"{pool}: holds no problem files (*.yaml).")
+    twice = [name for name, n in Counter(p.id for p in problems).items() if n > 1]
+    if twice:
+        raise DataError(f"{pool}: the id {twice[0]!r} is there twice. Give each problem an id of its own.")
+    return problems
+
+
+def _read_rows(path: Path) -> list[Problem]:
+    problems, faults = [], []
+    for line, row in read_jsonl(path):
+        question, answer = row.get("question", row.get("problem")), row.get("answer")
+        if isinstance(answer, int) and not isinstance(answer, bool):
+            answer = str(answer)
+        if not all(isinstance(text, str) and text.strip() for text in (question, answer)):
+            faults.append(f"line {line}: needs `question` (or `problem`) and `answer`, texts that are not empty")
+            continue
+        name = str(row.get("id") or row.get("unique_id") or f"{path.stem}-{line}")
+        problems.append(Problem(name, question, answer, source=path.name, licence=str(row.get("licence", "unknown"))))
+    if faults:
+        more = f"\n  ... and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise DataError(f"{path}: {len(faults)} faulty line(s)\n  " + "\n  ".join(faults[:10]) + more)
+    return problems
+
+
+def usefulness(candidates: Sequence[dict]) -> dict:
+    """How useful one problem is as a seed, from its graded candidates (at least one).
+
+    Returns:
+        {"samples", "pass_rate", "wrong_answers": different ones, "entropy": of the wrong answers in bits, "truncated":
+        share, "mean_tokens", "score"}. The score is the product of three shares, each 1 at best: 4p(1 - p) of the pass
+        rate p, estimated as (right + 1) / (samples + 2); the entropy of the wrong answers over the most it could be;
+        and the share of solutions that come to an end.
+    """
+    n = len(candidates)
+    right = sum(row["outcome"] == "correct" for row in candidates)
+    cut = sum(row["outcome"] == "truncated" for row in candidates)
+    wrong = [row for row in candidates if row["outcome"] in ("wrong", "no_answer")]
+    answers = Counter(row["answer"] for row in wrong)
+    bits = -sum(c / len(wrong) * math.log2(c / len(wrong)) for c in answers.values()) if wrong else 0.0
+    spread = bits / math.log2(len(wrong)) if len(wrong) > 1 else 0.0
+    p = (right + 1) / (n + 2)
+    tokens = [row["tokens"] for row in candidates if row["tokens"]]
+    return {
+        "samples": n, "pass_rate": round(right / n, 4), "wrong_answers": len(answers), "entropy": round(bits, 3),
+        "truncated": round(cut / n, 4), "mean_tokens": round(sum(tokens) / len(tokens)) if tokens else None,
+        "score": round(4 * p * (1 - p) * spread * (1 - cut / n), 4),
+    }  # fmt: skip
+
+
+def rank(problems: Sequence[Problem], candidates: Sequence[dict]) -> list[dict]:
+    """The problems with their usefulness over all students, best first, and the pass rate of each student."""
+    ranked = []
+    for problem in problems:
+        mine = [row for row in candidates if row["problem"] == problem.id]
+        rates = {}
+        for student in dict.fromkeys(row["student"] for row in mine):
+            graded = [row["outcome"] == "correct" for row in mine if row["student"] == student]
+            rates[student] = round(sum(graded) / len(graded), 4)
+        ranked.append({"problem": problem.id, **usefulness(mine), "students": rates,
+                       "question_characters": len(problem.question)})  # fmt: skip
+    return sorted(ranked, key=lambda row: (-row["score"], row["question_characters"], content_id(row["problem"])))

@@ -1,0 +1,123 @@
+"""Students: who is asked for solutions, what became of each, and which of them are worth a critique."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_builders.balance import choose_candidates
+from data_builders.calls import Backend, Call, Ledger, ledger_path
+from data_builders.problems import Problem
+from data_builders.prompts import messages, solve_prompt
+from data_builders.similarity import near_duplicates
+from eval.grading import grade
+
+if TYPE_CHECKING:
+    from cft.recipe import CritiquesData, ModelTeacher, StudentBlock
+
+Backends = Callable[["StudentBlock | ModelTeacher"], Backend]
+SAME_SOLUTION = 0.9  # overlap above which two solutions with the same answer are one
+
+
+def plan_solutions(problems: Iterable[Problem], student: "StudentBlock", name: str, seed: int) -> list[Call]:
+    """The calls that a student's samples take, problem by problem.
+
+    Args:
+        name: the student's model.
+    """
+    return [
+        Call(name, messages(solve_prompt(problem.question)), _sampling(student, temperature), "solve", k, seed)
+        for problem in problems
+        for temperature in student.temperatures
+        for k in range(student.samples)
+    ]
+
+
+def _sampling(student: "StudentBlock", temperature: float) -> dict:
+    sampling = {"temperature": temperature, "top_p": student.top_p, "max_tokens": student.max_new_tokens}
+    return sampling if student.endpoint else sampling | {"top_k": student.top_k}
+
+
+def ask(calls: Sequence[Call], backend: Backend, ledgers: Path, on_answer: Callable | None = None) -> list[dict]:
+    """The ledger's rows of the calls, in their order, after asking for those that are owed."""
+    with Ledger(ledger_path(ledgers, calls[0].model), on_answer) as ledger:
+        backend.answer(calls, ledger)
+        return [ledger.rows[call.key] for call in calls]
+
+
+def candidates_of(problems: Sequence[Problem], calls: Sequence[Call], rows: Sequence[dict]) -> list[dict]:
+    """One graded candidate a call."""
+    by_prompt = {solve_prompt(problem.question): problem for problem in problems}
+    return [
+        candidate(
+            call.key, by_prompt[call.messages[0]["content"]], call.model, call.sample, final_text(row["text"]),
+            row["output_tokens"], "length" if row["status"] == "truncated" else row["finish_reason"],
+            temperature=call.sampling["temperature"],
+        )
+        for call, row in zip(calls, rows, strict=True)
+    ]  # fmt: skip
+
+
+def candidate(
+    key: str, problem: Problem, student: str, k: int, text: str, tokens: int | None, finish: str, **more: object
+) -> dict:
+    """A row of candidates.jsonl: a solution and its grade."""
+    graded = grade(problem.answer, text, truncated=finish == "length")
+    return {
+        "id": key, "problem": problem.id, "student": student, "sample": k, **more, "text": text, "tokens": tokens,
+        "finish_reason": finish, "outcome": graded.outcome, "answer": graded.answer,
+    }  # fmt: skip
+
+
+def final_text(text: str) -> str:
+    """What a reasoning model wrote after its thinking; nothing if it never stopped thinking."""
+    before, mark, after = text.rpartition("</think>")
+    return after.strip() if mark else "" if text.lstrip().startswith("<think>") else before + after
+
+
+def select(candidates: list[dict], data: "CritiquesData", seed: int) -> tuple[list[dict], dict[str, int]]:
+    """The candidates to criticise, and how many are left out and why.
+
+    Solutions that came with a critique (from a file: `tokens` is None) are only left out for their outcome.
+    """
+    why: Counter = Counter()
+    wrong, right, brought = [], [], []
+    sampled = [row for row in candidates if row["tokens"] is not None]
+    again = near_duplicates(
+        [row["text"] for row in sampled], [(row["problem"], row["answer"]) for row in sampled], SAME_SOLUTION
+    )
+    twins = {sampled[i]["id"] for i in again}
+    for row in candidates:
+        if row["outcome"] == "ungradable" or (row["outcome"] == "correct" and not data.right_share):
+            why[row["outcome"]] += 1
+        elif not row["text"].strip():
+            why["empty"] += 1
+        elif row["id"] in twins:
+            why["near duplicate"] += 1
+        elif row["tokens"] is None:
+            brought.append(row)
+        else:
+            (right if row["outcome"] == "correct" else wrong).append(row)
+    chosen = _chosen(wrong, right, data, seed)
+    if left := len(wrong) + len(right) - len(chosen):
+        why["not chosen"] += left
+    keep = {row["id"] for row in [*chosen, *brought]}
+    return [row for row in candidates if row["id"] in keep], dict(sorted(why.items()))
+
+
+def _chosen(wrong: list[dict], right: list[dict], data: "CritiquesData", seed: int) -> list[dict]:
+    share, most = data.right_share, data.max_candidates
+    if share < 1:
+        most_right = round(len(wrong) * share / (1 - share))
+        right = choose_candidates(right, min(most_right, round(share * most)) if most else most_right, seed)
+    return right + choose_candidates(wrong, max(0, most - len(right)) if most else None, seed)
+
+
+def pass_rates(candidates: Iterable[dict]) -> dict[str, dict]:
+    """`{student: {"samples", "pass_rate"}}` of sampled candidates."""
+    counts: dict[str, Counter] = {}
+    for row in candidates:
+        counts.setdefault(row["student"], Counter())[row["outcome"] == "correct"] += 1
+    return {
+        name: {"samples": c.total(), "pass_rate": round(c[True] / c.total(), 4)} for name, c in sorted(counts.items())
+    }

@@ -1,0 +1,47 @@
+"""Language models as teachers: each is asked for one critique of every candidate, in each style."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from data_builders.calls import Call
+from data_builders.problems import Problem
+from data_builders.prompts import messages
+from data_builders.students import final_text
+from data_builders.templates import Template, load_template
+
+if TYPE_CHECKING:
+    from cft.recipe import ModelTeacher
+
+
+def plan_critiques(
+    candidates: Iterable[dict], problems: dict[str, Problem], teacher: "ModelTeacher", seed: int
+) -> list[tuple[Call, str, Template]]:
+    """`(call, candidate's id, template)` of every critique that the teacher owes.
+
+    Raises:
+        DataError: for a template that is not there or cannot be used.
+    """
+    templates = [load_template(style) for style in teacher.styles]
+    sampling = {
+        "temperature": teacher.temperature, "top_p": teacher.top_p, "max_tokens": teacher.max_new_tokens
+    }  # fmt: skip
+    if not teacher.endpoint:
+        sampling["top_k"] = 0
+    planned = []
+    for row in candidates:
+        problem = problems[row["problem"]]
+        for template in templates:
+            text = template.fill(question=problem.question, solution=row["text"], answer=problem.answer)
+            for k in range(teacher.samples):
+                call = Call(teacher.model, messages(text), sampling, template.version, k, seed)
+                planned.append((call, row["id"], template))
+    return planned
+
+
+def critiques_of(planned: Sequence[tuple[Call, str, Template]], rows: Sequence[dict]) -> list[dict]:
+    """What the teacher wrote, not yet verified; `status` says how the answer ended."""
+    return [
+        {"candidate": candidate, "teacher": call.model, "style": template.name, "text": final_text(row["text"]),
+         "call": call.key, "status": row["status"]}
+        for (call, candidate, template), row in zip(planned, rows, strict=True)
+    ]  # fmt: skip
