@@ -201,7 +201,7 @@ def print_plan(plan: dict, console: Console) -> None:
     console.print(table)
     for stage in plan["stages"]:
         if stage.get("calls") and not stage["done"]:
-            console.print(_calls_table(stage["calls"]))
+            console.print("\n".join(map(_calls_line, stage["calls"])), highlight=False, markup=False)
     memory = f"~{estimates['memory_gb']} GB" if estimates["memory_gb"] else "unknown (no parameter count)"
     console.print(
         f"total: ~{minutes(estimates['total_seconds'])}, memory {memory}, cost {_dollars(estimates['cost_usd'])}\n"
@@ -210,17 +210,14 @@ def print_plan(plan: dict, console: Console) -> None:
     )
 
 
-def _calls_table(calls: list[dict]) -> Table:
-    table = Table("model", "where", "role", "calls", "kept", "tokens in", "tokens out", "cost", "time", box=None,
-                  pad_edge=False)  # fmt: skip
-    for row in calls:
-        most = "at most " if row["at_most"] else ""
-        table.add_row(
-            row["model"], row["host"], row["role"], f"{most}{row['calls']}", str(row["kept"]),
-            f"~{row['input_tokens']:,}", f"~{row['output_tokens']:,}", _dollars(row["cost_usd"]),
-            f"~{minutes(row['seconds'])}",
-        )  # fmt: skip
-    return table
+def _calls_line(row: dict) -> str:
+    """What one model will be asked, in a line."""
+    calls = f"at most {row['calls']}" if row["at_most"] else str(row["calls"])
+    kept = f" ({row['kept']} kept)" if row["kept"] else ""
+    return (
+        f"  {row['role']} {row['model']} ({row['host']}): {calls} calls{kept}, ~{row['input_tokens']:,} tokens in, "
+        f"~{row['output_tokens']:,} out, {_dollars(row['cost_usd'])}, ~{minutes(row['seconds'])}"
+    )
 
 
 def _dollars(cost: float | None) -> str:

@@ -56,7 +56,7 @@ class BatchFiles:
         raise DataError(
             f"{self.model}: {len(owed)} of {len(calls)} calls wait for a batch.{wrong} Run {self.requests} "
             f"(`vllm run-batch -i {self.requests.name} -o RESULTS --model {self.model}`, or upload it as a batch for "
-            f"{PATH}), save the results in the same folder as {self.results.replace('*', '')}, and give the same command again."
+            f"{PATH}), save the results beside it as {self.results.replace('*', '')}, and give the same command again."
         )
 
     def _take(self, row: dict, by_key: dict[str, Call], ledger: Ledger, faults: list[str], where: str) -> None:

@@ -34,8 +34,8 @@ def data_card(
     accepted = [row for row in critiques if row["accepted"]]
     lines = [f"# {title}", ""]
     lines += [
-        "One row of `examples.jsonl` is a training example in TRL's prompt/completion form: the prompt shows a problem and",
-        "a student's solution to it, the completion is a critique of that solution.",
+        "One row of `examples.jsonl` is a training example in TRL's prompt/completion form: the prompt shows a problem",
+        "and a student's solution to it, the completion is a critique of that solution.",
         "",
     ]
     lines += _table(("problem", "answer", "source", "licence", "candidates", "different wrong answers", "examples"), [

@@ -44,8 +44,8 @@ which's what where their they them there these those all each both after before 
 cannot will does do did no than into one two when how student answer solution step
 """
 _FOREIGN_WORDS = """
-der das und ist nicht ein eine einer dem den des mit auf für von zu sich auch wird sind aber oder wenn wurde diese dieser
-dieses lösung antwort also hier muss schritt richtig falsch
+der das und ist nicht ein eine einer dem den des mit auf für von zu sich auch wird sind aber oder wenn wurde diese
+dieser dieses lösung antwort also hier muss schritt richtig falsch
 le la les et est une du dans pour pas que qui sur avec donc cette sont mais réponse étape erreur faux
 el los las una es por para con pero como del se su lo más esta este solución respuesta paso correcta entonces
 il che di per non della sono questo soluzione o os um uma não são da dos resposta passo

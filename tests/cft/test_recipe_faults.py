@@ -48,7 +48,8 @@ def test_all_faults_of_a_recipe_are_told_at_once_in_the_order_of_the_file(write_
         'demo.yaml:6 model.dtyp = "bfloat16": unknown key. Did you mean dtype?',
         'demo.yaml:7 model.trust_remote_code = "yes": must be true or false. Write true or false, without quotes.',
         'demo.yaml:10 data.problems = ["bakery", "bakery"]: names \'bakery\' twice. Name it once.',
-        'demo.yaml:11 data.students.0.temperatures.0 = ".nan": is no finite number. Write a number, or put text in quotes.',
+        'demo.yaml:11 data.students.0.temperatures.0 = ".nan": is no finite number. Write a number, '
+        "or put text in quotes.",
         "demo.yaml:11 data.students.0.samples = -1: must be at least 1. Choose another number.",
         "demo.yaml:11 data.students.0.top_p = 0: must be greater than 0. Choose another number.",
         'demo.yaml:13 data.teachers.0.kind = "fil": is not known. Did you mean file?',

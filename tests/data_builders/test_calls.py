@@ -107,7 +107,8 @@ def test_failures_stay_owed_and_are_cleared_away_when_they_pile_up(tmp_path):
 def test_two_processes_do_not_write_one_file(tmp_path):
     path = tmp_path / "m.jsonl"
     code = (
-        "import sys\nfrom pathlib import Path\nfrom data_builders.calls import Ledger\nfrom cft.errors import DataError\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from data_builders.calls import Ledger\nfrom cft.errors import DataError\n"
         "try:\n    with Ledger(Path(sys.argv[1])): print('open')\nexcept DataError as error: print(error)"
     )
     with Ledger(path):

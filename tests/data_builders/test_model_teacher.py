@@ -131,7 +131,7 @@ def test_right_candidates_are_confirmed_when_asked_for(tmp_path):
             return RIGHT
         if call.template.startswith("step_check"):
             return "1. 4 × 17 = 68 is right. 2. 68 + 25 = 93 is right as well. The solution is correct: \\boxed{93}"
-        return "The work is correct. Red tulips come first, then the yellow ones are added, and nothing is left: \\boxed{93}"
+        return "The work is correct. First the red tulips, then the yellow ones are added, and no more: \\boxed{93}"
 
     settings = data(students=[{"samples": 1}], teachers=[TEACHER], right_share=1.0)
     assert run(tmp_path / "out", settings, write=write)["examples"] == 2

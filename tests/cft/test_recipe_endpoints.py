@@ -1,0 +1,45 @@
+"""Endpoints in a recipe: every fault is told with its mend, and no key that was put there by mistake is repeated."""
+
+import pytest
+
+from cft.errors import RecipeError
+from cft.recipe import load_recipe
+from tests.cft.recipe_text import GOOD
+
+KEY = "sk-0123456789abcdef"
+TEACHER = "data.teachers=[{{kind: model, model: m, endpoint: {{base_url: 'http://localhost:8000/v1', {}}}}}]"
+AT = "data.teachers=[{{kind: model, model: m, endpoint: {{base_url: '{}'}}}}]"
+
+
+def teacher(settings: str) -> str:
+    return TEACHER.format(settings)
+
+
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        (teacher("api_key: KEY"), "endpoint.api_key: unknown key. Did you mean api_key_env?"),
+        (teacher("api_key_env: KEY"), "api_key_env: is no name of an environment variable. Write the name"),
+        (teacher("extra_body: {seed: 1}"), "endpoint.extra_body.seed = 1: has a key of its own"),
+        (teacher("concurrency: 0"), "endpoint.concurrency = 0: must be at least 1"),
+        (teacher("price: {input: 1}"), "endpoint.price.output: is missing. Add it: USD for a million tokens"),
+        (teacher("price: {input: 1, otput: 2}"), "endpoint.price.otput = 2: unknown key. Did you mean output?"),
+        (AT.format("localhost:8000"), "is no address of a server"),
+        (AT.format("http://u:KEY@h/v1"), "holds more than an address"),
+        (AT.format("http://h/v1?key=KEY"), "holds more than an address"),
+        ("data.teachers=[{kind: model, model: m, styles: []}]", "styles = []: is empty"),
+        ("data.teachers=[{kind: model}]", "data.teachers.0.model: is missing"),
+        ("data.students=[{samples: 2, endpoint: {base_url: 'http://h/v1'}}]", "an endpoint must be told one. Name it"),
+        ("data.right_share=1.5", "data.right_share = 1.5: must be at most 1"),
+        ("data.trim=0.5", "data.trim = 0.5: must be less than 0.5"),
+    ],
+)  # fmt: skip
+def test_faults_of_endpoints(write_recipe, override, fault):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write_recipe(GOOD), [override.replace("KEY", KEY)])
+    assert fault in str(caught.value) and KEY not in str(caught.value)
+
+
+def test_an_endpoint_has_defaults_for_all_but_its_address(write_recipe):
+    endpoint = load_recipe(write_recipe(GOOD), [teacher("")]).data.teachers[0].endpoint
+    assert (endpoint.api_key_env, endpoint.stream, endpoint.batch, endpoint.price) == (None, True, False, None)
