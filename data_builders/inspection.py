@@ -156,7 +156,7 @@ def show_items(items: Sequence[Item], console: Console) -> None:
     else:
         for i, item in enumerate(items):
             head = not i or items[i - 1].problem["id"] != item.problem["id"]
-            console.print(_render(item, console.width, head))
+            console.print(_render(item, console.width, head), Text())
 
 
 def _page_through(items: Sequence[Item], console: Console) -> None:
@@ -220,7 +220,7 @@ def _render(item: Item, width: int, head: bool) -> Group:
         Text((question or "(The question's text is not in this run's data folder.)") + answer),
         title=Text(f"problem {tidy(item.problem['id'])}"), title_align="left", border_style="bold",
     )  # fmt: skip
-    return Group(*([top] if head else []), *texts, _verdict(item), Text())
+    return Group(*([top] if head else []), *texts, _verdict(item))
 
 
 def _panel(title: str, text: Text) -> Panel:
@@ -233,7 +233,8 @@ def _verdict(item: Item) -> Text:
     outcome, words = candidate["outcome"], f"{len(candidate['text'].split())} words"
     line = Text.assemble(("candidate ", "bold"))
     line.append(outcome.replace("_", " "), style=f"bold {OUTCOMES.get(outcome, 'default')}")
-    line.append(tidy(f", {_answer(candidate)}, {words}, {candidate['student']}"))
+    answer = "" if outcome == "no_answer" else f", {_answer(candidate)}"
+    line.append(tidy(f"{answer}, {words}, {candidate['student']}"))
     if critique is None:
         return line
     verdict = critique["verdict"]

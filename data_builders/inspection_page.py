@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cft.errors import DataError
 from cft.files import write_text
 from data_builders.verify import strange_quotes
 
@@ -21,7 +22,8 @@ _QUOTE = re.compile(r'"([^"\n]+)"|“([^”\n]+)”')
 _SEEN = re.compile(  # what a reader sees of LaTeX and Markdown, sign by sign: as data_builders.markup.fold, with places
     r"(?P<unseen>\\[dt]?frac(?![a-z])|\\(?:text|textbf|textit|mathrm|mathbf|mbox|boxed)(?=\s*\{)|"
     r"\\(?:left|right|q?quad)(?![a-z])|\\[()\[\],;:! $]|\*\*|__)|(?P<times>\\times|\\cdot|[*·])|"
-    r"(?P<over>\\div|\}\s*\{|÷)|(?P<bare>[\s{}$`])|(?P<minus>[−–—])|(?P<tick>[‘’])|(?P<mark>[“”])|\\(?P<escaped>[%#&_{}])|(?P<other>.)",
+    r"(?P<over>\\div|\}\s*\{|÷)|(?P<bare>[\s{}$`])|(?P<minus>[−–—])|(?P<tick>[‘’])|(?P<mark>[“”])|"
+    r"\\(?P<escaped>[%#&_{}])|(?P<other>.)",
     re.DOTALL,
 )
 _SIGNS = {"times": "×", "over": "/", "minus": "-", "tick": "'", "mark": '"', "unseen": "", "bare": ""}
@@ -34,10 +36,16 @@ def write_page(items: Sequence["Item"], path: Path, title: str) -> None:
 
     Its address holds what it shows: `PAGE#item=ID&show=dropped`, also `reason`, `teacher`, `style`, `student` and
     `search`. `show` is accepted, dropped or uncriticised.
+
+    Raises:
+        DataError: if the file cannot be written.
     """
     parts = {"title": html.escape(tidy(title)), "data": _script_json({"counts": count(items)} | _tables(items))}
     template = TEMPLATE.read_text(encoding="utf-8")
-    write_text(path, re.sub(r"\{\{(title|data)\}\}", lambda match: parts[match[1]], template))
+    try:
+        write_text(path, re.sub(r"\{\{(title|data)\}\}", lambda match: parts[match[1]], template))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}). Give a file in a folder of yours.") from None
 
 
 def _script_json(value: dict) -> str:
