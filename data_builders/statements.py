@@ -12,6 +12,8 @@ from data_builders.arithmetic import MAX_DIGITS, Node, Number, Operation, evalua
 from data_builders.markup import plain
 
 MAX_OPERATIONS = 12
+MAX_POWER = 6
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 MAX_DEPTH = 5  # parentheses in parentheses
 
 
@@ -29,7 +31,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class _Token:
-    kind: str  # number, fraction, op, equals, means (a verb), open, close, unit, word, gap
+    kind: str  # number, fraction, power, op, equals, means (a verb), open, close, unit, word, gap
     text: str
     start: int
     end: int
@@ -53,9 +55,12 @@ _STOP = re.compile(
     re.VERBOSE,
 )
 _GUARD = {"of", "half", "twice", "double", "triple", "times", "minus", "plus"}
+_MEASURES = "[cdkm]?m|[km]?g|m?l|h|s|min|kg|ft|in|lb|oz|x|X"  # that may follow a number at once: 5cm; 2ab is a product
 _FRACTION = r"\\[dt]?frac\s*\{(?P<above>(?:[^{}]|\{[^{}]*\})*)\}\s*\{(?P<below>(?:[^{}]|\{[^{}]*\})*)\}"
 _TOKEN = re.compile(
     rf"""(?P<fraction>{_FRACTION})
+    | (?P<power>\^\s*(?:\{{[^{{}}]*\}}|-?\d+|\w)? | [⁰¹²³⁴⁵⁶⁷⁸⁹]+)
+    | (?P<variable>(?<=[\d)}}])(?!(?:{_MEASURES})\b)[A-Za-z]{{1,3}}(?![A-Za-z]))
     | (?P<gap>\n[ \t]*\n | \n[ \t]*(?:>|\#+) | (?:(?<=\n)|\A)[ \t]*(?:[-*•+][ \t]+)?(?:\(?\d+[.)][ \t]+|[-*•][ \t]+)
         | (?i:\b(?:step|part|check|day|question|problem)\s+\d+\b) | \*\*+ | // | [=!<>:+*/-]=|=[>=] | -> | \$\$
         | \\\\ | \\\[ | \\\] | [A-Za-z]\w*_\w+ | \d*[A-Za-z_]\w*\d\w*)
@@ -127,6 +132,8 @@ def _tokens(text: str) -> list[_Token]:
             kind = _kind_of_words(piece)
             if newline and kind != "gap":
                 tokens.append(_Token("gap", "", match.start(), match.start()))
+        elif kind == "variable":
+            kind = "power"  # 2ab and 2^n alike end what can be computed
         elif kind == "other":
             kind = "gap"
         tokens.append(_Token(kind, piece, match.start(), match.end(), node))
@@ -155,7 +162,7 @@ def _chain(tokens: list[_Token], at: int) -> tuple[list[_Side], int]:
     if node is None:
         return [], at
     sides = [_Side(node, tokens[at].start, tokens[at].end, tokens[after - 1].end)]
-    partial_left = before is not None and (before.kind in ("op", "number", "close") or before.text.lower() in _GUARD)
+    partial_left = before is not None and (before.kind in ("op", "number", "close", "power") or before.text.lower() in _GUARD)
     while after < len(tokens) and tokens[after].kind in ("equals", "means"):
         if tokens[after].kind == "means" and not isinstance(sides[-1].node, Operation):
             break
@@ -167,7 +174,7 @@ def _chain(tokens: list[_Token], at: int) -> tuple[list[_Side], int]:
         after = end
     follows = tokens[after] if after < len(tokens) else None
     product = follows is not None and follows.kind == "open" and tokens[after + 1 : after + 2]
-    if follows is not None and (follows.kind in ("op", "number") or (product and product[0].kind == "number")):
+    if follows is not None and (follows.kind in ("op", "number", "power") or (product and product[0].kind == "number")):
         sides = sides[:-1]  # the last side goes on in a way that was not understood
     if partial_left:
         sides = sides[1:]
@@ -206,12 +213,23 @@ def _operand(tokens: list[_Token], at: int, depth: int) -> tuple[Node | None, in
         node, after = _operand(tokens, at + 1, depth)
         return (Number(-node.value), after) if isinstance(node, Number) else (None, at)
     if token.kind == "number":
-        return token.node, _after_unit(tokens, at + 1)
+        return _raised(token.node, tokens, at + 1)
     if token.kind == "open":
         node, after = _sum(tokens, at + 1, depth + 1)
         if node is not None and after < len(tokens) and tokens[after].kind == "close":
-            return node, _after_unit(tokens, after + 1)
+            return _raised(node, tokens, after + 1)
     return None, at
+
+
+def _raised(node: Node | None, tokens: list[_Token], at: int) -> tuple[Node | None, int]:
+    """A factor with the small whole power that may follow it, and its unit words."""
+    if node is None or at >= len(tokens) or tokens[at].kind != "power":
+        return node, _after_unit(tokens, at)
+    exponent = tokens[at].text.lstrip("^ ").strip("{} ").translate(_SUPERSCRIPTS)
+    value = evaluate(node)
+    if not (exponent.isascii() and exponent.isdigit() and 1 < int(exponent) <= MAX_POWER) or value is None:
+        return None, at
+    return Number(value ** int(exponent)), _after_unit(tokens, at + 1)
 
 
 def _after_unit(tokens: list[_Token], at: int) -> int:
