@@ -62,6 +62,12 @@ def data_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
             recipe.data, folder=stage.path, seed=recipe.seed, ledgers=run.calls, backends=asking.backend,
             student_name=recipe.model.id, title=recipe.name, on_answer=asking.on_answer,
         )  # fmt: skip
+    for model in counts.get("ignores_temperature", []):
+        console.print(
+            f"[yellow]warning:[/] {model} gave the same text for all samples of a prompt: its server ignores the "
+            "temperature. `transformers serve` does so for models whose generation config does not sample.",
+            highlight=False,
+        )
     cost = counts.get("cost_usd", 0.0)
     stage.finish(seed=recipe.seed, counts=counts, cost_usd=cost)
     shown = ("candidates", "outcomes", "set_aside", "critiques", "accepted", "dropped", "over_max_examples", "examples")

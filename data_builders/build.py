@@ -53,7 +53,8 @@ def build(
         {"candidates", "outcomes": {outcome: n}, "pass_rate": of the sampled candidates or None, "students":
         {name: {"samples", "pass_rate"}}, "set_aside": {why: n} of candidates, "critiques", "accepted", "dropped":
         {reason: n} of critiques, "dropped_by_teacher", "agreement": among teachers, "over_max_examples", "examples",
-        "cost_usd"}; only {"examples"} for demonstrations.
+        "ignores_temperature": models that gave the same text for all samples, "cost_usd"}; only {"examples"} for
+        demonstrations.
 
     Raises:
         DataError: for a problem or file that cannot be used, for calls that failed, or when no example is left.
@@ -94,6 +95,7 @@ def build(
         "agreement": agreement(critiques),
         "over_max_examples": over,
         "examples": len(examples),
+        "ignores_temperature": sorted(asking.unsampled),
         "cost_usd": cost_of(asking.rows),
     }
     if not examples:
@@ -108,6 +110,7 @@ class _Asking:
 
     def __init__(self, backends: Backends | None, ledgers: Path, on_answer: Callable | None) -> None:
         self.backends, self.ledgers, self.on_answer, self.rows = backends, ledgers, on_answer, []
+        self.unsampled: set[str] = set()
 
     def __call__(self, calls: Sequence[Any], block: Any) -> list[dict]:
         if not calls:
@@ -121,7 +124,18 @@ class _Asking:
             calls, self.backends(block), self.ledgers, told and (lambda row: told(row["model"], len(calls), row))
         )
         self.rows += rows
+        self.unsampled |= {calls[0].model} if _all_alike(calls, rows) else set()
         return rows
+
+
+def _all_alike(calls: Sequence[Any], rows: Sequence[dict]) -> bool:
+    """Whether no prompt that was sampled four times or more above temperature 0 ever got two different texts."""
+    texts: dict[str, list[str]] = {}
+    for call, row in zip(calls, rows, strict=True):
+        if call.sampling["temperature"] > 0:
+            texts.setdefault(row["prompt_sha256"], []).append(row["text"])
+    often = [found for found in texts.values() if len(found) >= 4]
+    return bool(often) and all(len(set(found)) == 1 for found in often)
 
 
 def _sample(

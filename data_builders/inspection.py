@@ -18,7 +18,7 @@ from rich.text import Text
 from cft.errors import DataError
 from cft.files import read_own_jsonl
 from cft.recipe_faults import nearest
-from data_builders.inspection_page import quotations, tidy
+from data_builders.quotations import quotations, tidy
 
 SIDE_BY_SIDE = 110  # columns of a terminal from which candidate and critique stand beside each other
 OUTCOMES = {"wrong": "red", "no_answer": "yellow", "truncated": "yellow", "ungradable": "yellow", "correct": "green"}

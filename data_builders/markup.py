@@ -2,6 +2,8 @@
 
 import re
 
+QUOTE = re.compile(r'"([^"\n]+)"|“([^”\n]+)”')  # words that are another's
+
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{((?:[^{}]|\{[^{}]*\})*)\}\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _WORDS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|boxed)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _SIGNS = (

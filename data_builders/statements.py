@@ -28,6 +28,11 @@ class Claim:
     slip: tuple[Node, Fraction] | None  # the smallest part that is false, as (expression, claimed value)
     goes_on: bool = False  # its expression is the right side of the claim before: a = b = c
 
+    @property
+    def true(self) -> Fraction | None:
+        """What the expression is; None for a division by zero."""
+        return evaluate(self.expression)
+
 
 @dataclass(frozen=True)
 class _Token:
@@ -79,13 +84,17 @@ _OPS |= {"\\div": "/", "÷": "/", "/": "/", "+": "+", "-": "-", "−": "-", "–
 _MEANS = {"is", "equals", "gives", "makes"}
 
 
-def claims(text: str) -> list[Claim]:
-    """Every arithmetic claim of `text`, in order. A chain a = b = c makes one claim a side that holds an operation."""
+def claims(text: str, *, both_ways: bool = False) -> list[Claim]:
+    """Every arithmetic claim of `text`, in order. A chain a = b = c makes one claim a side that holds an operation.
+
+    Args:
+        both_ways: read `93 = 68 + 25` too, as a claim on 68 + 25.
+    """
     tokens, found, at = _tokens(text), [], 0
     while at < len(tokens):
         sides, after = _chain(tokens, at)
         if sides:
-            found += _chain_claims(sides)
+            found += _chain_claims(sides, both_ways)
             at = after
         else:
             at += 1
@@ -162,7 +171,9 @@ def _chain(tokens: list[_Token], at: int) -> tuple[list[_Side], int]:
     if node is None:
         return [], at
     sides = [_Side(node, tokens[at].start, tokens[at].end, tokens[after - 1].end)]
-    partial_left = before is not None and (before.kind in ("op", "number", "close", "power") or before.text.lower() in _GUARD)
+    partial_left = before is not None and (
+        before.kind in ("op", "number", "close", "power") or before.text.lower() in _GUARD
+    )
     while after < len(tokens) and tokens[after].kind in ("equals", "means"):
         if tokens[after].kind == "means" and not isinstance(sides[-1].node, Operation):
             break
@@ -229,7 +240,10 @@ def _raised(node: Node | None, tokens: list[_Token], at: int) -> tuple[Node | No
     value = evaluate(node)
     if not (exponent.isascii() and exponent.isdigit() and 1 < int(exponent) <= MAX_POWER) or value is None:
         return None, at
-    return Number(value ** int(exponent)), _after_unit(tokens, at + 1)
+    power = node
+    for _ in range(int(exponent) - 1):
+        power = Operation("*", power, node)
+    return power, _after_unit(tokens, at + 1)
 
 
 def _after_unit(tokens: list[_Token], at: int) -> int:
@@ -242,10 +256,12 @@ def _after_unit(tokens: list[_Token], at: int) -> int:
     return at
 
 
-def _chain_claims(sides: list[_Side]) -> Iterator[Claim]:
+def _chain_claims(sides: list[_Side], both_ways: bool) -> Iterator[Claim]:
     goes_on = False
     for i in range(len(sides) - 1):
         node, start, after, end = sides[i].node, sides[i].start, sides[i + 1].node, sides[i + 1].end
+        if both_ways and i == 0 and len(sides) == 2 and isinstance(after, Operation) and isinstance(node, Number):
+            node, after = after, node
         if not isinstance(node, Operation) or evaluate(node) is None or evaluate(after) is None:
             goes_on = False
             continue

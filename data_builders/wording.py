@@ -14,7 +14,8 @@ _LEAKS = re.compile(
     | (?<!no\ )(?<!no\ final\ )\b(?:correct|true|right|final)\ answer\ (?:is\ |was\ |has\ been\ |that\ (?:is|was)\ )
         (?:given|provided|supplied|known|expected)\b
     | \banswer\ (?:key|sheet)\b | \bground[- ]truth\b
-    | \b(?:i|we)\ (?:was|were|am|are|have\ been)\ (?:given|told|asked|instructed|provided)\b
+    | \b(?:i|we)\ (?:was|were|am|are|have\ been)\ (?:given|told|provided)\b[^.]{0,30}\b(?:answer|solution|result)
+    | \b(?:i|we)\ (?:was|were|am|are|have\ been)\ (?:asked|instructed|told)\ to\b
     | \bas\ (?:requested|instructed|required\ by\ the\ (?:prompt|instructions))\b
     | \bas\ per\ (?:the|your)\ (?:instruction|request|prompt)s?\b
     | \b(?:the|your|these|my|above)\ (?:instruction|prompt|guideline|system\ message|template)s?\b
@@ -91,7 +92,7 @@ def repeats(text: str, times: int = 3) -> bool:
 def foreign(text: str) -> bool:
     """Whether an essential part is not in English: letters of another script, or sentences of another language."""
     letters = _LETTERS.findall(re.sub(r"\\[A-Za-z]+", " ", text))
-    strange = [c for c in letters if ord(c) > 0x24F and "GREEK" not in unicodedata.name(c, "")
+    strange = [c for c in letters if ord(c) > 0x24F and c.isalpha() and "GREEK" not in unicodedata.name(c, "")
                and "MATHEMATICAL" not in unicodedata.name(c, "")]  # fmt: skip
     if len(strange) >= 4:
         return True

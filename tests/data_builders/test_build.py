@@ -11,6 +11,7 @@ from data_builders.build import build, input_files, planned_characters
 from data_builders.calls import Answer
 from data_builders.problems import load_problem, problems_folder
 from data_builders.prompts import critique_prompt, messages, solve_prompt
+from data_builders.teachers.file import find_critiques, load_critiques
 from tests.data_builders.scripted import Scripted
 
 RIGHT = "4 × 17 = 68 and 68 + 25 = 93. \\boxed{93}"
@@ -60,6 +61,7 @@ def test_from_problem_to_examples(tmp_path):
     assert [(model, planned, row is None) for model, planned, row in seen] == [("tiny", 10, True)] + [
         ("tiny", 10, False)
     ] * 10
+    assert counts["ignores_temperature"] == []
     assert counts["candidates"] == 10 == len(candidates) == sum(counts["outcomes"].values())
     assert counts["pass_rate"] == counts["outcomes"].get("correct", 0) / 10
     assert counts["examples"] == len(examples) == counts["accepted"] == sum(c["accepted"] for c in critiques)
@@ -126,7 +128,7 @@ def test_other_seed_other_candidates(tmp_path):
 
 def test_same_answers_twice_train_once(tmp_path):
     counts = run(tmp_path / "out", write=lambda call: WRONG)
-    assert counts["set_aside"] == {"near duplicate": 9}
+    assert counts["set_aside"] == {"near duplicate": 9} and counts["ignores_temperature"] == ["tiny"]
     assert counts["critiques"] == 5
 
 
@@ -195,11 +197,13 @@ def test_prompt_solve_shows_the_problem_only(tmp_path):
 def test_files_bring_their_candidates(tmp_path):
     settings = data(problems=["bakery"], students=[], teachers=[{"kind": "file", "path": "bakery"}])
     counts = run(tmp_path / "out", settings)
-    assert (counts["candidates"], counts["examples"], counts["pass_rate"]) == (48, 48, None)
+    shipped = load_critiques(find_critiques("bakery"))
+    solutions = {row.solution for row in shipped}
+    assert (counts["candidates"], counts["examples"], counts["pass_rate"]) == (len(solutions), len(shipped), None)
     assert counts["dropped"] == {}
     tmp_path /= "out"
     assert {r["problem"] for r in rows(tmp_path, "examples")} == {"bakery"}
-    assert len(planned_characters(settings)) == 48
+    assert len(planned_characters(settings)) == len(shipped)
     assert sorted(planned_characters(settings)) == sorted(map(characters, rows(tmp_path, "examples")))
     assert set(input_files(settings)) == {"problem bakery", "critiques bakery"}
 
@@ -211,7 +215,8 @@ def characters(example: dict) -> int:
 def test_exact_teacher_also_judges_candidates_of_a_file(tmp_path):
     teachers = [{"kind": "file", "path": "bakery"}, {"kind": "exact", "styles": ["numbered check"]}]
     counts = run(tmp_path / "out", data(problems=["bakery"], students=[], teachers=teachers))
-    assert counts["critiques"] == 96 and counts["examples"] == 96
+    assert counts["critiques"] == len(load_critiques(find_critiques("bakery"))) + counts["candidates"]
+    assert counts["accepted"] > 0.95 * counts["critiques"] and set(counts["dropped"]) <= {"near duplicate"}
 
 
 def test_file_of_an_unknown_problem_brings_the_problem_too(tmp_path):

@@ -10,7 +10,7 @@ from rich.console import Console
 from cft.errors import DataError
 from cft.files import write_jsonl
 from data_builders.inspection import KEYS, load_items, select, show_items
-from data_builders.inspection_page import quotations, tidy
+from data_builders.quotations import quotations, tidy
 
 BAKERY = {"id": "bakery", "question": "How many dollars?", "answer": "361", "source": "here", "licence": "Apache-2.0"}
 APPLES = {"id": "apples", "question": "How many apples?", "answer": "19", "source": "here", "licence": "Apache-2.0"}

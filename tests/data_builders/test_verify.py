@@ -4,7 +4,8 @@ import pytest
 
 from data_builders.problems import load_problem
 from data_builders.teachers.file import find_critiques, load_critiques
-from data_builders.verify import check, find_verdict, strange_quotes
+from data_builders.verdict import find_verdict
+from data_builders.verify import check, strange_quotes
 
 QUESTION = "A bakery sold 14 boxes at $9 a box. How many dollars did it earn?"
 SOLUTION = "The revenue is \\(14 \\times 9 = 116\\), so the bakery earned **\\$116**. \\boxed{116}"
