@@ -1,8 +1,8 @@
 """The false calculations that a critique makes itself: what must never train, however right its verdict and its box.
 
 Beyond plain equations (`data_builders.statements`) these are read: "26 times 4 is 106", "half of 85 is 43.5",
-"10% of 60 is 8", "2401 = 5 · 460 + 1", "π"-free estimates with ≈, and true equations that are denied ("7^3 is not 343").
-Words in quotes are the student's, and so is a false calculation that stands in the candidate.
+"10% of 60 is 8", "2401 = 5 · 460 + 1", estimates with ≈, and true equations that are denied ("7 × 7 is not 49"). Words
+in quotes are the student's, and so is a false calculation that stands in the candidate.
 """
 
 import re
@@ -18,8 +18,8 @@ _NUMBER = r"\\?\$?(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(?![\d/^]|\.\d)"
 _IS = r"\s+(?:is|are|was|would be|makes|gives|equals|comes to|=)\s+"
 _PARTS = {
     "half": Fraction(1, 2), "a third": Fraction(1, 3), "one third": Fraction(1, 3), "two thirds": Fraction(2, 3),
-    "a quarter": Fraction(1, 4), "one quarter": Fraction(1, 4), "three quarters": Fraction(3, 4), "a fifth": Fraction(1, 5),
-    "a tenth": Fraction(1, 10), "twice": Fraction(2), "double": Fraction(2),
+    "a quarter": Fraction(1, 4), "one quarter": Fraction(1, 4), "three quarters": Fraction(3, 4),
+    "a fifth": Fraction(1, 5), "a tenth": Fraction(1, 10), "twice": Fraction(2), "double": Fraction(2),
 }  # fmt: skip
 _ASIDE = r"(?:,[^.,;\n]{0,60},)?"
 _PART = re.compile(rf"\b({'|'.join(_PARTS)}) (?:of )?(?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}(?:only )?{_NUMBER}")
@@ -28,22 +28,24 @@ _PERCENT = re.compile(
 )
 _WORDS = (
     (re.compile(r"(?<=\d) times (?=\\?\$?\d)"), " × "),
-    (re.compile(r"(?<=\d) plus (?=\\?\$?\d)"), " + "),
-    (re.compile(r"(?<=\d) minus (?=\\?\$?\d)"), " − "),
     (re.compile(r"(?<=\d) divided by (?=\\?\$?\d)"), " ÷ "),
 )
 _DENIAL = re.compile(r"\s(?:is not|isn't|isn’t|does not equal|is never)\s|\s*(?:≠|\\neq?(?![a-z]))\s*")
+_CALLED_FALSE = re.compile(
+    r"[\s,;.)$\\]{0,4}but (?:that|this|it) is (?:not (?:what|true|so|right|correct)|wrong|false|incorrect)\b"
+)
 _ABOUT = re.compile(r"\s*(?:≈|\\approx(?![a-z]))\s*")
 
 
 def false_calculations(text: str, candidate: str) -> list[str]:
     """The excerpts of a critique that calculate falsely, word forms written as signs."""
     unquoted, theirs, written = QUOTE.sub(" … ", text), _said(candidate), fold(candidate)
-    return [
+    own = [
         excerpt
-        for excerpt, what in [*_false_equations(unquoted), *_false_parts(unquoted), *_false_denials(unquoted)]
+        for excerpt, what in [*_false_equations(unquoted), *_false_parts(unquoted)]
         if what not in theirs and fold(excerpt) not in written
     ]
+    return own + list(_false_denials(unquoted))
 
 
 def _said(candidate: str) -> set[tuple[str, Fraction]]:
@@ -86,15 +88,18 @@ def _false_parts(text: str) -> Iterator[tuple[str, tuple[str, Fraction]]]:
                 yield match[0], (f"{share} of {of}", said)
 
 
-def _false_denials(text: str) -> Iterator[tuple[str, tuple[str, Fraction]]]:
+def _false_denials(text: str) -> Iterator[str]:
     """True equations of which the text says that they do not hold."""
     signs = _signs(text)
+    for claim in claims(signs):
+        if not claim.slip and _CALLED_FALSE.match(signs, claim.end):
+            yield f"{signs[claim.start : claim.end]} is called false"
     for match in _DENIAL.finditer(signs):
         before = re.split(r"[.;!?\n]\s", signs[: match.start()])[-1]
         equation = f"{before} = {signs[match.end() : match.end() + 30]}"
         for claim in claims(equation):
             if claim.start < len(before) < claim.end and not claim.slip:
-                yield f"{before[claim.start :]} is not {claim.value}", _what(claim)
+                yield f"{before[claim.start :]} is not {claim.value}"
 
 
 def _value(number: str) -> Fraction:

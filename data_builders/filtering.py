@@ -8,7 +8,7 @@ from data_builders.problems import Problem
 from data_builders.similarity import near_duplicates
 from data_builders.verify import check
 
-SAME_CANDIDATE = 0.7  # overlap above which two critiques of one candidate are one
+SAME_CANDIDATE = 0.5  # overlap above which two critiques of one candidate are one
 SAME_PROBLEM = 0.95  # and two critiques of different candidates: the same text, whatever the solution said
 NOT_AN_ANSWER = {"truncated": "cut off", "refused": "refused", "empty": "empty"}  # status of a call -> reason
 

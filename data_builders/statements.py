@@ -5,7 +5,7 @@ Careful by design: what might be read in two ways (a sum with a word in it, a cu
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from data_builders.arithmetic import MAX_DIGITS, Node, Number, Operation, evaluate, leaves, terms
@@ -49,6 +49,7 @@ class _Side:
     start: int
     first_end: int  # end of its first token
     end: int
+    partial: bool = False  # it was the right side of something that could not be read
 
 
 # "total" and its kin name a new quantity: they never stand between a number and its sign.
@@ -60,12 +61,13 @@ _STOP = re.compile(
     re.VERBOSE,
 )
 _GUARD = {"of", "half", "twice", "double", "triple", "times", "minus", "plus"}
-_MEASURES = "[cdkm]?m|[km]?g|m?l|h|s|min|kg|ft|in|lb|oz|x|X"  # that may follow a number at once: 5cm; 2ab is a product
+# What may follow a number at once without being a factor: 5cm, 7x9; 2ab is a product.
+_MEASURES = r"(?:[cdkm]?m|[km]?g|m?l|h|s|min|ft|in|lb|oz)\b|[xX](?=\s*[$\d(])"
 _FRACTION = r"\\[dt]?frac\s*\{(?P<above>(?:[^{}]|\{[^{}]*\})*)\}\s*\{(?P<below>(?:[^{}]|\{[^{}]*\})*)\}"
 _TOKEN = re.compile(
     rf"""(?P<fraction>{_FRACTION})
     | (?P<power>\^\s*(?:\{{[^{{}}]*\}}|-?\d+|\w)? | [⁰¹²³⁴⁵⁶⁷⁸⁹]+)
-    | (?P<variable>(?<=[\d)}}])(?!(?:{_MEASURES})\b)[A-Za-z]{{1,3}}(?![A-Za-z]))
+    | (?P<variable>(?<=[\d)}}])(?!{_MEASURES})[A-Za-z]{{1,3}}(?![A-Za-z]))
     | (?P<gap>\n[ \t]*\n | \n[ \t]*(?:>|\#+) | (?:(?<=\n)|\A)[ \t]*(?:[-*•+][ \t]+)?(?:\(?\d+[.)][ \t]+|[-*•][ \t]+)
         | (?i:\b(?:step|part|check|day|question|problem)\s+\d+\b) | \*\*+ | // | [=!<>:+*/-]=|=[>=] | -> | \$\$
         | \\\\ | \\\[ | \\\] | [A-Za-z]\w*_\w+ | \d*[A-Za-z_]\w*\d\w*)
@@ -189,6 +191,8 @@ def _chain(tokens: list[_Token], at: int) -> tuple[list[_Side], int]:
         sides = sides[:-1]  # the last side goes on in a way that was not understood
     if partial_left:
         sides = sides[1:]
+    if sides and partial_left:
+        sides[0] = replace(sides[0], partial=True)
     return (sides, after) if len(sides) > 1 else ([], at)
 
 
@@ -260,7 +264,8 @@ def _chain_claims(sides: list[_Side], both_ways: bool) -> Iterator[Claim]:
     goes_on = False
     for i in range(len(sides) - 1):
         node, start, after, end = sides[i].node, sides[i].start, sides[i + 1].node, sides[i + 1].end
-        if both_ways and i == 0 and len(sides) == 2 and isinstance(after, Operation) and isinstance(node, Number):
+        reverse = both_ways and len(sides) == 2 and isinstance(after, Operation) and not sides[0].partial
+        if reverse and _bare(sides[0]):
             node, after = after, node
         if not isinstance(node, Operation) or evaluate(node) is None or evaluate(after) is None:
             goes_on = False
@@ -274,6 +279,11 @@ def _chain_claims(sides: list[_Side], both_ways: bool) -> Iterator[Claim]:
                 continue
         yield Claim(node, evaluate(after), start, end, _slip(node, after), goes_on)
         goes_on = True
+
+
+def _bare(side: _Side) -> bool:
+    """Whether a side is one number without a unit: `20 min = 1/3 h` is no claim on 1/3."""
+    return isinstance(side.node, Number) and side.end == side.first_end
 
 
 def _slip(node: Node, after: Node) -> tuple[Node, Fraction] | None:
@@ -292,4 +302,5 @@ def _slip(node: Node, after: Node) -> tuple[Node, Fraction] | None:
 def _rounds_to(true: Fraction, claimed: Fraction) -> bool:
     """Whether `claimed` is `true` cut or rounded at its last decimal: 33.33 for 100/3, but no whole numbers."""
     places = next((n for n in range(1, 7) if (claimed * 10**n).denominator == 1 and claimed.denominator != 1), None)
-    return places is not None and abs(true - claimed) < Fraction(1, 10**places) and true.denominator not in (1, 2)
+    short = (100 * true).denominator == 1  # 15/4 is 3.75 and needs no rounding
+    return places is not None and abs(true - claimed) < Fraction(1, 10**places) and not short

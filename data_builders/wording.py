@@ -9,16 +9,21 @@ from data_builders.markup import plain
 # Words that a critic uses only if it was told the answer, or speaks of its task or of itself.
 _LEAKS = re.compile(
     r"""
-    \b(?:reference|gold(?:en)?|ground[- ]truth|expected|official|model|provided|given|known|supplied)\ #
+    \b(?:reference|gold(?:en)?|ground[- ]truth|expected|official|model|provided|supplied)\ #
         (?:(?:final|correct|true|right)\ )?(?:answer|solution)s?\b
+    | \b(?:match(?:es|ing)?|agrees?\ with|equals?|same\ as|contradicts?|differs?\ from)\ the\ (?:given|known|stated)\ #
+        (?:(?:final|correct|true|right)\ )?(?:answer|solution|result)
+    | \b(?:answer|solution|result)s?\ (?:that\ (?:is|was)\ |which\ (?:is|was)\ )?
+        (?:given|provided|supplied|told)\ to\ (?:me|us)\b
     | (?<!no\ )(?<!no\ final\ )\b(?:correct|true|right|final)\ answer\ (?:is\ |was\ |has\ been\ |that\ (?:is|was)\ )
         (?:given|provided|supplied|known|expected)\b
     | \banswer\ (?:key|sheet)\b | \bground[- ]truth\b
     | \b(?:i|we)\ (?:was|were|am|are|have\ been)\ (?:given|told|provided)\b[^.]{0,30}\b(?:answer|solution|result)
-    | \b(?:i|we)\ (?:was|were|am|are|have\ been)\ (?:asked|instructed|told)\ to\b
+    | \b(?:i|we)\ (?:was|were|am|are|have\ been)\ (?:asked|instructed|told)\ (?:not\ )?to\b
     | \bas\ (?:requested|instructed|required\ by\ the\ (?:prompt|instructions))\b
     | \bas\ per\ (?:the|your)\ (?:instruction|request|prompt)s?\b
-    | \b(?:the|your|these|my|above)\ (?:instruction|prompt|guideline|system\ message|template)s?\b
+    | \b(?:the|your|these|my|above)\ (?:system\ )?(?:instruction|prompt|guideline|message|template)s?\b
+        (?!\ of\ the\ (?:story|problem|question|exercise|task))
     | \byou\ (?:asked|wanted|told|requested|instructed)\ (?:me|for|us)\b
     | \ban?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b | \bmy\ training\b
     | \bi(?:'m|\ am)?\ (?:cannot|can't|can\ not|unable\ to|sorry)\b[^.]{0,40}\b(?:help|assist|comply|provide)\b
@@ -76,6 +81,8 @@ def ends_properly(text: str, most_after: int = 240) -> bool:
             return True
     if text.count("```") % 2:
         return False
+    if re.search(r"(?:^|\n)\s*(?:\d+[.)]|[-*•])\s*$", text):
+        return False  # an item of a list that was never written
     last = re.sub(r"[*_`~]+$", "", text)
     if re.search(r"\bverdict\W+\w+\W*$|\bconclusion\W+\w+\W*$", last, re.IGNORECASE):
         return True
@@ -103,7 +110,7 @@ def foreign(text: str) -> bool:
             w.casefold() for w in re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)?", sentence) if len(w) > 1 or w in "aoey"
         ]
         other, english = sum(w in _FOREIGN for w in words), sum(w in _ENGLISH for w in words)
-        if len(words) >= 4 and other >= 2 and other > english:
+        if (len(words) >= 4 and other >= 2 and other > english) or (len(words) >= 5 and other and not english):
             run += len(words)
         if run >= 6:
             return True

@@ -21,8 +21,8 @@ FIRST = (
     "With the 25 other tulips there are 68 + 25 = 93. \\boxed{93}"
 )
 OTHER = (
-    "Count by tens first. Seventeen taken four times is 40 and 28, which is 68, and 25 more are 93. The answer 83 is wrong "
-    "because the product came out ten too small. \\boxed{93}"
+    "Count by tens first. Seventeen taken four times is 40 and 28, which is 68, and 25 more are 93. The answer 83 is "
+    "wrong because the product came out ten too small. \\boxed{93}"
 )
 
 
@@ -128,7 +128,7 @@ def test_no_leaks(text):
         ("It is \\boxed{93}. And then the student", False),
         ("It is \\boxed{93}.\n\n" + "Another problem follows here. " * 12, False),
         ("It is \\boxed{93}. Next:", False),
-        ("```python\nprint(93)\n\\boxed{93}.", False),
+        ("It is \\boxed{93}.\n```python\nprint(93", False),
     ],
 )
 def test_ends(text, ends):
