@@ -132,6 +132,7 @@ class FileTeacher(Block):
 
     kind: Literal["file"]
     path: Text = Field(description="Name in recipes/critiques, or path of a JSONL file.")
+    styles: Names | None = Field(None, description="Only critiques of these styles; null: all.")
 
 
 class ModelTeacher(Block):

@@ -19,7 +19,7 @@ from data_builders.problems import Problem, find_problem, load_problem
 from data_builders.prompts import critique_prompt, solve_prompt, training_row
 from data_builders.students import Backends, ask, candidates_of, pass_rates, plan_solutions, select
 from data_builders.teachers.exact import exact_critiques
-from data_builders.teachers.file import find_critiques, load_critiques, read_files
+from data_builders.teachers.file import chosen_critiques, find_critiques, read_files
 from data_builders.teachers.model import critiques_of, plan_critiques
 from data_builders.templates import find_template
 
@@ -182,7 +182,7 @@ def input_files(data: Any) -> dict[str, Path]:
 def planned_characters(data: Any) -> list[int]:
     """Characters, prompt and completion, of each training row that the recipe's files can make; for estimates."""
     if data.builder == "critiques":
-        files = [load_critiques(find_critiques(t.path)) for t in data.teachers if t.kind == "file"]
+        files = [chosen_critiques(teacher) for teacher in data.teachers if teacher.kind == "file"]
         rows = [row for file in files for row in file]
         return [len(_user_message(data.prompt, row.problem, row.solution)) + len(row.critique) for row in rows]
     problems = _load_problems(getattr(data, "problems", [])).values()

@@ -12,7 +12,7 @@ from data_builders.problems import Problem
 from data_builders.students import candidate
 
 if TYPE_CHECKING:
-    from cft.recipe_blocks import Teacher
+    from cft.recipe_blocks import FileTeacher, Teacher
 
 _NEEDED = ("problem", "answer", "solution", "critique")
 _OPTIONAL = {"student": str, "style": str, "truncated": bool}
@@ -86,6 +86,21 @@ def load_critiques(path: Path) -> list[Row]:
     return rows
 
 
+def chosen_critiques(teacher: "FileTeacher") -> list[Row]:
+    """The rows of the teacher's file that are of its styles.
+
+    Raises:
+        DataError: as `load_critiques` does, or for a style that no row has.
+    """
+    path = find_critiques(teacher.path)
+    rows = load_critiques(path)
+    for style in teacher.styles or []:
+        if all(row.style != style for row in rows):
+            known = ", ".join(dict.fromkeys(row.style for row in rows))
+            raise DataError(f"{path}: no critique has the style {style!r}. Styles there: {known}.")
+    return [row for row in rows if teacher.styles is None or row.style in teacher.styles]
+
+
 def read_files(
     teachers: Iterable["Teacher"], problems: dict[str, Problem]
 ) -> tuple[dict[str, Problem], list[dict], list[dict]]:
@@ -99,7 +114,7 @@ def read_files(
         if teacher.kind != "file":
             continue
         path = find_critiques(teacher.path)
-        for row in load_critiques(path):
+        for row in chosen_critiques(teacher):
             problem = _problem_of(row, path, problems)
             key = content_id(problem.id, row.student, row.solution)
             if key not in candidates:

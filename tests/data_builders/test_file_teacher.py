@@ -5,7 +5,8 @@ import json
 import pytest
 
 from cft.errors import DataError
-from data_builders.teachers.file import find_critiques, load_critiques
+from cft.recipe import FileTeacher
+from data_builders.teachers.file import chosen_critiques, find_critiques, load_critiques
 
 ROW = {"problem": "What is 2 + 2?", "answer": "4", "solution": "2 + 2 = 5", "critique": "That is incorrect: \\boxed{4}"}
 
@@ -31,7 +32,15 @@ def test_minimal_and_full_rows(tmp_path):
 
 
 def test_shipped_file_loads_by_name():
-    assert len(load_critiques(find_critiques("bakery"))) == 48
+    rows = load_critiques(find_critiques("bakery"))
+    two = FileTeacher(kind="file", path="bakery", styles=["numbered check", "step check"])
+    assert chosen_critiques(FileTeacher(kind="file", path="bakery")) == rows
+    assert chosen_critiques(two) == [row for row in rows if row.style in ("numbered check", "step check")]
+
+
+def test_a_style_that_no_row_has_names_those_there_are():
+    with pytest.raises(DataError, match=r"no critique has the style 'numbred'. Styles there: .*numbered check"):
+        chosen_critiques(FileTeacher(kind="file", path="bakery", styles=["numbred"]))
 
 
 def test_unknown_file_lists_the_shipped_names():
