@@ -22,7 +22,9 @@ _PARTS = {
     "a fifth": Fraction(1, 5), "a tenth": Fraction(1, 10), "twice": Fraction(2), "double": Fraction(2),
 }  # fmt: skip
 _ASIDE = r"(?:,[^.,;\n]{0,60},)?"
-_PART = re.compile(rf"\b({'|'.join(_PARTS)}) (?:of )?(?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}(?:only )?{_NUMBER}")
+_PART = re.compile(
+    rf"\b({'|'.join(_PARTS)}) (?:of )?(?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}(?:only )?{_NUMBER}", re.IGNORECASE
+)
 _PERCENT = re.compile(
     rf"(\d+(?:\.\d+)?)\s*(?:\\?%|percent|per cent) of (?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}(?:only )?{_NUMBER}"
 )
@@ -82,7 +84,7 @@ def _false_parts(text: str) -> Iterator[tuple[str, tuple[str, Fraction]]]:
     for pattern in (_PART, _PERCENT):
         for match in pattern.finditer(text):
             first, of, claimed = match.groups()
-            share = _PARTS[first] if first in _PARTS else Fraction(first) / 100
+            share = _PARTS.get(first.lower()) or Fraction(first) / 100
             true, said = share * _value(of), _value(claimed)
             if abs(true - said) > CLOSE_ENOUGH / 100 * abs(true):
                 yield match[0], (f"{share} of {of}", said)
