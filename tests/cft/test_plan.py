@@ -22,7 +22,7 @@ def test_rows_are_those_of_the_files_until_there_are_examples_and_no_more_than_m
     example = {"prompt": [{"content": "x" * 330}], "completion": [{"content": "y" * 330}]}
     assert row_tokens(recipe, [example], 7) == [pytest.approx(200)]
     assert len(row_tokens(load_recipe("quickstart", ["data.max_examples=5"]), [], 0)) == 5
-    assert len(row_tokens(load_recipe("smoke", ["data.max_examples=null"]), [], 8)) == 168 + 8 * 5
+    assert len(row_tokens(load_recipe("smoke", ["data.max_examples=null"]), [], 8)) == 168 + 8
 
 
 def test_memory_is_that_of_the_longest_batch_or_of_evaluation_whichever_is_more():
