@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cft.models import resolve
 from data_builders.batch_files import BatchFiles
-from data_builders.calls import Backend
+from data_builders.calls import Backend, ledger_path
 from data_builders.endpoint import Endpoint
 from data_builders.engine import Budget
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cft.recipe import ModelBlock, ModelTeacher, Recipe, StudentBlock
+    from cft.recipe import CritiquesData, ModelBlock, ModelTeacher, Recipe, StudentBlock
 
 
 class Asking:
@@ -43,6 +43,18 @@ class Asking:
         if block.endpoint.batch:
             return BatchFiles(block.endpoint, block.model, self.ledgers)
         return Endpoint(block.endpoint, block.model, self.budget, self._waits)
+
+    def check(self, data: "CritiquesData") -> None:
+        """Check the servers that have not answered anything yet, before the students' samples take their time.
+
+        Raises:
+            DataError: as `Endpoint.check` does.
+        """
+        for block in [*getattr(data, "students", []), *getattr(data, "teachers", [])]:
+            if getattr(block, "endpoint", None) and not ledger_path(self.ledgers, block.model).exists():
+                backend = self.backend(block)
+                if isinstance(backend, Endpoint):
+                    backend.check()
 
     def on_answer(self, model: str, planned: int, row: dict | None) -> None:
         """Start the bar of a model, or move it by one answer."""

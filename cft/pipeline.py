@@ -57,6 +57,7 @@ def data_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     if _skip(stage, console):
         return
     asking = Asking(recipe.model, run.calls, console, max_cost)
+    asking.check(recipe.data)
     with asking.shown():
         counts = build(
             recipe.data, folder=stage.path, seed=recipe.seed, ledgers=run.calls, backends=asking.backend,

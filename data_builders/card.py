@@ -5,10 +5,9 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 from statistics import mean
 
+from data_builders.estimate import CHARACTERS_PER_TOKEN
 from data_builders.problems import Problem
 from data_builders.similarity import distinct_ngrams
-
-CHARACTERS_PER_TOKEN = 3.3  # as in cft.plan: English prose with arithmetic
 
 _HEAD = """\
 ---

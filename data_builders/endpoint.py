@@ -5,6 +5,7 @@ import email.utils
 import json
 import os
 import re
+import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,23 @@ class Endpoint:
         self.price: Price | None = find_price(block, model)
         self.on_wait = on_wait or (lambda fault, seconds: None)
         self.key: str | None = None
+
+    def check(self) -> None:
+        """Find out, before anything else takes time, whether the server can be asked at all.
+
+        Raises:
+            DataError: without a key, without a price for --max-cost, or when nothing listens there.
+        """
+        self.budget.check_price(self, self.model)
+        api_key(self.block)
+        address = urlsplit(self.block.base_url)
+        port = address.port or (443 if address.scheme == "https" else 80)
+        try:
+            socket.create_connection((address.hostname, port), timeout=10).close()
+        except OSError as error:
+            raise DataError(
+                f"{self.host}: cannot be reached ({error.strerror or error}). Start the server, or check base_url."
+            ) from None
 
     def answer(self, calls: Sequence[Call], ledger: Ledger) -> None:
         """See `calls.Backend`."""

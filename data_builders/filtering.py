@@ -1,6 +1,5 @@
 """Which critiques may train: each is held against the truth, against its like, and against its fellows' length."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from cft.files import content_id
@@ -57,8 +56,3 @@ def _trim(rows: list[dict], share: float) -> None:
     for reason, ends in (("among the shortest", left[:n]), ("among the longest", left[len(left) - n :])):
         for row in ends:
             row["reason"] = reason
-
-
-def count_reasons(critiques: Sequence[dict]) -> dict[str, int]:
-    """`{reason: dropped}`."""
-    return dict(sorted(Counter(row["reason"] for row in critiques if row["reason"]).items()))

@@ -84,6 +84,13 @@ def test_faults_are_one_message_and_exit_code_2(tmp_path, teacher, arguments, en
     assert KEY not in done.stderr and "sk-wrong" not in done.stderr and len(done.stderr) < 1500
 
 
+def test_a_server_that_is_not_there_is_told_before_any_student_is_sampled(tmp_path, tiny_model):
+    (tmp_path / "asked.yaml").write_text(RECIPE.format(model=tiny_model, url="http://127.0.0.1:9/v1"))
+    done = cft("data", "asked.yaml", cwd=tmp_path, TEACHER_KEY=KEY)
+    assert done.returncode == 2 and "127.0.0.1:9: cannot be reached" in done.stderr
+    assert not list((tmp_path / "runs").rglob("calls/*.jsonl"))
+
+
 def test_inspect_and_load_what_was_made(tmp_path, tiny_model):
     overrides = [f"model.id={tiny_model}", "data.max_examples=20"]
     assert cft("data", "quickstart", *overrides, cwd=tmp_path).returncode == 0

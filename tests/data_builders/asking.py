@@ -30,4 +30,7 @@ def ask(url: str, ledger: Path, calls: list[Call], budget: Budget | None = None,
 
 
 if __name__ == "__main__":
-    ask(sys.argv[1], Path(sys.argv[2]), plan(int(sys.argv[3])), concurrency=int(sys.argv[4]), timeout=2.0)
+    try:
+        ask(sys.argv[1], Path(sys.argv[2]), plan(int(sys.argv[3])), concurrency=int(sys.argv[4]), timeout=2.0)
+    except KeyboardInterrupt:
+        sys.exit(130)

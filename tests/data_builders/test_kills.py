@@ -1,5 +1,6 @@
 """A thousand calls through kills: none lost, none paid for twice, never more in flight than allowed."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -48,3 +49,17 @@ def test_a_thousand_calls_through_twenty_kills(tmp_path, faults):
     paid = Counter(event["key"] for event in answered)
     assert sum(paid.values()) - len(paid) <= KILLS * CONCURRENCY  # those in flight at a kill, and no others
     assert max(event["in_flight"] for event in events) <= CONCURRENCY
+
+
+def test_the_first_interrupt_waits_for_what_is_paid_for(tmp_path):
+    ledger = tmp_path / "m.jsonl"
+    with FaultyServer(log=tmp_path / "log", latency=0.3) as server:
+        command = [sys.executable, "-m", "tests.data_builders.asking", server.url, str(ledger), "200", "4"]
+        process = subprocess.Popen(command)
+        until = time.monotonic() + 60
+        while len(read_ledger(ledger)) < 6 and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        answered = {event["key"] for event in server.requests() if event["event"] == "answered"}
+    assert 6 <= len(answered) < 40 and set(read_ledger(ledger)) == answered
