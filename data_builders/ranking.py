@@ -62,7 +62,7 @@ def usefulness(candidates: Sequence[dict]) -> dict:
     cut = sum(row["outcome"] == "truncated" for row in candidates)
     wrong = [row for row in candidates if row["outcome"] in ("wrong", "no_answer")]
     answers = Counter(row["answer"] for row in wrong)
-    bits = -sum(c / len(wrong) * math.log2(c / len(wrong)) for c in answers.values()) if wrong else 0.0
+    bits = sum(c / len(wrong) * math.log2(len(wrong) / c) for c in answers.values())
     spread = bits / math.log2(len(wrong)) if len(wrong) > 1 else 0.0
     p = (right + 1) / (n + 2)
     tokens = [row["tokens"] for row in candidates if row["tokens"]]
