@@ -94,7 +94,7 @@ class Engine:
         self.interrupted = False
         self.queue, self.ledger = list(reversed(owed)), ledger
         self.given_up: list[str] = []
-        self.failures, self.answered, self.stop = 0, 0, None
+        self.failures, self.answered, self.in_flight, self.stop = 0, 0, 0, None
         self.last_answer, self.resume_at, self.limited_in_a_row = time.monotonic(), 0.0, 0
         with _first_interrupt(self._interrupt):
             workers = [asyncio.create_task(self._work()) for _ in range(min(self.limits.concurrency, len(owed)))]
@@ -126,16 +126,18 @@ class Engine:
             price = self.backend.price
             most = price.cost(call.characters / CHARACTERS_PER_TOKEN + 20, call.sampling["max_tokens"]) if price else 0
             while not self.budget.reserve(most):
-                if not self.budget.reserved:  # nothing in flight could still turn out cheaper
+                if not self.in_flight:  # whose cost could still turn out lower
                     self.stop = self.stop or self._over_budget(most)
                     return
                 await asyncio.sleep(0.05)
                 if self.stopping:
                     return
+            self.in_flight += 1
             try:
                 await self._attempts(call)
             finally:
-                self.budget.reserved -= most
+                self.in_flight -= 1
+                self.budget.reserved = max(0.0, self.budget.reserved - most) if self.in_flight else 0.0
 
     async def _attempts(self, call: "Call") -> None:
         tried = faults = 0
@@ -175,6 +177,11 @@ class Engine:
     def _note_failure(self, error: RetryableError) -> None:
         self.failures += not error.limited
         silent = time.monotonic() - self.last_answer
+        if error.after is not None and error.after > self.limits.patience:
+            self.stop = self.stop or DataError(
+                f"{self.backend.host}: asks to wait {error.after:.0f} s ({error}), longer than `patience` "
+                f"({self.limits.patience:g} s). What was answered is kept: the same command goes on."
+            )
         at_start = not self.answered and self.failures >= self.limits.concurrency + self.limits.first_failures
         if at_start or silent > self.limits.patience:
             said = "nothing has worked yet" if not self.answered else f"no answer for {silent:.0f} s"

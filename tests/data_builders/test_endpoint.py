@@ -78,6 +78,13 @@ def test_a_rate_limit_that_lasts_is_waited_out_and_uses_up_no_attempt(served):
     assert len(rows) == 10 and max(row["attempts"] for row in rows.values()) > 3
 
 
+def test_a_rate_limit_of_hours_stops_the_run_and_says_how_long(served):
+    server, ledger = served(always="429", retry_after=7200)
+    with pytest.raises(DataError, match="asks to wait 7200 s"):
+        ask(server.url, ledger, plan(10), concurrency=2)
+    assert count(server, "request") <= 2
+
+
 def test_a_call_that_cannot_be_answered_is_not_tried_again_and_the_others_go_on(served):
     server, ledger = served(faults="400", fault_rate=0.3, seed=5)
     ask(server.url, ledger, plan(1))  # so that it is seen to work
@@ -155,8 +162,8 @@ def test_calls_that_give_up_leave_the_others_alone(served):
 
 def test_max_cost_stops_before_the_call_that_could_go_over(served):
     server, ledger = served()
-    price = {"input": 0.0, "output": 1e6 / 64}  # a call of 64 tokens costs at most one dollar
-    with pytest.raises(DataError, match=r"--max-cost 5: .* is spent and the next call could cost \$1.0000"):
+    price = {"input": 0.123, "output": 1e6 / 64}  # a call of 64 tokens costs at most one dollar, and a little
+    with pytest.raises(DataError, match=r"--max-cost 5: .* is spent and the next call could cost \$1.00"):
         ask(server.url, ledger, plan(200), Budget(5.0), concurrency=4, price=price)
     rows = read_ledger(ledger)
     spent = sum(row["cost_usd"] for row in rows.values())
