@@ -21,12 +21,15 @@ _PARTS = {
     "a quarter": Fraction(1, 4), "one quarter": Fraction(1, 4), "three quarters": Fraction(3, 4),
     "a fifth": Fraction(1, 5), "a tenth": Fraction(1, 10), "twice": Fraction(2), "double": Fraction(2),
 }  # fmt: skip
+# "half of the 14 boxes is 14 / 2" goes on
+_ENDS = r"(?!\s*(?:[/×*+·÷−–-]|\\times|\\cdot|\\div|\\?%|percent))"
 _ASIDE = r"(?:,[^.,;\n]{0,60},)?"
 _PART = re.compile(
-    rf"\b({'|'.join(_PARTS)}) (?:of )?(?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}(?:only )?{_NUMBER}", re.IGNORECASE
+    rf"\b({'|'.join(_PARTS)}) (?:of )?(?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}(?:only )?{_NUMBER}{_ENDS}",
+    re.IGNORECASE,
 )
 _PERCENT = re.compile(
-    rf"(\d+(?:\.\d+)?)\s*(?:\\?%|percent|per cent) of (?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}(?:only )?{_NUMBER}"
+    rf"(\d+(?:\.\d+)?)\s*(?:\\?%|percent|per cent) of (?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}(?:only )?{_NUMBER}{_ENDS}"
 )
 _WORDS = (
     (re.compile(r"(?<=\d) times (?=\\?\$?\d)"), " × "),

@@ -44,6 +44,7 @@ def test_false(text):
         "20 × 6 = 120, and that is not 140.",
         "7 × 2 = 14 is not Tuesday's money.",
         "14 × 9 is not 116.",
+        "Half of the 14 boxes is 14 / 2 = 7, and 50% of 14 is 14 × 0.5 = 7.",
         "100/3 = 33.33, and 2 × 3.14159 × 0.7 ≈ 4.4.",
         "(45 min = 0.75 h, 20 min = 1/3 h)",
         "2^n + 1 = 5 only for n = 2",

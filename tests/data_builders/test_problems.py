@@ -42,9 +42,11 @@ def test_shipped_problems_are_whole(path):
     problem = load_problem(path.stem)
     assert problem.id == path.stem
     assert problem.licence == "Apache-2.0" and problem.source == "written for this project"
-    assert show_number(problem.steps[-1].value) == problem.answer and problem.answer.isdigit()
+    assert problem.answer.isdigit()
     assert problem.solution.rstrip().endswith((".", "}")) and f"\\boxed{{{problem.answer}}}" in problem.solution
-    assert all(s.tell for s in (*problem.steps, *problem.other_steps)) and len(problem.ideas) >= 2
+    if problem.steps:  # without them the exact teacher leaves a problem alone
+        assert show_number(problem.steps[-1].value) == problem.answer
+        assert all(s.tell for s in (*problem.steps, *problem.other_steps)) and len(problem.ideas) >= 2
 
 
 def test_a_good_problem_loads(tmp_path):
