@@ -29,7 +29,8 @@ _PART = re.compile(
     re.IGNORECASE,
 )
 _PERCENT = re.compile(
-    rf"(\d+(?:\.\d+)?)\s*(?:\\?%|percent|per cent) of (?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}(?:only )?{_NUMBER}{_ENDS}"
+    rf"(\d+(?:\.\d+)?)\s*(?:\\?%|percent|per cent) of (?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}"
+    rf"(?:only )?{_NUMBER}{_ENDS}"
 )
 _WORDS = (
     (re.compile(r"(?<=\d) times (?=\\?\$?\d)"), " × "),
