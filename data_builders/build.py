@@ -26,8 +26,6 @@ from data_builders.templates import find_template
 if TYPE_CHECKING:
     from cft.recipe import CritiquesData, DemonstrationsData
 
-FILES = ("problems", "candidates", "critiques", "examples", "calls")
-
 
 def build(
     data: "CritiquesData | DemonstrationsData",

@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -99,11 +100,9 @@ class Endpoint:
             raise RetryableError(self._clean(f"{type(cause).__name__}: {cause}")) from None
         except (DataError, RetryableError, RejectedError):
             raise
-        except (
-            Exception
-        ) as error:  # mid-stream the HTTP library's own errors come through, and those of its JSON parser
+        except Exception as error:  # in mid-stream, those of the HTTP library and of its JSON parser come through
             raise RetryableError(self._clean(f"the answer broke off ({type(error).__name__}: {error})")) from None
-        return _timed(answer, time.monotonic() - begun)
+        return replace(answer, seconds=round(time.monotonic() - begun, 3))
 
     async def _request(self, call: Call) -> Answer:
         body = request_body(call, self.block)
@@ -193,10 +192,6 @@ def _answer(text: str, finish: str | None, served: str | None, usage: Any) -> An
     return Answer(
         text, status, finish, served, getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
     )
-
-
-def _timed(answer: Answer, seconds: float) -> Answer:
-    return Answer(**{**vars(answer), "seconds": round(seconds, 3)})
 
 
 def api_key(block: "EndpointBlock") -> str | None:

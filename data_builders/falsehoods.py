@@ -71,17 +71,14 @@ def _signs(text: str) -> str:
 
 def _false_equations(text: str) -> Iterator[tuple[str, tuple[str, Fraction]]]:
     signs = _signs(text)
-    exact = {claim.start for claim in claims(signs, both_ways=True)}
     for claim in claims(signs, both_ways=True):
         if claim.slip:
             yield signs[claim.start : claim.end], _what(claim)
     about = _ABOUT.sub(" = ", signs)
     for claim in claims(about):
-        excerpt = about[claim.start : claim.end]
-        if claim.slip and not (len(about) == len(signs) and claim.start in exact) and excerpt not in signs:
-            true = claim.true
-            if true is not None and abs(true - claim.value) > CLOSE_ENOUGH * abs(true):
-                yield excerpt, _what(claim)
+        excerpt, true = about[claim.start : claim.end], claim.true
+        if claim.slip and excerpt not in signs and abs(true - claim.value) > CLOSE_ENOUGH * abs(true):
+            yield excerpt, _what(claim)
 
 
 def _false_parts(text: str) -> Iterator[tuple[str, tuple[str, Fraction]]]:

@@ -29,8 +29,8 @@ class Claim:
     goes_on: bool = False  # its expression is the right side of the claim before: a = b = c
 
     @property
-    def true(self) -> Fraction | None:
-        """What the expression is; None for a division by zero."""
+    def true(self) -> Fraction:
+        """What the expression is; a claim on a division by zero is never made."""
         return evaluate(self.expression)
 
 

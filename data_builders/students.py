@@ -26,16 +26,17 @@ def plan_solutions(problems: Iterable[Problem], student: "StudentBlock", name: s
         name: the student's model.
     """
     return [
-        Call(name, messages(solve_prompt(problem.question)), _sampling(student, temperature), "solve", k, seed)
+        Call(name, messages(solve_prompt(problem.question)), sampling_of(student, temperature), "solve", k, seed)
         for problem in problems
         for temperature in student.temperatures
         for k in range(student.samples)
     ]
 
 
-def _sampling(student: "StudentBlock", temperature: float) -> dict:
-    sampling = {"temperature": temperature, "top_p": student.top_p, "max_tokens": student.max_new_tokens}
-    return sampling if student.endpoint else sampling | {"top_k": student.top_k}
+def sampling_of(block: "StudentBlock | ModelTeacher", temperature: float) -> dict:
+    """A call's sampling settings; `top_k`, which the API does not have, only for models of this process (0 is all)."""
+    sampling = {"temperature": temperature, "top_p": block.top_p, "max_tokens": block.max_new_tokens}
+    return sampling if block.endpoint else sampling | {"top_k": getattr(block, "top_k", 0)}
 
 
 def ask(calls: Sequence[Call], backend: Backend, ledgers: Path, on_answer: Callable | None = None) -> list[dict]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from data_builders.calls import Call
 from data_builders.problems import Problem
 from data_builders.prompts import messages
-from data_builders.students import final_text
+from data_builders.students import final_text, sampling_of
 from data_builders.templates import Template, load_template
 
 if TYPE_CHECKING:
@@ -22,11 +22,7 @@ def plan_critiques(
         DataError: for a template that is not there or cannot be used.
     """
     templates = [load_template(style) for style in teacher.styles]
-    sampling = {
-        "temperature": teacher.temperature, "top_p": teacher.top_p, "max_tokens": teacher.max_new_tokens
-    }  # fmt: skip
-    if not teacher.endpoint:
-        sampling["top_k"] = 0
+    sampling = sampling_of(teacher, teacher.temperature)
     planned = []
     for row in candidates:
         problem = problems[row["problem"]]
