@@ -14,6 +14,7 @@ What counts as equal:
 import atexit
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,6 +40,7 @@ from eval.spelling import (
 MAX_CHARACTERS = 2000  # a longer text is equal to itself and otherwise not decided
 MAX_NESTING = 30
 MAX_ELEMENTS = 50
+MAX_FAILURES = 2  # undecided comparisons of one answer with others of its question
 LIMIT_SECONDS = 10.0  # of math-verify, for one pair of answers
 
 Outcome = Literal["correct", "wrong", "no_answer", "truncated", "ungradable"]
@@ -112,9 +114,54 @@ def same_answer(gold: str, answer: str) -> bool | None:
         return None
     if gold == answer:
         return True
-    if max(len(gold), len(answer)) > MAX_CHARACTERS or max(nesting(gold), nesting(answer)) > MAX_NESTING:
+    if _too_large(gold) or _too_large(answer):
         return None
     return _decide(normalise(gold), normalise(answer))
+
+
+def same_answer_groups(answers: Sequence[str | None]) -> list[int | None]:
+    """For each of one question's sampled answers the index of the first sample with an equal answer (`same_answer`).
+
+    Answers of one spelling are compared once. What cannot be decided counts as unequal, and an answer of which two
+    comparisons failed is compared no more, so that answers nobody can evaluate cost little.
+
+    Args:
+        answers: contents of the last boxes (`Grade.answer`), None or "" where there is none: those have no group.
+
+    Raises:
+        EvalError: the grading process cannot be started.
+    """
+    groups: list[int | None] = []
+    group_of: dict[str, int] = {}  # by spelling
+    leaders: dict[int, str] = {}
+    failures: Counter[int] = Counter()
+    for index, answer in enumerate(answers):
+        answer = (answer or "").strip()
+        if not answer:
+            groups.append(None)
+            continue
+        readable = not _too_large(answer)
+        spelling = normalise(answer) if readable else answer
+        if spelling not in group_of:
+            group_of[spelling] = index
+            for leader, text in leaders.items() if readable else ():
+                if failures[index] >= MAX_FAILURES or failures[leader] >= MAX_FAILURES:
+                    continue
+                equal = same_answer(text, answer)
+                if equal:
+                    group_of[spelling] = leader
+                    break
+                if equal is None:
+                    failures.update((index, leader))
+            else:
+                if readable:
+                    leaders[index] = answer
+        groups.append(group_of[spelling])
+    return groups
+
+
+def _too_large(text: str) -> bool:
+    return len(text) > MAX_CHARACTERS or nesting(text) > MAX_NESTING
 
 
 class _UndecidedError(Exception):
