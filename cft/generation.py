@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+STOP_TAIL = 2  # tokens looked at for each character of a stop string: a character may take more than one
+
+
 @dataclass(frozen=True)
 class Completion:
     """What the model wrote after one prompt."""
@@ -26,10 +29,16 @@ class Completion:
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", messages: list[dict]) -> str:
-    """The prompt text: the tokenizer's chat template with its generation prompt, or plain text where there is none."""
+    """The prompt text: the tokenizer's chat template with its generation prompt, or plain text where there is none.
+
+    A last message of the assistant is the beginning of its answer, which the model goes on with.
+    """
+    begun = messages[-1]["role"] == "assistant"
     if tokenizer.chat_template is None:
-        return "\n\n".join(message["content"] for message in messages) + "\n"
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return "\n\n".join(message["content"] for message in messages) + ("" if begun else "\n")
+    return tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=not begun, continue_final_message=begun
+    )
 
 
 def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
@@ -89,14 +98,19 @@ def generate(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int = 0,
+    stop_strings: Sequence[str] = (),
+    special_tokens: bool | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> list[Completion]:
     """Decode one batch of B prompts. Only the sampling settings given here count, not the model's generation config.
 
     Args:
-        prompts: rendered prompts; no special tokens are added.
+        prompts: rendered prompts.
+        special_tokens: whether the tokenizer adds its own (a BOS, say) to each prompt; None: where it has no chat
+            template, which would have written them.
         temperature: 0 is greedy; above 0 tokens are sampled, the same ones for the same seed and batch.
         top_k: 0 keeps all tokens.
+        stop_strings: an answer ends before the first of them that it contains.
         on_step: called after each decoding step with the number of rows that got a token.
     """
     import torch
@@ -109,7 +123,7 @@ def generate(
         return_tensors="pt",
         padding=True,
         padding_side="left",
-        add_special_tokens=tokenizer.chat_template is None,
+        add_special_tokens=tokenizer.chat_template is None if special_tokens is None else special_tokens,
     ).to(device)
     tokens_B: list[list[int]] = [[] for _ in prompts]
     reason_B = ["length"] * len(prompts)
@@ -139,6 +153,10 @@ def generate(
             if on_step is not None:
                 on_step(len(chosen))
             ended = torch.isin(chosen, stops)
+            if stop_strings:
+                tails = [tokens_B[index][-STOP_TAIL * max(map(len, stop_strings)) :] for index in alive.tolist()]
+                stopped = [until(tail, stop_strings)[1] for tail in tokenizer.batch_decode(tails)]
+                ended |= torch.tensor(stopped, device=device)
             if ended.any():
                 for index in alive[ended].tolist():
                     reason_B[index] = "stop"
@@ -151,8 +169,14 @@ def generate(
             mask = torch.nn.functional.pad(mask, (0, 1), value=1)
             positions = positions[:, -1:] + 1
 
-    texts = tokenizer.batch_decode(tokens_B, skip_special_tokens=True)
+    texts = [until(text, stop_strings)[0] for text in tokenizer.batch_decode(tokens_B, skip_special_tokens=True)]
     return [Completion(text, len(t), r) for text, t, r in zip(texts, tokens_B, reason_B, strict=True)]
+
+
+def until(text: str, stop_strings: Sequence[str]) -> tuple[str, bool]:
+    """`text` up to the first stop string in it, and whether there is one."""
+    ends = [place for stop in stop_strings if (place := text.find(stop)) >= 0]
+    return (text[: min(ends)], True) if ends else (text, False)
 
 
 def choose(

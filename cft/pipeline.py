@@ -21,8 +21,12 @@ def file_hashes(recipe: Recipe) -> dict[str, str]:
         DataError: if one cannot be read.
     """
     files = input_files(recipe.data) | {task: Path(path) for task, path in recipe.eval.data.items()}
+    folder = recipe.eval.data_dir
+    if folder and not Path(folder).is_dir():
+        raise DataError(f"{folder}: is no folder. Correct eval.data_dir (or --data), which names the folder of items.")
     try:
-        return {name: sha256_file(path) for name, path in files.items()}
+        hashes = {name: sha256_file(path) for name, path in files.items()}
+        return hashes | ({"data_dir": sha256_folder(Path(folder), "**/*.json*")} if folder else {})
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}). Check the path in the recipe.") from None
 
@@ -100,20 +104,22 @@ def train_stage(recipe: Recipe, run: Run, console: Console) -> None:
 
 def eval_stage(recipe: Recipe, run: Run, console: Console) -> None:
     """Base and adapter -> one graded answer an item."""
-    adapter = run.adapter if "adapter" in recipe.eval.arms else None
-    if adapter:
-        run.need("train", adapter)
+    scores_adapter = any(not arm.startswith("base") for arm in recipe.eval.arms) and recipe.eval.endpoint is None
+    if scores_adapter:
+        run.need("train", run.adapter)
     stage = run.stage("eval", {
-        "adapter": sha256_folder(adapter, "*.safetensors") if adapter else None,
+        "adapter": sha256_folder(run.adapter.parent, "**/adapter_model.safetensors") if scores_adapter else None,
         "model": resolve(recipe.model).identity,
         "settings": recipe.model.model_dump(mode="json"),
         "eval": recipe.eval.model_dump(mode="json"),
         "files": {task: sha256_file(Path(path)) for task, path in recipe.eval.data.items()},
+        "data_dir": recipe.eval.data_dir and sha256_folder(Path(recipe.eval.data_dir), "**/*.json*"),
     })  # fmt: skip
     if _skip(stage, console):
         return
     from eval.run import evaluate
 
+    adapter = run.adapter if scores_adapter else None
     counts = evaluate(recipe, adapter=adapter, folder=stage.path, console=console, others=run.same_arms)
     stage.finish(seed=recipe.seed, counts=counts)
 
@@ -138,7 +144,7 @@ def report_stage(recipe: Recipe, run: Run, console: Console) -> None:
         arms=recipe.eval.arms,
         tasks=recipe.eval.tasks,
     )
-    if "adapter" in recipe.eval.arms:
+    if run.adapter.is_dir() and any(not arm.startswith("base") for arm in recipe.eval.arms):
         add_scores(run.adapter, report)
     print_table(report, console)
 

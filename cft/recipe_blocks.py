@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
-from cft.recipe_faults import KeyPath, Origin
+from cft.recipe_faults import KeyPath, Origin, did_you_mean
 from cft.recipe_source import dump_yaml
 
 Style = Literal[
@@ -48,6 +48,22 @@ def _folder_name(name: str) -> str:
     return name
 
 
+PROMPTS = ("system", "plain", "fewshot", "python")  # variants of eval/tasks/prompts
+ARM = rf"(base|adapter|merged|step-[1-9]\d*)(?:@({'|'.join(PROMPTS)}))?"
+
+
+def _arm(name: str) -> str:
+    if not re.fullmatch(ARM, name):
+        names = [f"{model}{prompt}" for model in ("base", "adapter", "merged", "step-1") for prompt in ("", *VARIANTS)]
+        near = did_you_mean(name, names)
+        raise ValueError(
+            "is not known. "
+            + (near or f"Name base, adapter, merged or step-N, and, if you like, a prompt: {', '.join(VARIANTS)}")
+        )
+    return name
+
+
+VARIANTS = tuple(f"@{prompt}" for prompt in PROMPTS)
 Text = Annotated[str, Field(min_length=1)]
 Names = Annotated[list[Text], AfterValidator(_once)]
 Count = Annotated[int, Field(ge=1)]
@@ -201,19 +217,37 @@ class TrainBlock(Block):
     )
     lora: dict[str, Any] = Field(default_factory=dict, description="Keys of peft.LoraConfig.")
     args: dict[str, Any] = Field(default_factory=dict, description="Keys of trl.SFTConfig.")
+    keep_steps: Annotated[list[Count], AfterValidator(_once)] = Field(
+        default_factory=list, description="Optimizer steps after which the adapter is kept, as the arm step-N."
+    )
 
 
 class EvalBlock(Block):
-    """What is scored, and how it is decoded (always greedy)."""
+    """What is scored, how it is decoded, and by what."""
 
     tasks: Names = Field(min_length=1, description="lm-eval tasks of eval/tasks.")
-    arms: Annotated[list[Literal["base", "adapter"]], AfterValidator(_once), Field(min_length=1)] = Field(
-        default_factory=lambda: ["base", "adapter"], description="What is scored on the same items."
+    arms: Annotated[list[Annotated[str, AfterValidator(_arm)]], AfterValidator(_once), Field(min_length=1)] = Field(
+        default_factory=lambda: ["base", "adapter"],
+        description="What is scored on the same items: base, adapter, merged, step-N; base@fewshot with another prompt.",
     )
     limit: Count | None = Field(None, description="Score only the first items of each task; null: all.")
     max_new_tokens: Count = Field(2048, description="Most tokens of an answer; a longer one is truncated.")
     batch_size: Count = Field(32, description="Answers generated at a time.")
-    data: dict[str, Text] = Field(default_factory=dict, description="Task to the local JSONL file of its items.")
+    samples: Count = Field(1, description="Answers to each item; more than one need a temperature.")
+    temperature: float = Field(0.0, ge=0, description="Temperature of sampling; 0 is greedy.")
+    top_k: int = Field(0, ge=0, description="Tokens that are sampled from; 0 is all.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that is sampled from; 1 is all.")
+    data: dict[str, Text] = Field(default_factory=dict, description="Task to the local file of its items.")
+    data_dir: Text | None = Field(
+        None, description="Folder of local files of items; null: from where the task has them."
+    )
+    backend: Literal["transformers", "hf", "vllm"] = Field(
+        "transformers", description="What answers: our batched decoding, or lm-eval's own hf or vllm model."
+    )
+    endpoint: EndpointBlock | None = Field(None, description="Server that answers in place of this machine.")
+    served: dict[str, Text] = Field(
+        default_factory=dict, description="Arm's model (base, adapter ...) to its name at the endpoint."
+    )
 
 
 class Recipe(Block):
@@ -260,6 +294,10 @@ def models_of(raw: dict[str, Any]) -> dict[KeyPath, type[BaseModel]]:
         ("train",): TrainBlock,
         ("eval",): EvalBlock,
     }
+    scored = raw.get("eval")
+    if isinstance(scored, dict) and isinstance(scored.get("endpoint"), dict):
+        models["eval", "endpoint"] = EndpointBlock
+        models["eval", "endpoint", "price"] = PriceBlock
     data = raw.get("data")
     if isinstance(data, dict) and (block := DATA_BLOCKS.get(str(data.get("builder")))):
         models["data",] = block

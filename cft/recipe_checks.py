@@ -21,10 +21,17 @@ def cross_faults(
     """The faults between blocks. A block that could not be read is None, and what concerns it is not checked."""
     if data and train:
         yield from _method_faults(data, train)
-    if train and scored and train.method == "none" and "adapter" in scored.arms:
-        mend = "Set eval.arms to [base], or train with method cft or sft"
-        yield Fault(("eval", "arms"), "train.method is none, so there is no adapter to score", mend, scored.arms)
+    if train and scored:
+        models = {arm.partition("@")[0] for arm in scored.arms}
+        if train.method == "none" and models != {"base"}:
+            mend = "Set eval.arms to [base], or train with method cft or sft"
+            yield Fault(("eval", "arms"), "train.method is none, so there is no adapter to score", mend, scored.arms)
+        elif missing := sorted(models - {"base", "adapter", "merged"} - {f"step-{n}" for n in train.keep_steps}):
+            steps = sorted({*train.keep_steps, *(int(name.removeprefix("step-")) for name in missing)})
+            fault = f"{', '.join(missing)} is not kept by the training"
+            yield Fault(("eval", "arms"), fault, f"Set train.keep_steps to {steps}", scored.arms)
     if scored:
+        yield from _eval_faults(scored)
         for task in scored.data:
             if task not in scored.tasks:
                 near = nearest(task, scored.tasks)
@@ -32,6 +39,23 @@ def cross_faults(
                 yield Fault(("eval", "data", task), "is not a task of this recipe", mend, scored.data[task])
     if data and data.builder == "critiques":
         yield from _critiques_faults(data)
+
+
+def _eval_faults(scored: "EvalBlock") -> Iterator[Fault]:
+    if scored.samples > 1 and not scored.temperature:
+        fault = f"greedy decoding gives the same answer {scored.samples} times"
+        yield Fault(("eval", "samples"), fault, "Set eval.temperature above 0 (0.6 is usual)", scored.samples)
+    if scored.endpoint and scored.backend != "transformers":
+        yield Fault(("eval", "backend"), "is not asked when there is an endpoint", "Leave one out", scored.backend)
+    if scored.endpoint and scored.endpoint.batch:
+        yield Fault(("eval", "endpoint", "batch"), "is not offered for scoring", "Leave it out", True)
+    if scored.endpoint:
+        for model in sorted({arm.partition("@")[0] for arm in scored.arms} - set(scored.served)):
+            mend = f"Write served: {{{model}: NAME}}, the name that the server has for it"
+            yield Fault(("eval", "served"), f"does not name {model!r}, which eval.arms asks for", mend, scored.served)
+    elif scored.served:
+        yield Fault(("eval", "served"), "names models of an endpoint, but there is none", "Set eval.endpoint",
+                    scored.served)  # fmt: skip
 
 
 def _method_faults(data: "CritiquesData | DemonstrationsData | NoData", train: "TrainBlock") -> Iterator[Fault]:

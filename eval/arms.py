@@ -1,7 +1,13 @@
-"""What is being scored: the base model, and the base model with an adapter on it."""
+"""The arms: what is scored. One loaded base serves them all; adapters are switched on and off, or merged for a while.
+
+An arm is written MODEL or MODEL@PROMPT. MODEL is `base`, `adapter`, `merged` (the adapter added into the weights, as a
+merged export would answer) or `step-N` (the adapter after N training steps); PROMPT is a variant of `eval/tasks/prompts`:
+`base@fewshot` is the base model with four worked examples, a control that needs no training.
+"""
 
 import contextlib
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,17 +19,47 @@ from cft.errors import EvalError
 from cft.files import sha256_file
 from cft.models import load_model, load_tokenizer
 from cft.recipe import ModelBlock
+from cft.recipe_blocks import ARM
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+PLAIN_TEXT = ("plain", "fewshot")  # prompts that are no chat: the model's template is not applied
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm of a recipe."""
+
+    name: str
+    model: str  # base | adapter | merged | step-N
+    prompt: str | None  # None: the task's own prompt
+
+    @classmethod
+    def named(cls, name: str) -> "Arm":
+        model, prompt = re.fullmatch(ARM, name).groups()
+        return cls(name, model, prompt)
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether the model's chat template is applied to the prompt."""
+        return self.prompt not in PLAIN_TEXT
+
+    def task(self, task: str) -> str:
+        """The lm-eval task with this arm's prompt."""
+        return f"{task}_{self.prompt}" if self.prompt else task
+
+    def folder(self, adapter: Path) -> Path:
+        """The folder of this arm's adapter, beside the one that training ended with."""
+        return adapter.parent / "steps" / self.model if self.model.startswith("step-") else adapter
+
 
 @dataclass
 class Models:
-    """The base model with the adapter attached, loaded when the first answer is owed; and its tokenizer."""
+    """The base model with all adapters attached, loaded when the first answer is owed; and its tokenizer."""
 
     block: ModelBlock
-    adapter: Path | None
+    adapters: dict[str, Path]  # of every arm's model that has one: adapter, merged, step-N
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -31,14 +67,41 @@ class Models:
 
     @cached_property
     def loaded(self) -> "PreTrainedModel":
-        base = load_model(self.block)
-        return base if self.adapter is None else attach(base, self.adapter, self.block.id)
+        model = load_model(self.block)
+        for name, folder in self.adapters.items():
+            model = attach(model, folder, self.block.id, name)
+        return model
 
     @contextlib.contextmanager
-    def arm(self, name: str) -> Iterator["PreTrainedModel"]:
-        """The model as this arm answers: the base is the adapted model with its adapter switched off."""
-        with self.loaded.disable_adapter() if name == "base" and self.adapter else contextlib.nullcontext():
-            yield self.loaded
+    def answering_as(self, name: str) -> Iterator["PreTrainedModel"]:
+        """The model as this one of `adapters`, or as "base", answers."""
+        model = self.loaded
+        if not self.adapters:
+            yield model
+        elif name == "base":
+            with model.disable_adapter():
+                yield model
+        else:
+            model.set_adapter(name)
+            with merged(model) if name == "merged" else contextlib.nullcontext():
+                yield model
+
+
+@contextlib.contextmanager
+def merged(model: "PreTrainedModel") -> Iterator[None]:
+    """The active adapter added into the base weights until the context ends; then the weights of before, bit for bit.
+
+    They are kept in memory meanwhile: taking the adapter out again would leave rounding errors in bfloat16.
+    """
+    layers = [module for module in model.modules() if hasattr(module, "lora_A") and hasattr(module, "base_layer")]
+    kept = [layer.base_layer.weight.detach().clone() for layer in layers]
+    model.merge_adapter()
+    try:
+        yield
+    finally:
+        model.unmerge_adapter()
+        for layer, weight in zip(layers, kept, strict=True):
+            layer.base_layer.weight.data.copy_(weight)
 
 
 def adapter_identity(adapter: Path) -> dict[str, str]:
@@ -53,14 +116,18 @@ def adapter_identity(adapter: Path) -> dict[str, str]:
     return {file.name: sha256_file(file) for file in files}
 
 
-def attach(base: "PreTrainedModel", adapter: Path, model_id: str) -> "PreTrainedModel":
-    """The base model with the adapter on it, in eval mode.
+def attach(model: "PreTrainedModel", adapter: Path, model_id: str, name: str) -> "PreTrainedModel":
+    """The model with one more adapter on it, in eval mode.
+
+    Args:
+        model: the base, or what this returned for it before.
 
     Raises:
         EvalError: the adapter was trained on another base, or its weights do not fit this one.
     """
     from peft import PeftModel
 
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     trained_on = config.get("base_model_name_or_path")
     if trained_on not in (None, base.name_or_path, model_id):
@@ -72,7 +139,10 @@ def attach(base: "PreTrainedModel", adapter: Path, model_id: str) -> "PreTrained
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning)  # peft asks transformers by a deprecated name
             warnings.filterwarnings("error", message="Found missing adapter keys")
-            return PeftModel.from_pretrained(base, str(adapter)).eval()
+            if model is base:
+                return PeftModel.from_pretrained(base, str(adapter), adapter_name=name).eval()
+            model.load_adapter(str(adapter), adapter_name=name)
+            return model.eval()
     except (RuntimeError, ValueError, KeyError, UserWarning) as error:
         first = " ".join(str(error).split())[:300]
         raise EvalError(

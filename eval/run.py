@@ -1,4 +1,4 @@
-"""Scores base and adapter on the same items with the same prompt, limits and batches, through lm-eval."""
+"""Scores every arm on the same items with the same limits and batches, through lm-eval."""
 
 import contextlib
 import difflib
@@ -16,20 +16,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cft.errors import EvalError
 from cft.files import content_id, read_json, write_json, write_jsonl
-from cft.generation import Completion, render
-from cft.models import resolve
+from cft.generation import Completion
 from cft.recipe import Recipe
 from cft.runs import adopt, versions
-from data_builders.prompts import messages
-from eval.arms import Models, adapter_identity
-from eval.grading import grade, last_box
+from eval.answerers import Answerer, Local, Served
+from eval.arms import Arm, Models, adapter_identity
+from eval.grading import grade, last_box, same_answer_groups
+from eval.lm import AnsweredLM
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
     from lm_eval.tasks import TaskManager
-    from transformers import PreTrainedTokenizerBase
-
-    from eval.lm import LoggedLM
 
 OtherArms = Callable[[str, str], Iterable[Path]]
 TASKS_FOLDER = Path(__file__).parent / "tasks"
@@ -37,13 +34,15 @@ TASKS_FOLDER = Path(__file__).parent / "tasks"
 
 @dataclass
 class Items:
-    """The items of one task: prompt and gold of each, in doc order."""
+    """The items of one task with one prompt, in doc order."""
 
     manager: "TaskManager"
     task: "Task"
-    questions: list[str]
+    docs: list[dict[str, Any]]  # question, and subject and level where the source has them
     golds: list[str]
     prompts: list[str]
+    chat: bool  # whether a chat template wrote the prompts
+    stop_strings: tuple[str, ...]
 
 
 def evaluate(
@@ -65,33 +64,35 @@ def evaluate(
     Raises:
         EvalError: an unknown task, unusable items, an adapter of another base, or a context that is too short.
     """
-    if "adapter" in recipe.eval.arms and adapter is None:
-        raise EvalError("eval.arms names the adapter, but there is none: train one first, or set eval.arms=[base].")
-    models = Models(recipe.model, adapter if "adapter" in recipe.eval.arms else None)
-    adapters = {"base": None, "adapter": adapter_identity(models.adapter) if models.adapter else None}
-    identity = {
-        "model": resolve(recipe.model).identity,
-        "block": recipe.model.model_dump(mode="json"),
-        "max_new_tokens": recipe.eval.max_new_tokens,
-        "batch_size": recipe.eval.batch_size,
-    }
-    manager = task_manager(recipe.eval.tasks, recipe.eval.data)
+    block, arms = recipe.eval, [Arm.named(name) for name in recipe.eval.arms]
+    trained = {arm.model: arm for arm in arms if arm.model != "base"} if block.endpoint is None else {}
+    if trained and adapter is None:
+        raise EvalError(f"eval.arms names the {', '.join(trained)}, but there is none: train first, or score the base.")
+    models = Models(recipe.model, {name: arm.folder(adapter) for name, arm in trained.items()})
+    identities = {name: adapter_identity(path) for name, path in models.adapters.items()}
+    answerer = Served(block, recipe.seed) if block.endpoint else Local(block, recipe.seed, models)
+    answerer.check()
+    metadata = block.data | ({"data_dir": block.data_dir} if block.data_dir else {})
+    manager = task_manager(block.tasks, metadata)
     results: dict[str, dict[str, Any]] = {}
-    for name in recipe.eval.tasks:
-        items = load_items(manager, name, models.tokenizer, recipe.eval.limit)
+    for name in block.tasks:
         results[name] = {}
-        for arm in recipe.eval.arms:
-            settings = identity | {"task": name, "adapter": adapters[arm]}
-            kept = others(name, arm)
-            results[name][arm] = evaluate_arm(arm, models, items, settings, folder / name / arm, kept, console)
+        for arm in arms:
+            items = load_items(manager, arm.task(name), answerer.render, arm.is_chat, block.limit)
+            settings = answerer.settings(arm) | {"task": name, "prompt": arm.prompt}
+            settings["adapter"] = identities.get(arm.model)
+            kept = others(name, arm.name)
+            results[name][arm.name] = evaluate_arm(
+                arm, answerer, items, settings, folder / name / arm.name, kept, console
+            )
     return results
 
 
-def task_manager(names: Sequence[str], data: dict[str, str]) -> "TaskManager":
+def task_manager(names: Sequence[str], metadata: dict[str, str]) -> "TaskManager":
     """lm-eval's manager of our tasks.
 
     Args:
-        data: task -> local JSONL file, for the tasks that can read one.
+        metadata: task -> local JSONL file, for the tasks that can read one; `data_dir` -> a folder for all.
 
     Raises:
         EvalError: a name is unknown; the message has the nearest known ones.
@@ -99,35 +100,46 @@ def task_manager(names: Sequence[str], data: dict[str, str]) -> "TaskManager":
     with quiet():
         from lm_eval.tasks import TaskManager
 
-        manager = TaskManager(include_path=str(TASKS_FOLDER), include_defaults=False, metadata=dict(data))
-    for name in [*names, *data]:
+        manager = TaskManager(include_path=str(TASKS_FOLDER), include_defaults=False, metadata=dict(metadata))
+    for name in [*names, *(name for name in metadata if name != "data_dir")]:
         if name not in manager.all_tasks:
             near = difflib.get_close_matches(name, manager.all_tasks, n=2, cutoff=0.5) or manager.all_tasks
             raise EvalError(f"Unknown task {name!r} in the recipe's eval block. Did you mean {' or '.join(near)}?")
     return manager
 
 
-def load_items(manager: "TaskManager", name: str, tokenizer: "PreTrainedTokenizerBase", limit: int | None) -> Items:
-    """The first `limit` items of a task, with the prompts that the model will read.
+def load_items(
+    manager: "TaskManager", name: str, render: Callable[[list[dict]], str], chat: bool, limit: int | None
+) -> Items:
+    """The first `limit` items of a task, with the prompts that the model will read: those of plain lm_eval.
+
+    Args:
+        render: messages -> prompt; used if `chat`.
 
     Raises:
         EvalError: the items cannot be loaded, or cannot be used.
     """
     with quiet():
         task = manager.load([name])["tasks"][name]
-    docs = list(task.eval_docs)[:limit]
+        docs = list(task.eval_docs)[:limit]
+        task.build_all_requests(
+            limit=len(docs), apply_chat_template=chat, fewshot_as_multiturn=chat,
+            chat_template=lambda messages, **_: render(messages), tokenizer_name="",
+        )  # fmt: skip
     return Items(
         manager=manager,
         task=task,
-        questions=[doc["question"] for doc in docs],
+        docs=docs,
         golds=[task.doc_to_target(doc) for doc in docs],
-        prompts=[render(tokenizer, messages(task.doc_to_text(doc))) for doc in docs],
+        prompts=[instance.args[0] for instance in task.instances],
+        chat=chat,
+        stop_strings=tuple(task.config.generation_kwargs.get("until") or ()),
     )
 
 
 def evaluate_arm(
-    arm: str,
-    models: Models,
+    arm: Arm,
+    answerer: Answerer,
     items: Items,
     settings: dict[str, Any],
     folder: Path,
@@ -140,79 +152,80 @@ def evaluate_arm(
     if (done is None or done["fingerprint"] != fingerprint) and adopt(folder, others, "arm.json", fingerprint):
         done = read_json(folder / "arm.json")
     if done and done["fingerprint"] == fingerprint and (folder / "answers.jsonl").is_file():
-        console.print(f"[dim]eval: {settings['task']}, {arm}: done before, not run again[/]", highlight=False)
+        console.print(f"[dim]eval: {settings['task']}, {arm.name}: done before, not run again[/]", highlight=False)
         return done
     log = folder / f"progress-{fingerprint}.jsonl"
     for stale in [p for p in folder.glob("*") if p != log]:  # of other settings, or of a run that died at the end
         shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
 
-    from eval.lm import LoggedLM
-
-    with models.arm(arm) as model, arm_progress(f"{settings['task']}, {arm}", len(items.prompts), console) as tick:
-        lm = LoggedLM(
-            model, models.tokenizer, log=log, on_progress=tick,
-            batch_size=settings["batch_size"], max_new_tokens=settings["max_new_tokens"],
-        )  # fmt: skip
-        completions = lm.answer(items.prompts)
-    rows = graded_rows(settings["task"], arm, items, completions)
-    metrics = score_with_lm_eval(lm, items, rows, settings, models.adapter if arm == "adapter" else None, folder)
+    with arm_progress(f"{settings['task']}, {arm.name}", len(items.prompts) * answerer.samples, console) as tick:
+        answered = answerer.answer(arm, items, log, tick)
+    rows = graded_rows(settings["task"], arm.name, items, answered.completions)
+    metrics = score_with_lm_eval(answerer, items, rows, settings, folder)
     write_jsonl(folder / "answers.jsonl", rows)
     summary = {
         "task": settings["task"],
-        "arm": arm,
+        "arm": arm.name,
         "n": len(rows),
         "metrics": metrics,
-        "seconds": round(lm.seconds, 3),
+        "seconds": round(answered.seconds, 3),
         "tokens": sum(row["tokens"] for row in rows),
-        "peak_memory_mb": lm.peak_memory_mb,
+        "peak_memory_mb": answered.peak_memory_mb,
         "fingerprint": fingerprint,
-        "settings": settings | {"device": str(model.device), "dtype": str(model.dtype)},
+        "settings": settings | answered.where,
         "versions": versions(),
     }
     write_json(folder / "arm.json", summary)
-    log.unlink()
+    for path in folder.glob("*progress-*"):  # the log, and the lock of an endpoint's
+        path.unlink()
     return summary
 
 
 def graded_rows(task: str, arm: str, items: Items, completions: list[Completion]) -> list[dict[str, Any]]:
-    """The rows of `answers.jsonl`.
+    """The rows of `answers.jsonl`: the samples of the first item, of the second ...
 
     An answer that hit the limit behind a complete box is graded by that box, as plain lm_eval grades it; without a
-    box it is `truncated`.
+    box it is `truncated`. `same_as` is the first sample of the item with an equal answer: the votes of maj@k.
     """
     rows = []
-    for doc_id, (question, gold, prompt, completion) in enumerate(
-        zip(items.questions, items.golds, items.prompts, completions, strict=True)
-    ):
-        cut = completion.finish_reason == "length" and last_box(completion.text) is None
-        grading = grade(gold, completion.text, truncated=cut)
-        rows.append(
-            {
-                "task": task,
-                "arm": arm,
-                "doc_id": doc_id,
-                "question": question,
-                "gold": gold,
-                "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
-                "response": completion.text,
-                "tokens": completion.tokens,
-                "finish_reason": completion.finish_reason,
-                "outcome": grading.outcome,
-                "answer": grading.answer,
-            }
-        )
+    samples = len(completions) // len(items.docs)
+    for doc_id, (doc, gold, prompt) in enumerate(zip(items.docs, items.golds, items.prompts, strict=True)):
+        given = completions[doc_id * samples : (doc_id + 1) * samples]
+        grades = [grade(gold, completion.text, truncated=was_cut(completion)) for completion in given]
+        groups = same_answer_groups([grading.answer for grading in grades])
+        for sample, (completion, grading, group) in enumerate(zip(given, grades, groups, strict=True)):
+            rows.append(
+                {
+                    "task": task,
+                    "arm": arm,
+                    "doc_id": doc_id,
+                    "sample": sample,
+                    "question": doc["question"],
+                    "gold": gold,
+                    "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
+                    "response": completion.text,
+                    "tokens": completion.tokens,
+                    "finish_reason": completion.finish_reason,
+                    "outcome": grading.outcome,
+                    "answer": grading.answer,
+                    "same_as": group,
+                }
+                | {key: doc[key] for key in ("subject", "level") if doc.get(key)}
+            )
     return rows
 
 
+def was_cut(completion: Completion) -> bool:
+    """Whether an answer hit the token limit without a complete box."""
+    return completion.finish_reason == "length" and last_box(completion.text) is None
+
+
 def score_with_lm_eval(
-    lm: "LoggedLM",
-    items: Items,
-    rows: list[dict[str, Any]],
-    settings: dict[str, Any],
-    adapter: Path | None,
-    folder: Path,
+    answerer: Answerer, items: Items, rows: list[dict[str, Any]], settings: dict[str, Any], folder: Path
 ) -> dict[str, float]:
-    """Let lm-eval score the logged answers and write its own files into `folder`; the metrics it found.
+    """Let lm-eval score the answers and write its own files into `folder`; the metrics it found.
+
+    Its samples get three keys more, lists with one entry an answer: `tokens`, `finish_reason` and `outcome`.
 
     Raises:
         EvalError: lm-eval could not write its files.
@@ -221,21 +234,30 @@ def score_with_lm_eval(
     import lm_eval
     from lm_eval.loggers import EvaluationTracker
 
-    name = settings["task"]
-    model_args = {"pretrained": settings["block"]["id"]} | ({"peft": str(adapter)} if adapter else {})
+    name, samples = items.task.config.task, answerer.samples
+    by_item = [rows[i : i + samples] for i in range(0, len(rows), samples)]
+    lm = AnsweredLM(
+        items.prompts, [[row["response"] for row in item] for item in by_item], answerer.render, answerer.template,
+        settings["model"],
+    )  # fmt: skip
+    items.task.set_config("repeats", samples)
+    items.task.set_config("generation_kwargs", answerer.generation_kwargs(items), update=True)
     beside = folder / ".lm_eval"
     tracker = EvaluationTracker(output_path=str(beside / "results.json"))  # a .json path: no folder named by the model
     with quiet():
         results = lm_eval.simple_evaluate(
-            lm, model_args=model_args, tasks=[items.task], task_manager=items.manager, limit=len(rows),
-            apply_chat_template=True, batch_size=lm.batch_size, log_samples=True, evaluation_tracker=tracker,
+            lm, model_args={"pretrained": settings["model"], "arm": rows[0]["arm"]}, tasks=[items.task],
+            task_manager=items.manager, limit=len(by_item), apply_chat_template=items.chat,
+            batch_size=answerer.block.batch_size, log_samples=True, evaluation_tracker=tracker,
         )  # fmt: skip
-        samples = results.pop("samples")
-        theirs = {sample["doc_id"]: sample["exact_match"] for sample in samples[name]}
-        ours = {row["doc_id"]: float(row["outcome"] == "correct") for row in rows}
-        assert theirs == ours, f"{name}: lm-eval's exact_match and our outcomes differ for the same answers"
-        tracker.save_results_aggregated(results=results, samples=samples)
-        tracker.save_results_samples(task_name=name, samples=samples[name])
+        logged = results.pop("samples")
+        for sample in logged[name]:
+            item = by_item[sample["doc_id"]]
+            ours = sum(row["outcome"] == "correct" for row in item) / samples
+            assert sample["exact_match"] == ours, f"{name}: lm-eval's exact_match and our outcomes differ"
+            sample |= {key: [row[key] for row in item] for key in ("tokens", "finish_reason", "outcome")}
+        tracker.save_results_aggregated(results=results, samples=logged)
+        tracker.save_results_samples(task_name=name, samples=logged[name])
     written = sorted(beside.glob("*"))
     if len(written) != 2:  # the tracker only warns when it cannot write
         raise EvalError(f"{beside}: lm-eval could not write its results there. Is the disk full?")

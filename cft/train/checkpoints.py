@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 
 from rich.console import Console
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
+from cft.errors import TrainError
 from cft.files import read_json, write_json
 
 SETTINGS = "training.json"  # in the checkpoints folder: what they belong to
@@ -21,6 +22,29 @@ class MarkComplete(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+class KeepAdapters(TrainerCallback):
+    """Keeps the adapter as it is after each of `steps`, in folder/step-N: what accuracy against training is drawn from."""
+
+    def __init__(self, trainer: Trainer, steps: list[int], folder: Path) -> None:
+        self.trainer, self.steps, self.folder = trainer, steps, folder
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if late := [step for step in self.steps if step > state.max_steps]:
+            raise TrainError(
+                f"train.keep_steps names step {late[0]}, but training has {state.max_steps} steps. "
+                "Name earlier ones; the last one is the adapter itself."
+            )
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step in self.steps:
+            kept = self.folder / f"step-{state.global_step}"
+            beside = self.folder / f".{kept.name}.tmp"
+            for path in (beside, kept):
+                shutil.rmtree(path, ignore_errors=True)
+            self.trainer.save_model(str(beside))
+            beside.rename(kept)
 
 
 def newest(folder: Path) -> Path | None:

@@ -19,7 +19,7 @@ from cft.memory import peak_memory_mb
 from cft.models import load_model, load_tokenizer, pick_device, resolve
 from cft.recipe import Recipe, validate_recipe
 from cft.runs import versions
-from cft.train.checkpoints import MarkComplete, claim, discard_unfinished, newest, step_of
+from cft.train.checkpoints import KeepAdapters, MarkComplete, claim, discard_unfinished, newest, step_of
 from cft.train.faults import explain, training_arguments
 from cft.train.model_card import write_card
 from cft.train.preflight import DEFAULT_MAX_LENGTH, load_rows, preflight
@@ -65,7 +65,8 @@ def our_defaults(device: str, dtype: str, rows_a_batch: int | None) -> dict:
 def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console) -> dict:
     """Train `folder`/adapter on the examples, or go on where a killed training stopped.
 
-    Writes folder/adapter (a PEFT folder with a model card) and folder/metrics.json; folder/checkpoints stands only
+    Writes folder/adapter (a PEFT folder with a model card) and folder/metrics.json; folder/steps/step-N the adapters of
+    train.keep_steps; folder/checkpoints stands only
     while training is unfinished.
 
     Returns:
@@ -104,6 +105,7 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console) -> 
         "lora": LORA | recipe.train.lora,
         "args": defaults | asked,
         "seed": recipe.seed,
+        "keep_steps": recipe.train.keep_steps,
     }
     done = read_json(folder / "metrics.json")
     if adapter.is_dir() and done and done["settings"] == settings:  # killed after its last step
@@ -111,6 +113,8 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console) -> 
         return done["summary"]
     shutil.rmtree(adapter, ignore_errors=True)
     checkpoint = claim(checkpoints, settings, console)
+    if checkpoint is None:
+        shutil.rmtree(folder / "steps", ignore_errors=True)
 
     # The trainer: base weights in recipe.model.dtype, LoRA weights in float32
     token_rows = [{"input_ids": row.input_ids, "labels": row.labels} for row in rows.rows]
@@ -127,7 +131,8 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console) -> 
         raise TrainError(f"train.lora or train.args: {error}. See peft.LoraConfig and trl.SFTConfig.") from error
     progress = TrainProgress(console)
     trainer.remove_callback(PrinterCallback)
-    for callback in (LongestBatchFirst(trainer), StopIfDiverged(), progress, MarkComplete()):
+    keep = KeepAdapters(trainer, recipe.train.keep_steps, folder / "steps")
+    for callback in (LongestBatchFirst(trainer), StopIfDiverged(), progress, keep, MarkComplete()):
         trainer.add_callback(callback)
 
     # Train

@@ -6,6 +6,8 @@ lm-eval hands that metadata, and its model arguments, to each data function as k
 """
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from datasets import Dataset, load_dataset
 from cft.errors import DataError, EvalError
 from cft.files import read_jsonl
 from data_builders.prompts import solve_prompt
-from eval.grading import grade
+from eval.grading import grade, same_answer_groups
 from eval.wordproblems import word_problems
 
 
@@ -23,10 +25,40 @@ def prompt(doc: dict[str, Any]) -> str:
     return solve_prompt(doc["question"])
 
 
-def score(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """Metrics of one response: was the last box right, was there none?"""
-    outcome = grade(doc["answer"], results[0]).outcome
-    return {"exact_match": float(outcome == "correct"), "no_answer": float(outcome == "no_answer")}
+def shots() -> list[dict[str, str]]:
+    """The worked examples of the few-shot prompt: `question`, `solution`, `answer`."""
+    return json.loads((Path(__file__).parent / "shots.json").read_text(encoding="utf-8"))
+
+
+def keep_all(responses: Iterable[list[str]], docs: Any) -> list[list[str]]:
+    """A filter for lm-eval that keeps every sample of an item: `score` then gets all of them as `results[0]`."""
+    return [list(samples) for samples in responses]
+
+
+def score(doc: dict[str, Any], results: list[list[str]]) -> dict[str, float]:
+    """Metrics of one item, means over its samples: was the last box right, was there none?"""
+    outcomes = [grade(doc["answer"], response).outcome for response in results[0]]
+    return {"exact_match": share(outcomes, "correct"), "no_answer": share(outcomes, "no_answer")}
+
+
+def score_samples(doc: dict[str, Any], results: list[list[str]]) -> dict[str, float]:
+    """`score`, and whether any sample is right (`pass_at_k`) and the largest group of equal answers is (`maj_at_k`).
+
+    k is the number of samples. Samples vote by equality of their answers, not by spelling; those without a box do not
+    vote; of n groups of the same size each counts for one n-th.
+    """
+    grades = [grade(doc["answer"], response) for response in results[0]]
+    right = [grading.outcome == "correct" for grading in grades]
+    groups = same_answer_groups([grading.answer for grading in grades])
+    votes = Counter(group for group in groups if group is not None)
+    largest = [group for group in votes if votes[group] == max(votes.values())]
+    majority = sum(right[group] for group in largest) / len(largest) if largest else 0.0
+    return score(doc, results) | {"pass_at_k": float(any(right)), "maj_at_k": majority}
+
+
+def share(outcomes: list[str], outcome: str) -> float:
+    """Which part of the outcomes is this one."""
+    return outcomes.count(outcome) / len(outcomes)
 
 
 def word_problems_test(**_: Any) -> dict[str, Dataset]:
@@ -103,7 +135,8 @@ def items(
         elif (first := lines.setdefault(json.dumps(row, sort_keys=True), line)) != line:
             faults.append(f"line {line}: repeats line {first}; remove one of them")
         else:
-            found.append({"question": asked, "answer": gold.replace(",", "") if after else gold})
+            about = {key: str(row[key]) for key in ("subject", "level") if key in row}
+            found.append({"question": asked, "answer": gold.replace(",", "") if after else gold} | about)
     if faults:
         more = f"\n  ... and {len(faults) - 10} more lines" if len(faults) > 10 else ""
         raise EvalError(
