@@ -228,7 +228,7 @@ class EvalBlock(Block):
     tasks: Names = Field(min_length=1, description="lm-eval tasks of eval/tasks.")
     arms: Annotated[list[Annotated[str, AfterValidator(_arm)]], AfterValidator(_once), Field(min_length=1)] = Field(
         default_factory=lambda: ["base", "adapter"],
-        description="What is scored on the same items: base, adapter, merged, step-N; base@fewshot with another prompt.",
+        description="What is scored: base, adapter, merged, step-N; with another prompt base@fewshot.",
     )
     limit: Count | None = Field(None, description="Score only the first items of each task; null: all.")
     max_new_tokens: Count = Field(2048, description="Most tokens of an answer; a longer one is truncated.")

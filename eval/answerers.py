@@ -60,6 +60,7 @@ class Answerer(ABC):
             return found | {"do_sample": True, "temperature": block.temperature, "top_p": block.top_p}
         return found | {"do_sample": False}
 
+    @abstractmethod
     def check(self) -> None:
         """Find out at once whether anything can be answered.
 

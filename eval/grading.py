@@ -17,10 +17,13 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 from cft.errors import EvalError
+from cft.files import content_id
 from eval.grading_worker import Worker
 from eval.quantity import based, quantity
 from eval.spelling import (
@@ -41,6 +44,7 @@ MAX_CHARACTERS = 2000  # a longer text is equal to itself and otherwise not deci
 MAX_NESTING = 30
 MAX_ELEMENTS = 50
 MAX_FAILURES = 2  # undecided comparisons of one answer with others of its question
+RULES = ("grading.py", "grading_worker.py", "quantity.py", "spelling.py")  # what decides a grade
 LIMIT_SECONDS = 10.0  # of math-verify, for one pair of answers
 
 Outcome = Literal["correct", "wrong", "no_answer", "truncated", "ungradable"]
@@ -83,6 +87,13 @@ def grade(gold: str, response: str, *, truncated: bool = False) -> Grade:
         return Grade("no_answer", None)
     equal = same_answer(gold, answer)
     return Grade("ungradable" if equal is None else "correct" if equal else "wrong", answer)
+
+
+@cache
+def grader_identity() -> str:
+    """A short hash of the code that grades, and of math-verify's version: answers graded under another one may differ."""
+    files = [Path(__file__).with_name(name) for name in RULES]
+    return content_id([file.read_text(encoding="utf-8") for file in files], version("math-verify"))
 
 
 def last_box(text: str) -> str | None:

@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cft.errors import EvalError
-from cft.files import content_id, read_json, write_json, write_jsonl
+from cft.files import content_id, read_json, read_own_jsonl, write_json, write_jsonl
 from cft.generation import Completion
 from cft.recipe import Recipe
 from cft.runs import adopt, versions
 from eval.answerers import Answerer, Local, Served
 from eval.arms import Arm, Models, adapter_identity
-from eval.grading import grade, last_box, same_answer_groups
+from eval.grading import grade, grader_identity, last_box, same_answer_groups
 from eval.lm import AnsweredLM
 
 if TYPE_CHECKING:
@@ -152,7 +152,11 @@ def evaluate_arm(
     if (done is None or done["fingerprint"] != fingerprint) and adopt(folder, others, "arm.json", fingerprint):
         done = read_json(folder / "arm.json")
     if done and done["fingerprint"] == fingerprint and (folder / "answers.jsonl").is_file():
-        console.print(f"[dim]eval: {settings['task']}, {arm.name}: done before, not run again[/]", highlight=False)
+        about = "done before, not run again"
+        if done.get("grader") != grader_identity():
+            about = "answered before, graded again: the grader has changed"
+            done = grade_again(folder, done, arm, answerer, items)
+        console.print(f"[dim]eval: {settings['task']}, {arm.name}: {about}[/]", highlight=False)
         return done
     log = folder / f"progress-{fingerprint}.jsonl"
     for stale in [p for p in folder.glob("*") if p != log]:  # of other settings, or of a run that died at the end
@@ -172,6 +176,7 @@ def evaluate_arm(
         "tokens": sum(row["tokens"] for row in rows),
         "peak_memory_mb": answered.peak_memory_mb,
         "fingerprint": fingerprint,
+        "grader": grader_identity(),
         "settings": settings | answered.where,
         "versions": versions(),
     }
@@ -179,6 +184,20 @@ def evaluate_arm(
     for path in folder.glob("*progress-*"):  # the log, and the lock of an endpoint's
         path.unlink()
     return summary
+
+
+def grade_again(folder: Path, done: dict[str, Any], arm: Arm, answerer: Answerer, items: Items) -> dict[str, Any]:
+    """Grade the answers of a finished arm with the grader as it is now; what its `arm.json` then holds."""
+    kept = read_own_jsonl(folder / "answers.jsonl")
+    completions = [Completion(row["response"], row["tokens"], row["finish_reason"]) for row in kept]
+    rows = graded_rows(done["task"], arm.name, items, completions)
+    for old in [*folder.glob("results_*"), *folder.glob("samples_*")]:
+        old.unlink()
+    metrics = score_with_lm_eval(answerer, items, rows, done["settings"], folder)
+    write_jsonl(folder / "answers.jsonl", rows)
+    done = done | {"metrics": metrics, "grader": grader_identity()}
+    write_json(folder / "arm.json", done)
+    return done
 
 
 def graded_rows(task: str, arm: str, items: Items, completions: list[Completion]) -> list[dict[str, Any]]:

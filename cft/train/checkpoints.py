@@ -25,7 +25,7 @@ class MarkComplete(TrainerCallback):
 
 
 class KeepAdapters(TrainerCallback):
-    """Keeps the adapter as it is after each of `steps`, in folder/step-N: what accuracy against training is drawn from."""
+    """Keeps the adapter as it is after each of `steps`, in folder/step-N, so that each can be scored."""
 
     def __init__(self, trainer: Trainer, steps: list[int], folder: Path) -> None:
         self.trainer, self.steps, self.folder = trainer, steps, folder
