@@ -26,6 +26,7 @@ __all__ = [
     "Range",
     "against",
     "comparison",
+    "impossible",
     "load_baselines",
     "mean_gaps",
     "ranges",
@@ -72,7 +73,7 @@ def comparison(published: Protocol, ours: Protocol, graders: Mapping[str, str] |
         must_agree("grader", published.grader, ours.grader)
     elif published.grader != ours.grader:
         theirs, mine = ((graders or {}).get(g, g).rstrip(".") for g in (published.grader, ours.grader))
-        reasons.append(f"grader: {theirs}; ours: {mine}")
+        reasons.append(f"grader: {theirs} (ours: {mine})")
     must_agree("precision", published.precision, ours.precision)
     # A last step and a choice on validation questions are both fair; a choice on the test benchmark is not.
     if published.selection is None or ours.selection is None:
@@ -176,3 +177,16 @@ def mean_gaps(baselines: Baselines, tolerance: float = 0.1) -> list[tuple[Baseli
             if abs(mean - row.value) > tolerance + 1e-9:
                 gaps.append((row, round(mean, 2)))
     return gaps
+
+
+def impossible(baselines: Baselines) -> list[Baseline]:
+    """Published scores that no number of right answers gives, with the questions and samples that are stated."""
+    found = []
+    for row in baselines.rows:
+        items, samples = baselines.benchmarks[row.benchmark].items, row.protocol.samples
+        if items and samples and row.spread is None:
+            answers = items * samples
+            nearest = round(row.value * answers / 100) / answers * 100
+            if abs(nearest - row.value) > 0.05 + 1e-9:  # scores are printed to 0.1
+                found.append(row)
+    return found
