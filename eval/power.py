@@ -19,8 +19,8 @@ Z_POWER = float(norm.ppf(POWER))
 # Assumptions of a plan; estimates.
 # Quickstart: greedy, 240 word problems, 17 gained and 8 lost; Qwen2.5-Coder-0.5B and a LoRA of it.
 CHANGED = 25 / 240
-# Variance of one sampled answer about its question's solve rate: 1/6 if solve rates were spread evenly over [0, 1]
-# (the worked example of Miller 2024, arXiv:2411.00640); less where most questions are always or never solved.
+# Variance of one sampled answer about its question's solve rate, the mean of p (1 - p): 1/6 if solve rates p were
+# spread evenly over [0, 1]; less where most questions are always or never solved. Not measured.
 WITHIN = 1 / 6
 
 
@@ -46,8 +46,8 @@ def second_moment(samples: int, *, changed: float, within: float = 0.0) -> float
 def detectable(n: int, samples: int = 1, *, changed: float = CHANGED, within: float = 0.0) -> float | None:
     """Smallest true paired difference that n questions x `samples` find; None when not even a difference of 1.
 
-    Miller's equation for the number of questions, solved for the difference. The arguments are those of
-    `second_moment`.
+    The equation for the number of questions of Miller (2024, arXiv:2411.00640), solved for the difference. The other
+    arguments are those of `second_moment`.
 
     Raises:
         EvalError: a number is out of its range.

@@ -1,20 +1,11 @@
-"""The numbers of a report, against published tables, hand computation and enumeration."""
+"""The numbers of a report: summaries, paired comparisons and groups, against hand computation."""
 
-import math
+import random
 
 import pytest
-from scipy.stats import binom, binomtest
 
+from cft.errors import EvalError
 from eval import statistics
-
-Z2 = 3.8414588  # 1.959964 squared
-
-
-def changes(gained: int, lost: int, kept: int, failed: int) -> tuple[list[bool], list[bool]]:
-    """Correctness before and after, for the four kinds of question."""
-    before = [False] * gained + [True] * lost + [True] * kept + [False] * failed
-    after = [True] * gained + [False] * lost + [True] * kept + [False] * failed
-    return before, after
 
 
 def answer(outcome: str, response: str = "text", tokens: int = 10) -> dict:
@@ -27,117 +18,17 @@ def answer(outcome: str, response: str = "text", tokens: int = 10) -> dict:
     }
 
 
-@pytest.mark.parametrize(
-    ("correct", "n", "low", "high"),
-    # Newcombe 1998, Statistics in Medicine 17, 857-872, table I, method 3.
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_wilson_agrees_with_the_published_table(correct: int, n: int, low: float, high: float):
-    assert statistics.wilson(correct, n) == pytest.approx((low, high), abs=6e-5)
-
-
-def test_mcnemar_is_the_exact_binomial_tail():
-    assert statistics.mcnemar(9, 1) == pytest.approx(2 * (1 + 10) / 1024)
-    assert statistics.mcnemar(1, 9) == pytest.approx(2 * (1 + 10) / 1024)
-    assert statistics.mcnemar(3, 0) == pytest.approx(0.25)
-    assert statistics.mcnemar(50, 30) == pytest.approx(0.033, abs=5e-4)
-    assert statistics.mcnemar(0, 0) == 1.0
-
-
-def test_paired_interval_agrees_with_the_normal_one_on_a_large_sample():
-    before, after = changes(gained=50, lost=30, kept=200, failed=220)
-    # variance of the differences: 80/500 - (20/500)^2
-    half = 1.959964 * math.sqrt((0.16 - 0.0016) / 500)
-    assert statistics.paired_interval(before, after) == pytest.approx((0.04 - half, 0.04 + half), abs=0.005)
-
-
-def test_paired_interval_is_narrower_when_fewer_questions_change():
-    few = statistics.paired_interval(*changes(gained=12, lost=4, kept=42, failed=42))
-    many = statistics.paired_interval(*changes(gained=34, lost=26, kept=20, failed=20))
-    assert few[1] - few[0] < many[1] - many[0]
-    assert few[0] > 0 > many[0]
-
-
-def test_paired_interval_is_the_same_every_time_and_turns_with_the_sign():
-    before, after = changes(gained=14, lost=6, kept=40, failed=40)
-    assert statistics.paired_interval(before, after) == statistics.paired_interval(before, after)
-    low, high = statistics.paired_interval(before, after)
-    assert statistics.paired_interval(after, before) == pytest.approx((-high, -low), abs=0.02)
-
-
-@pytest.mark.parametrize("correct", [True, False])
-def test_no_change_at_all_still_leaves_uncertainty(correct: bool):
-    low, high = statistics.paired_interval([correct] * 150, [correct] * 150)
-    assert (low, high) == pytest.approx((-Z2 / (150 + Z2), Z2 / (150 + Z2)))
-
-
-def test_all_questions_changed_alike():
-    # Score interval of 10 of 10 signs, stretched from [0, 1] to [-1, 1]: (10 - 3.8415) / (10 + 3.8415).
-    assert statistics.paired_interval([False] * 10, [True] * 10) == pytest.approx((0.44493, 1.0), abs=1e-4)
-    assert statistics.paired_interval([True] * 10, [False] * 10) == pytest.approx((-1.0, -0.44493), abs=1e-4)
-
-
-def test_one_question_says_next_to_nothing():
-    low, high = statistics.paired_interval([False], [True])
-    assert low < 0 and high == 1.0
-    low, high = statistics.paired_interval([True], [True])
-    assert low < -0.7 and high > 0.7
-
-
-@pytest.mark.parametrize(("gained", "lost"), [(1, 0), (0, 1), (1, 1), (2, 0), (3, 2)])
-def test_nearly_equal_data_gives_finite_ordered_bounds(gained: int, lost: int):
-    low, high = statistics.paired_interval(*changes(gained, lost, kept=1, failed=0))
-    assert -1 <= low <= (gained - lost) / (gained + lost + 1) <= high <= 1
-
-
-def test_holm_by_hand():
-    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert statistics.holm([0.6, 0.9]) == [1.0, 1.0]
-    assert statistics.holm([]) == []
-
-
-def exact_power(n: int, changed: float, difference: float) -> float:
-    """Power of the exact McNemar test, by enumeration of all counts of gained and lost questions."""
-    power = 0.0
-    for discordant in range(n + 1):
-        weight = binom.pmf(discordant, n, changed)
-        if weight < 1e-7:
-            continue
-        share = 0.5 + difference / (2 * changed)
-        for gained in range(discordant + 1):
-            if discordant and binomtest(gained, discordant).pvalue < 0.05:
-                power += weight * binom.pmf(gained, discordant, share)
-    return power
-
-
-@pytest.mark.parametrize(("n", "discordant"), [(100, 30), (100, 12)])
-def test_smallest_detectable_difference_has_about_80_percent_power(n: int, discordant: int):
-    difference = statistics.smallest_detectable(n, discordant)
-    # The exact test is a little more cautious than the approximation it is planned with.
-    assert 0.70 < exact_power(n, discordant / n, difference) < 0.82
-
-
-def test_smallest_detectable_difference_agrees_with_the_simple_formula():
-    # 500 questions of which 21 % change: 2.8016 * sqrt(0.21 / 500) = 5.74 points.
-    assert statistics.smallest_detectable(500, 105) == pytest.approx(0.0574, abs=0.0006)
-
-
-def test_smallest_detectable_difference_without_changes_needs_enough_changed_questions():
-    # A difference d needs at least d * n changed questions: sqrt(100 d) = 1.9600 + 0.8416 sqrt(1 - d), by hand.
-    assert statistics.smallest_detectable(100, 0) == pytest.approx(0.07666, abs=5e-5)
-    assert statistics.smallest_detectable(3, 0) is None
-
-
-def test_questions_needed_is_the_inverse_of_the_smallest_detectable_difference():
-    assert statistics.questions_needed(5, 5, 100) is None
-    needed = statistics.questions_needed(20, 10, 150)
-    assert needed > 150
-    assert statistics.smallest_detectable(needed, round(needed * 30 / 150)) == pytest.approx(10 / 150, rel=0.01)
-    assert statistics.questions_needed(10, 20, 150) == needed
+def arm(*outcomes: str, response: str = "text") -> list[dict]:
+    """Rows of one arm: the outcomes of a question's samples, told apart by blanks."""
+    return [
+        answer(outcome, response) | {"doc_id": doc_id, "sample": sample}
+        for doc_id, samples in enumerate(outcomes)
+        for sample, outcome in enumerate(samples.split())
+    ]
 
 
 def test_summary_counts_every_outcome():
-    rows = [answer(o) for o in ("correct", "correct", "wrong", "no_answer", "truncated", "ungradable")]
+    rows = arm("correct", "correct", "wrong", "no_answer", "truncated", "ungradable")
     rows[1]["finish_reason"] = "length"  # boxed in time, then rambled on: still correct
     rows[0]["tokens"] = 70
     summary = statistics.summarise(rows)
@@ -151,7 +42,7 @@ def test_summary_counts_every_outcome():
 
 
 def test_accuracy_among_boxed_answers_is_none_when_nothing_is_boxed():
-    assert statistics.summarise([answer("no_answer")])["accuracy_boxed"] is None
+    assert statistics.summarise(arm("no_answer"))["accuracy_boxed"] is None
 
 
 def test_comparison_splits_the_change_into_format_and_content():
@@ -165,7 +56,7 @@ def test_comparison_splits_the_change_into_format_and_content():
         + [("correct", "correct")] * 5
         + [("wrong", "wrong")] * 2
     )
-    comparison = statistics.compare([answer(b) for b, _ in pairs], [answer(a, "other") for _, a in pairs])
+    comparison = statistics.compare(arm(*(b for b, _ in pairs)), arm(*(a for _, a in pairs), response="other"))
     assert (comparison["gained"], comparison["lost"], comparison["n"]) == (10, 3, 20)
     assert (comparison["both_correct"], comparison["both_failed"]) == (5, 2)
     assert comparison["difference"] == pytest.approx(7 / 20)
@@ -181,12 +72,104 @@ def test_comparison_splits_the_change_into_format_and_content():
 
 
 def test_a_difference_is_shown_only_when_interval_and_exact_test_agree():
-    three_up = statistics.compare(
-        [answer("wrong")] * 3 + [answer("correct")] * 147,
-        [answer("correct")] * 150,
-    )
-    assert three_up["ci"][0] > 0 and three_up["mcnemar_p"] == pytest.approx(0.25)
+    three_up = statistics.compare(arm(*["wrong"] * 3, *["correct"] * 147), arm(*["correct"] * 150))
+    assert three_up["ci"][0] > 0 and three_up["p"] == pytest.approx(0.25)
     assert not three_up["shown"]
-    ten_up = statistics.compare([answer("wrong")] * 10 + [answer("correct")] * 140, [answer("correct")] * 150)
+    ten_up = statistics.compare(arm(*["wrong"] * 10, *["correct"] * 140), arm(*["correct"] * 150))
     assert ten_up["shown"]
-    assert not statistics.compare([answer("wrong")] * 9, [answer("wrong")] * 9)["shown"]
+    assert not statistics.compare(arm(*["wrong"] * 9), arm(*["wrong"] * 9))["shown"]
+
+
+def test_a_question_counts_once_however_many_samples_it_has():
+    summary = statistics.summarise(arm("correct correct wrong wrong", "wrong wrong wrong no_answer"))
+    assert summary["accuracy"] == 0.25
+    assert (summary["n"], summary["samples"]) == (2, 4)
+    assert summary["outcomes"] == {"correct": 2, "wrong": 5, "no_answer": 1, "truncated": 0, "ungradable": 0}
+    assert summary["accuracy_boxed"] == pytest.approx(2 / 7)
+    assert summary["pass_at_k"] == pytest.approx({"1": 0.25, "2": 5 / 12, "4": 0.5})
+    copied = [" ".join([outcome] * 8) for outcome in ["correct"] * 30 + ["wrong"] * 50]
+    once = statistics.summarise(arm(*(samples.split()[0] for samples in copied)))["ci"]
+    low, high = statistics.summarise(arm(*copied))["ci"]
+    assert high - low >= once[1] - once[0]  # eight copies of an answer say no more than one
+    assert high - low < 1.05 * (once[1] - once[0])
+
+
+def test_the_interval_of_an_arm_may_be_bayesian():
+    rows = arm(*["correct"] * 7, *["wrong"] * 23)
+    assert statistics.summarise(rows, interval="jeffreys")["ci"] == list(statistics.jeffreys(7, 30))
+    assert statistics.summarise(rows, interval="jeffreys")["ci_method"] == "jeffreys"
+    assert statistics.summarise(rows)["ci"] == list(statistics.wilson(7, 30))
+    sampled = statistics.summarise(arm(*["correct wrong"] * 20, *["wrong wrong"] * 20), interval="jeffreys")
+    assert sampled["ci"][0] < 0.25 < sampled["ci"][1]
+
+
+def test_sampled_arms_are_compared_by_their_shares_of_correct_answers():
+    base = arm("correct wrong", "wrong wrong", "correct correct", "wrong wrong", "correct wrong")
+    other = arm("correct correct", "wrong correct", "correct wrong", "wrong wrong", "wrong correct", response="other")
+    comparison = statistics.compare(base, other)
+    assert comparison["difference"] == pytest.approx((0.5 + 0.5 - 0.5) / 5)
+    assert (comparison["gained"], comparison["lost"]) == (2, 1)
+    assert (comparison["both_correct"], comparison["both_failed"]) == (0, 1)
+    assert comparison["test"] == "permutation" and "mcnemar_p" not in comparison
+    assert comparison["p"] == 1.0  # |sum| of three signs is 1 or 3
+    assert comparison["samples"] == [2, 2]
+
+
+def test_arms_with_different_numbers_of_samples_can_be_compared():
+    greedy = arm(*["wrong"] * 12, *["correct"] * 12)
+    sampled = arm(*["correct wrong correct"] * 12, *["correct correct correct"] * 12)
+    comparison = statistics.compare(greedy, sampled)
+    assert comparison["difference"] == pytest.approx(1 / 3)
+    assert comparison["samples"] == [1, 3]
+    assert comparison["p"] == pytest.approx(2 / 2**12)
+    assert comparison["shown"]
+
+
+def test_the_split_into_format_and_content_adds_up_for_samples_too():
+    rng = random.Random(0)
+    outcomes = ["correct", "wrong", "no_answer", "truncated"]
+    base = arm(*(" ".join(rng.choices(outcomes, [3, 4, 2, 1], k=3)) for _ in range(40)))
+    other = arm(*(" ".join(rng.choices(outcomes, [5, 4, 0.5, 0.5], k=4)) for _ in range(40)))
+    comparison = statistics.compare(base, other)
+    split = comparison["format"]
+    net = split["gained_unboxed"] + split["gained_boxed"] - split["lost_unboxed"] - split["lost_boxed"]
+    assert net / 40 == pytest.approx(comparison["difference"])
+    assert split["gained_unboxed"] > split["lost_unboxed"]
+    assert 0 <= split["both_boxed_p"] <= 1
+
+
+def test_rows_are_paired_by_their_question_in_whatever_order_they_come():
+    rng = random.Random(1)
+    base = arm(*rng.choices(["correct", "wrong"], k=60))
+    other = arm(*rng.choices(["correct", "wrong"], k=60))
+    expected = statistics.compare(base, other)
+    rng.shuffle(base)
+    assert statistics.compare(base, other) == expected
+
+
+def test_arms_that_answered_different_questions_are_refused():
+    with pytest.raises(EvalError, match=r"^1 questions.*doc_id 2"):
+        statistics.compare(arm("correct", "wrong"), arm("correct", "wrong", "wrong"))
+
+
+def test_groups_are_compared_within_themselves():
+    base = arm("correct", "wrong", "wrong", "correct", "wrong")
+    other = arm("correct", "correct", "wrong", "wrong", "correct")
+    levels = ["10", "2", "2", "10", None]
+    for row in base + other:
+        row["level"] = levels[row["doc_id"]]
+    easy, hard = statistics.by_group(base, other, "level")
+    assert (easy["group"], easy["n"], easy["difference"], easy["gained"], easy["lost"]) == ("2", 2, 0.5, 1, 0)
+    assert (hard["group"], hard["n"], hard["difference"]) == ("10", 2, -0.5)
+    assert easy["base"]["accuracy"] == 0.0 and easy["arm"]["accuracy"] == 0.5
+    assert easy["base"]["ci"] == list(statistics.wilson(0, 2))
+    assert easy["p"] == easy["p_holm"] == 1.0
+    assert statistics.by_group(base, other, "subject") == []
+
+
+def test_a_question_in_two_groups_is_refused():
+    base, other = arm("correct", "wrong"), arm("correct", "wrong")
+    for row, subject in zip(base + other, ["Algebra", "Algebra", "Algebra", "Geometry"], strict=True):
+        row["subject"] = subject
+    with pytest.raises(EvalError, match="doc_id 1: subject is Algebra and Geometry"):
+        statistics.by_group(base, other, "subject")
