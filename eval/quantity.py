@@ -4,15 +4,22 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from eval.spelling import closed
+
 _WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
 _PLAIN = rf"(?:{_WHOLE}(?:\.\d*)?|\.\d+)"
 _DECIMAL = re.compile(
     rf"([+-]?)({_PLAIN})(?:(?:\\times ?|\\cdot ?|\*)10\^(?:\{{([+-]?\d{{1,3}})\}}|(\d))|[eE]([+-]?\d{{1,3}}))?"
 )
 _FRACTION = re.compile(r"([+-]?)(?:(\d+) ?)?\\frac ?(?:\{([^{}]*)\}|(\d)) ?(?:\{([^{}]*)\}|(\d))")
+_POWER = re.compile(r"([+-]?)(\d{1,9})\^(?:\{([+-]?\d{1,6})\}|(\d))")
+_TOWER = re.compile(r"(\d+)\^\{([^,;=\\]+)\}")
+_NESTED_POWER = re.compile(r"\^\{?(\d+)\^\{?(\d+)(\}*\^)?")
 _SLASH = re.compile(rf"([+-]?)(?:(\d+) )?(?:\(([+-]?{_PLAIN})\)|({_PLAIN}))/(?:\(([+-]?{_PLAIN})\)|({_PLAIN}))")
 _REPEATING = re.compile(r"([+-]?)(\d*)\.(\d*)\\(?:overline|bar) ?\{?(\d+)\}?")
-_BASED = re.compile(r"(-?)(\d[0-9A-Za-z]*)_\{\(?(\d+)\)?\}")
+_BASED = re.compile(r"(-?)\(?(\d[0-9A-Za-z]*|[0-9A-F]{2,}|[0-9a-f]{2,})\)?_\{?(?:\(?(\d+)\)?|\\text\{([a-z]+)\})\}?")
+_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+          "twelve": 12, "sixteen": 16}  # fmt: skip
 
 _UNITS = {
     "dollar": "dollars dollar usd", "cent": "cents cent", "euro": "euros euro", "pound": "pounds pound lb lbs",
@@ -28,6 +35,8 @@ _UNITS = {
     "gallon": "gallons gallon gal",
 }  # fmt: skip
 _UNIT_OF = {word: unit for unit, names in _UNITS.items() for word in names.split()}
+_POWERS_BEFORE = {"square": 2, "sq": 2, "cubic": 3}
+_POWERS_AFTER = {"squared": 2, "cubed": 3}
 _SIGNS = {r"\%": "percent", r"^\circ": "degree", r"\$": "dollar", "$": "dollar", "€": "euro", "£": "pound"}
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 # No units: the number says something else when one of these words follows.
@@ -42,12 +51,20 @@ _NOT_UNITS = {
     "five", "six", "seven", "eight", "nine", "ten", "hundred", "thousand", "million", "billion", "trillion", "dozen",
 }  # fmt: skip
 _MONEY = re.compile(r"([+-]?)(\\\$|\$|€|£)(.*)", re.DOTALL)
-_TRAILING_TEXT = re.compile(r"(?P<body>.+?)\\text\{(?P<phrase>[^{}]*)\}(?:\^\{?-?\d\}?)?", re.DOTALL)
+_EXPONENT = r"\^(?:\{-?\d\}|-?\d)"
+_TRAILING_TEXT = re.compile(
+    rf"(?P<body>.+?)(?P<phrase>(?:/?(?:\\cdot ?)?\\text\{{[^{{}}]*\}}(?:{_EXPONENT})?)+)", re.DOTALL
+)
+_ANGLE_OF = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _TRAILING_WORDS = re.compile(
     rf"(?P<body>{_SLASH.pattern}|{_FRACTION.pattern}|{_DECIMAL.pattern})"
-    r"(?P<phrase> ?[A-Za-z][A-Za-z ./-]*)(?:\^\{?\d\}?)?"
+    rf"(?P<phrase> ?[A-Za-z](?:[A-Za-z ./-]|{_EXPONENT})*)"
 )
 _TRAILING_SIGN = re.compile(r"(?P<body>.+?)(?P<sign>\\%|\^\\circ|\\\$|\$|€)", re.DOTALL)
+
+
+MAX_DIGITS = 500_000  # of a power that is worked out
+MAX_EXPONENT = 10**7  # of a power that sympy is asked about, and most of a factorial
 
 
 def number(text: str) -> Fraction | None:
@@ -61,6 +78,12 @@ def number(text: str) -> Fraction | None:
         sign, whole, once, again = match.groups()
         value = Fraction(f"0{whole}.{once}0") + Fraction(int(again), 10 ** len(once) * (10 ** len(again) - 1))
         return -value if sign == "-" else value
+    if match := _POWER.fullmatch(text):
+        sign, base, *exponents = match.groups()
+        exponent = int(next(e for e in exponents if e))
+        if len(base) * abs(exponent) > MAX_DIGITS or (exponent < 0 and not int(base)):
+            return None
+        return (-1 if sign == "-" else 1) * Fraction(int(base)) ** exponent
     match = _FRACTION.fullmatch(text) or _SLASH.fullmatch(text)
     if not match:
         return None
@@ -78,7 +101,28 @@ def number(text: str) -> Fraction | None:
 def based(text: str) -> tuple[str, str, str] | None:
     """Sign, digits and base of a number that states its base (`2516_8`)."""
     match = _BASED.fullmatch(text)
-    return (match[1], match[2].upper().lstrip("0"), match[3]) if match else None
+    if not match or (match[4] and match[4] not in _BASES):
+        return None
+    return match[1], match[2].upper().lstrip("0"), match[3] or str(_BASES[match[4]])
+
+
+def tower(text: str) -> tuple[int, str] | None:
+    """Base and exponent of a whole number's power, `(9, "9^{9}")` for `9^{9^{9}}`; None for any other text."""
+    match = _TOWER.fullmatch(text)
+    return (int(match[1]), match[2]) if match and int(match[1]) > 1 and closed(match[2]) else None
+
+
+def beyond_evaluation(text: str) -> bool:
+    """Whether a text holds a power or factorial so large that nobody can work it out."""
+    if any(int(n) > MAX_EXPONENT // 100 for n in re.findall(r"(\d+)\)?!", text)):
+        return True
+    nested = _NESTED_POWER.findall(text)
+    return any(more or int(a) ** min(int(b), 30) > MAX_EXPONENT for a, b, more in nested) or any(
+        int(n) > MAX_EXPONENT for n in re.findall(r"\^\{(\d+)\}", text)
+    )
+
+
+Unit = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -86,12 +130,13 @@ class Quantity:
     """A text without its unit.
 
     Attributes:
-        unit: common name of the measure; "" where none is given, or one that is no measure (apples).
+        unit: common names of the measures and their powers (0: not given), `km/h^2` as kilometre 0, hour 2; empty
+            where none is given, or one that is no measure (apples).
         scale: 1000 for "thousand", and so on.
     """
 
     body: str
-    unit: str = ""
+    unit: Unit = ()
     scale: int = 1
 
     @property
@@ -103,16 +148,18 @@ class Quantity:
 
 def quantity(text: str) -> Quantity:
     r"""Take a currency sign, `\%`, `^\circ`, a unit in `\text{}`, or bare words after a number, off a text."""
-    unit, scale, body = "", 1, text
+    unit, scale, body = (), 1, text
     if money := _MONEY.fullmatch(body):
-        unit, body = _SIGNS[money[2]], money[1] + money[3]
+        unit, body = ((_SIGNS[money[2]], 0),), money[1] + money[3]
     for _ in range(3):  # 30^\circ\text{C} carries two
         if match := _TRAILING_TEXT.fullmatch(body):
             found = None if r"\text" in match["body"] else _unit(match["phrase"])
         elif (match := _TRAILING_WORDS.fullmatch(body)) and _looks_like_unit(match["body"], match["phrase"]):
             found = _unit(match["phrase"])
         elif match := _TRAILING_SIGN.fullmatch(body):
-            found = _SIGNS[match["sign"]], 1
+            if match["sign"] == r"^\circ" and _ANGLE_OF.search(match["body"]):
+                break  # \sin 30^\circ is no angle
+            found = ((_SIGNS[match["sign"]], 0),), 1
         else:
             break
         if found is None:
@@ -121,21 +168,36 @@ def quantity(text: str) -> Quantity:
     return Quantity(body, unit, scale)
 
 
-def _unit(phrase: str) -> tuple[str, int] | None:
-    """Common name ("" for things that are counted) and scale of a unit phrase; None where it is no unit."""
-    if not re.fullmatch(r"[A-Za-z ./,'-]*", phrase):
+def _unit(phrase: str) -> tuple[Unit, int] | None:
+    """Measures (none for things that are counted) and scale of a unit phrase; None where it is no unit."""
+    phrase = re.sub(r"\\text\{([^{}]*)\}", r" \1", phrase).replace(r"\cdot", " ").lower()
+    phrase = re.sub(r"\^\{?(-?\d)\}?|(?<=m)([23])(?!\d)", r"^\1\2 ", phrase)
+    if not re.fullmatch(r"(?:[a-z ./,'-]|(?<=[a-z ])\^-?\d )*", phrase):
         return None
-    words, scale = re.findall("[a-z]+", phrase.lower()), 1
+    words, scale = re.findall(r"[a-z]+|\^-?\d", phrase), 1
     while words and words[0] in _SCALES:
         scale *= _SCALES[words.pop(0)]
-    words = [word for word in words if word not in ("square", "cubic", "sq", "us", "of")]
-    if len(words) > 5 or _NOT_UNITS.intersection(words):
-        return None
-    return _UNIT_OF.get(words[0], "") if words else "", scale
+    measures: list[tuple[str, int]] = []
+    power, measured = 0, True
+    for place, word in enumerate(words):
+        if word in _POWERS_BEFORE:
+            power = _POWERS_BEFORE[word]
+        elif measures and (after := _POWERS_AFTER.get(word) or (abs(int(word[1:])) if word[0] == "^" else 0)):
+            measures[-1] = measures[-1][0], after
+        elif word in _NOT_UNITS or place > 6:
+            return None
+        elif measured and word in _UNIT_OF:
+            measures.append((_UNIT_OF[word], power))
+            power = 0
+        elif word not in ("per", "a", "an", "us"):
+            measured = False  # pieces in total: no inches
+    return tuple(measures), scale
 
 
 def _looks_like_unit(body: str, phrase: str) -> bool:
     """Whether bare letters after a number are a word and no product of variables: 5 cm, 5 eggs, not 5x or 5ab."""
     word = phrase.split()[0].lower() if phrase.split() else ""
     apart = phrase.startswith(" ") or body.endswith("}")
-    return (len(word) > 1 and word in _UNIT_OF) or (apart and len(word) > 2 and bool(re.search("[aeiou]", word)))
+    parts = word.split("/")  # m/s
+    known = len(word) > 1 and all(re.sub(r"\^.*", "", part) in _UNIT_OF for part in parts)
+    return (known and (apart or len(parts) == 1)) or (apart and len(word) > 2 and bool(re.search("[aeiou]", word)))

@@ -10,22 +10,34 @@ from dataclasses import dataclass
 _SYMBOLS = {
     "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∞": r"\infty ",
     "π": r"\pi ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ", "∓": r"\mp ", "∪": r"\cup ", "∩": r"\cap ",
-    "∈": r"\in ", "°": r"^\circ ", "θ": r"\theta ", "≈": r"\approx ", "’": "'", "′": "'", "，": ",", "％": "%",
-    "¢": r"\text{cents}", "…": r"\ldots ", "\u200b": "", "\ufeff": "",
+    "∈": r"\in ", "°": r"^\circ ", "º": r"^\circ ", "∅": r"\emptyset ", "θ": r"\theta ", "≈": r"\approx ",
+    "’": "'", "′": "'", "¢": r"\text{cents}", "…": r"\ldots ", "\u200b": "", "\ufeff": "",
     "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
 }  # fmt: skip
+_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}  # （１，２） to (1,2)
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 # In this order: what is written, and the one way to write it.
 _SPELLINGS = [
     (re.compile(pattern), spelling)
     for pattern, spelling in [
-        (r"\\+boxed\s*\{", "{"),
+        (r"\\+f?box(?:ed)?\s*\{", "{"),
+        (r"\\(?:text)?color\s*\{[A-Za-z]+\}", ""),
+        (r"\\mathrm\s*\{([ie])\}", r"\1"),
+        (r"(\\(?:text|mathrm) ?\{[^{}]*[A-Za-z])\^\{(-?\d)\}", r"\1^\2"),
+        (r"\\text\{\\?\$\}|\bUSD\s*(?=\d)", r"\\$"),
         (r"(?:\\\\\s*)+$", ""),
         (r"\\(?:text(?:bf|it|rm|normal|sf|tt|up)?|mbox|hbox|mathrm) ?\{ ?([^{}]*?) ?\}", r"\\text{\1}"),
         (r"\\(?:mathbf|mathit|boldsymbol|bm)\s*\{([^{}]*)\}", r"\1"),
         (r"\\operatorname\s*\{([A-Za-z]+)\}", r"\\\1 "),
-        (r"\\(?:[bB]ig+[lrm]?|left|right|displaystyle|limits)(?![A-Za-z])", ""),
-        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"\\(?:[bB]ig+[lrm]?|left|right|displaystyle|limits|[lL]arge|LARGE|[hH]uge|normalsize|small)(?![A-Za-z])", ""),
+        (r"\\(?:[dtc]|nice|s)frac(?![A-Za-z])", r"\\frac"),
+        (r"\{([^{}]+)\\choose(?![A-Za-z])([^{}]+)\}|^([^{}]+)\\choose(?![A-Za-z])([^{}]+)$", r"\\binom{\1\3}{\2\4}"),
+        (
+            r"\(? ?\\begin\{(array|small(?:matrix))\}(?:\{[lcr| ]*\})?(.*?)\\end\{\1\} ?\)?",
+            r"\\begin{pmatrix}\2\\end{pmatrix}",
+        ),
+        (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
+        (r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", r"\\times "),
         (r"\\!\s*", ""),
         (r"(?<=\d)\s*\{,\}\s*(?=\d)", ""),
         (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),
@@ -49,6 +61,7 @@ _SPELLINGS = [
     ]
 ]
 _JOINING_WORD = re.compile(r"(?<=[\s\w})]),?\s+(?:and|or)\s+")
+_TURNED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 _NAME = (
     r"(?:m?\\angle ?|\\overline|\\vec)?(?:\\text\{[^{}]*\}|\\?[A-Za-z]+'*|\{[A-Za-z]+\}|\([A-Za-z](?:[,;][A-Za-z])*\))"
     r"(?:_\{?\w+\}?)?(?:\([A-Za-z0-9,; ]*\))?"
@@ -83,7 +96,7 @@ def normalise(text: str) -> str:
 
     A comma followed by a space, "and" and "or" become `;`: they separate a list, never the thousands of a number.
     """
-    text = _unwrap(" ".join(text.split()))
+    text = _unwrap(" ".join(text.translate(_FULL_WIDTH).split()))
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
     for sign, latex in _SYMBOLS.items():
         text = text.replace(sign, latex)
@@ -113,7 +126,15 @@ def _unwrap(text: str) -> str:
         before, text = text, text.strip()
         if len(text) > 1 and text.endswith(".") and not text.endswith(".."):
             text = text[:-1]
-        for opening, closing in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("{", "}")):
+        for opening, closing in (
+            ("$$", "$$"),
+            ("$", "$"),
+            (r"\(", r"\)"),
+            (r"\[", r"\]"),
+            ("**", "**"),
+            ("`", "`"),
+            ("{", "}"),
+        ):
             inner = text[len(opening) : len(text) - len(closing)]
             if (
                 text.startswith(opening)
@@ -192,6 +213,26 @@ def without_membership(text: str) -> str:
     return _MEMBER_OF.sub("", text, count=1) if _MEMBER_OF.match(text) else text
 
 
+def as_interval(text: str) -> str | None:
+    r"""`(-\infty,3]` for `x\le3`, `[2,5)` for `2\le x<5`; None for any other text."""
+    chain = re.split(r"(<|>|\\le ?|\\ge ?)(?![A-Za-z=])", text)
+    if len(chain) == 5 and chain[1][:2].strip() in (">", r"\g"):
+        chain = [chain[4], _TURNED[chain[3].strip()], chain[2], _TURNED[chain[1].strip()], chain[0]]
+    elif len(chain) == 3 and is_name(chain[2]):
+        chain = [chain[2], _TURNED[chain[1].strip()], chain[0]]
+    sides = [part.strip() for part in chain]
+    if len(sides) == 5 and is_name(sides[2]) and {sides[1], sides[3]} <= {"<", r"\le"}:
+        return ("(" if sides[1] == "<" else "[") + f"{sides[0]},{sides[4]}" + (")" if sides[3] == "<" else "]")
+    if len(sides) != 3 or not is_name(sides[0]):
+        return None
+    return {
+        "<": rf"(-\infty,{sides[2]})",
+        r"\le": rf"(-\infty,{sides[2]}]",
+        ">": rf"({sides[2]},\infty)",
+        r"\ge": rf"[{sides[2]},\infty)",
+    }[sides[1]]
+
+
 def without_parentheses(text: str) -> str:
     """`x` for `(x)`; a tuple keeps its own."""
     while text.startswith("(") and text.endswith(")") and closed(text[1:-1]) and bracketed(text) is None:
@@ -207,8 +248,8 @@ def bare_list(text: str) -> Structure | None:
         return None
     elements = []
     for piece in pieces:
-        if piece.count(r"\pm") == 1 and r"\mp" not in piece and bracketed(piece) is None:
-            elements += [re.sub(r"\\pm ?", sign, piece).removeprefix("+") for sign in "+-"]
+        if piece.count(r"\pm") + piece.count(r"\mp") == 1 and bracketed(piece) is None:
+            elements += [re.sub(r"\\(?:pm|mp) ?", sign, piece).removeprefix("+") for sign in "+-"]
         else:
             elements.append(piece)
     return Structure("list", tuple(elements)) if len(elements) > 1 else None
