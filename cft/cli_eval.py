@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -53,6 +54,31 @@ def try_run(
                 sys.stdout.flush()
     except KeyboardInterrupt:
         raise typer.Exit(130) from None  # what was written is on the screen, and nothing else was under way
+
+
+@eval_app.command()
+def compare(
+    run_names: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Run folders, or recipes for their newest runs.")
+    ],
+    runs: Runs = RUNS,
+    task: Annotated[str | None, typer.Option(help="Only this task; by default all that the runs share.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write the report into; by default RUNS/compare/NAMES.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the scores of several runs on one page: every arm against the base of its run, on the items they share."""
+    from cft.runs import find_run
+    from eval.compare import compare_runs
+    from eval.report import print_table
+
+    report = compare_runs([find_run(name, runs) for name in run_names], runs, task=task, out=to)
+    if as_json:
+        answer(report, True)
+    else:
+        print_table(report, out)
+        answer(None, False, f"report: {Path(report['out']) / 'report.md'}")
 
 
 def questions(given: str | None, by_hand: bool) -> Iterator[str]:
