@@ -1,66 +1,25 @@
-"""The words of a report: numbers as people read them, and report.md."""
+"""The sentences of a report, and report.md."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from eval.statistics import ALPHA, OUTCOMES
+from eval import tables
+from eval.answers import TaskAnswers
+from eval.statistics import ALPHA
+from eval.tables import RECIPE, TESTS, Table, bounds, count_words, interval, p_value, percent, points
 
 EXAMPLES = 3  # flipped questions shown each way
 QUESTION_LENGTH, ANSWER_LENGTH = 800, 1000  # characters shown of a long text: its beginning and its end
-ARM_FACTS = (
-    "accuracy",
-    "95 % interval",
-    "correct",
-    "wrong",
-    "no box",
-    "truncated",
-    "ungradable",
-    "hit limit",
-    "accuracy if boxed",
-    "tokens per answer",
-    "time",
-    "peak memory",
-)
-COMPARISON_HEADINGS = ("arm", "against", "difference", "95 % interval", "McNemar p", "gained", "lost", "detectable")
 LEGEND = """\
 Correct, wrong and ungradable answers hold a complete `\\boxed{}`; the last one is graded. *No box*: ended without one.
 *Truncated*: hit the token limit without one. *Hit limit* counts all that did, boxed or not. *Accuracy if boxed* is the
 share of correct ones among boxed answers; each arm boxes other questions, so compare it with care."""
-
-
-def percent(fraction: float | None) -> str:
-    """0.31 -> `31.0 %`."""
-    return "–" if fraction is None else f"{100 * fraction:.1f} %"
-
-
-def points(difference: float) -> str:
-    """A difference of accuracies in points: 0.08 -> `+8.0`, with a true minus sign and no signed zero."""
-    value = round(100 * difference, 1)
-    return "0.0" if value == 0 else f"{value:+.1f}".replace("-", "−")
-
-
-def p_value(p: float) -> str:
-    """`p = 0.012`, `p < 0.001`."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-
-
-def duration(seconds: float | None) -> str:
-    """200 -> `3 min 20 s`."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def memory(megabytes: float | None) -> str:
-    """2048 -> `2.0 GB`."""
-    if megabytes is None:
-        return "–"
-    return f"{megabytes:.0f} MB" if megabytes < 1024 else f"{megabytes / 1024:.1f} GB"
+COMPARISON_NOTE = """\
+Differences are in points of accuracy, paired by question: bootstrap interval over questions, exact test (McNemar; with
+several samples a question, sign flips). *Detectable*: the smallest difference that this many questions find with 80 %
+power."""
 
 
 def clean(text: str) -> str:
@@ -100,62 +59,32 @@ def fact(value: Any) -> str:
     return ", ".join(f"{key} {fact(part)}" for key, part in value.items()) if isinstance(value, dict) else str(value)
 
 
-def table(headings: Sequence[str], rows: list[list[str]]) -> str:
+def table(shown: Table) -> str:
     """A Markdown table; the first column is aligned left, the others right."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(clean(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
-    return "\n".join([line(headings), "|---|" + "---:|" * (len(headings) - 1), *map(line, rows)])
+    others = "---|" if shown.prose else "---:|"
+    rule = "|---|" + others * (len(shown.headings) - 1)
+    return "\n".join([line(shown.headings), rule, *map(line, shown.rows)])
 
 
-def arm_cells(arm: dict) -> list[str]:
-    """One column of the table of arms, beside ARM_FACTS."""
-    low, high = (f"{100 * bound:.1f}" for bound in arm["ci"])
-    return [
-        percent(arm["accuracy"]),
-        f"{low} to {high}",
-        *(str(arm["outcomes"][outcome]) for outcome in OUTCOMES),
-        str(arm["hit_limit"]),
-        percent(arm["accuracy_boxed"]),
-        f"{arm['tokens_per_answer']:.0f}",
-        duration(arm["seconds"]),
-        memory(arm["peak_memory_mb"]),
-    ]
-
-
-def arm_table(task: dict) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the table of arms: one arm a column, so that it fits a terminal and a README."""
-    arms = task["arms"]
-    columns = [list(ARM_FACTS), *map(arm_cells, arms)]
-    return [f"n = {arms[0]['n']}", *(arm["name"] for arm in arms)], [list(row) for row in zip(*columns, strict=True)]
-
-
-def comparison_cells(comparison: dict) -> list[str]:
-    """One row of the table of comparisons, under COMPARISON_HEADINGS."""
-    detectable = comparison["smallest_detectable"]
-    return [
-        comparison["arm"],
-        comparison["against"],
-        points(comparison["difference"]),
-        f"{points(comparison['ci'][0])} to {points(comparison['ci'][1])}",
-        p_value(comparison["mcnemar_p"]).removeprefix("p = ").removeprefix("p "),
-        str(comparison["gained"]),
-        str(comparison["lost"]),
-        "none" if detectable is None else f"{100 * detectable:.1f}",
-    ]
+def section(shown: Table | None) -> list[str]:
+    """Blocks of Markdown: a heading, the table and its note; none for no table."""
+    if shown is None:
+        return []
+    return [f"### {shown.caption}", table(shown), *([shown.note] if shown.note else [])]
 
 
 def headlines(task: dict) -> list[str]:
     """The answer: one sentence for every comparison of the task, or for every arm when there is none."""
     accuracy = {arm["name"]: arm["accuracy"] for arm in task["arms"]}
+    counts = {arm["name"]: count_words(arm) for arm in task["arms"]}
     sentences = []
     for comparison in task["comparisons"]:
         arm, base = comparison["arm"], comparison["against"]
-        numbers = (
-            f"{points(comparison['difference'])} points, 95 % interval {points(comparison['ci'][0])} to "
-            f"{points(comparison['ci'][1])}, McNemar {p_value(comparison['mcnemar_p'])}, n = {comparison['n']}"
-        )
+        numbers = f"{difference_words(comparison)}, {counts[arm]}"
         scores = f"from {percent(accuracy[base])} ({base}) to {percent(accuracy[arm])} ({arm})"
         low, high = comparison["ci"]
         if comparison["shown"]:
@@ -169,25 +98,46 @@ def headlines(task: dict) -> list[str]:
             )
     if not sentences:
         for arm in task["arms"]:
-            low, high = (f"{100 * bound:.1f}" for bound in arm["ci"])
             sentences.append(
-                f"{arm['name']} scores {percent(arm['accuracy'])} on {task['task']} (95 % interval {low} to {high}, "
-                f"n = {arm['n']}); nothing was compared."
+                f"{arm['name']} scores {percent(arm['accuracy'])} on {task['task']} (95 % interval "
+                f"{bounds(arm['ci'])}, {counts[arm['name']]}); nothing was compared."
             )
     return sentences
+
+
+def difference_words(comparison: dict) -> str:
+    """`+8.0 points, 95 % interval +3.1 to +12.9, McNemar p = 0.002`."""
+    return (
+        f"{points(comparison['difference'])} points, 95 % interval {interval(comparison['ci'])}, "
+        f"{TESTS[comparison['test']]} {p_value(comparison['p'])}"
+    )
+
+
+def control_sentence(control: dict) -> str:
+    """What a prompt alone does, and what training adds to it."""
+    arm, against = control["arm"], control["against"]
+    verdict = "differs from" if control["shown"] else "is not shown to differ from"
+    return f"{arm} {verdict} {against}, which needs no training: {difference_words(control)}."
 
 
 def format_sentence(comparison: dict) -> str:
     """Whether the difference is only a matter of boxing the answer: a verdict, and the split in one sentence."""
     split, n = comparison["format"], comparison["n"]
     arm, base = comparison["arm"], comparison["against"]
+    single = comparison["test"] == "mcnemar"
+    unit = "questions" if single else "questions' worth of samples"
+    gained, lost = (
+        amount(comparison[way] if single else split[f"{way}_unboxed"] + split[f"{way}_boxed"])
+        for way in ("gained", "lost")
+    )
     form = (split["gained_unboxed"] - split["lost_unboxed"]) / n
     content = (split["gained_boxed"] - split["lost_boxed"]) / n
     if split["both_boxed"]:
+        pairs = "questions" if comparison["test"] == "mcnemar" else "pairs of samples"
         same = (
-            f"on the {split['both_boxed']} questions that both boxed, {base} has "
+            f"on the {amount(split['both_boxed'])} {pairs} that both boxed, {base} has "
             f"{percent(split['both_boxed_against'])} and {arm} {percent(split['both_boxed_accuracy'])} "
-            f"(McNemar {p_value(split['both_boxed_p'])})"
+            f"({TESTS[comparison['test']]} {p_value(split['both_boxed_p'])})"
         )
     else:
         same = "no question was boxed by both"
@@ -201,10 +151,15 @@ def format_sentence(comparison: dict) -> str:
         verdict = "Not decided: the part that is content is too small to tell from chance."
     return (
         f"{verdict} Of the {points(comparison['difference'])} points of {arm}, {points(form)} are format ({base} gave "
-        f"no box on {split['gained_unboxed']} of the {comparison['gained']} gained questions, {arm} gave none on "
-        f"{split['lost_unboxed']} of the {comparison['lost']} lost) and {points(content)} are content (both gave one, "
-        f"{split['gained_boxed']} gained and {split['lost_boxed']} lost); {same}."
+        f"no box on {amount(split['gained_unboxed'])} of the {gained} gained {unit}, {arm} gave none on "
+        f"{amount(split['lost_unboxed'])} of the {lost} lost) and {points(content)} are content (both gave one, "
+        f"{amount(split['gained_boxed'])} gained and {amount(split['lost_boxed'])} lost); {same}."
     )
+
+
+def amount(count: float) -> str:
+    """12 -> `12`, 3.25 -> `3.2`: pairs of samples count by their share of a question."""
+    return str(count) if isinstance(count, int) else f"{count:.1f}"
 
 
 def effort_sentence(comparison: dict) -> str:
@@ -229,11 +184,10 @@ def spread(items: list, count: int) -> list:
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
-def examples(comparison: dict, answers: dict[str, tuple[dict, list[dict]]]) -> list[str]:
+def examples(comparison: dict, answers: TaskAnswers) -> list[str]:
     """Blocks of Markdown: flipped questions, gained and lost, with both answers."""
     arm, base = comparison["arm"], comparison["against"]
-    before = {row["doc_id"]: row for row in answers[base][1]}
-    after = {row["doc_id"]: row for row in answers[arm][1]}
+    before, after = ({row["doc_id"]: row for row in reversed(answers[name][1])} for name in (base, arm))
     blocks = []
     for way, title in (("gained", f"{base} failed, {arm} correct"), ("lost", f"{base} correct, {arm} failed")):
         documents = comparison["flipped"][way]
@@ -251,38 +205,76 @@ def examples(comparison: dict, answers: dict[str, tuple[dict, list[dict]]]) -> l
     return blocks
 
 
-def task_section(task: dict, answers: dict[str, tuple[dict, list[dict]]]) -> list[str]:
+def task_section(task: dict, answers: TaskAnswers, pictures: dict[str, str]) -> list[str]:
     """Blocks of Markdown for one task: tables, what they mean, flipped questions."""
-    blocks = [f"## {task['task']}", table(*arm_table(task)), LEGEND]
-    if not task["comparisons"]:
-        return blocks
-    blocks.append(table(COMPARISON_HEADINGS, [comparison_cells(comparison) for comparison in task["comparisons"]]))
-    blocks.append(
-        "Differences are in points of accuracy, paired by question: bootstrap interval over questions, exact McNemar "
-        "test. *Detectable*: the smallest difference that this many questions find with 80 % power."
-    )
+    blocks = [f"## {task['task']}", table(tables.arms_across(task)), LEGEND]
+    if task["comparisons"]:
+        blocks.append(table(tables.comparisons(task["comparisons"], "Differences")))
+        blocks.append(COMPARISON_NOTE)
     if len(task["comparisons"]) > 1:
-        adjusted = ", ".join(f"{c['arm']} {p_value(c['mcnemar_p_holm'])}" for c in task["comparisons"])
+        adjusted = ", ".join(f"{c['arm']} {p_value(c['p_holm'])}" for c in task["comparisons"])
         blocks.append(f"Several arms share one base; corrected for that (Holm): {adjusted}.")
     for comparison in task["comparisons"]:
         blocks += [f"**Is it just format?** {format_sentence(comparison)}", effort_sentence(comparison)]
+    if task["controls"]:
+        blocks += ["### What a prompt alone does", *map(control_sentence, task["controls"])]
+    for group in tables.group_tables(task):
+        blocks += section(group)
+    blocks += [*section(tables.curve_table(task)), *section(tables.step_table(task))]
+    blocks += [f"![{name}]({file})" for name, file in pictures.items()]
+    blocks += section(tables.trait_table(task))
+    blocks += [*section(tables.reflection_table(task)), *section(tables.opening_table(task))]
+    published = tables.published_tables(task)
+    if published:
+        blocks += section(published[0])
+        blocks += [range_sentence(task)] if task["published"]["range"] else []
+        blocks += ["report.html has the scores of other models too."] if len(published) > 1 else []
     for comparison in task["comparisons"]:
         blocks += examples(comparison, answers)
     return blocks
 
 
-def page(report: dict, answers: dict[str, dict[str, tuple[dict, list[dict]]]]) -> str:
-    """report.md. `answers` is `{task: {arm: (arm.json, rows)}}`."""
+def range_sentence(task: dict) -> str:
+    """How far papers disagree on our untrained model."""
+    span = task["published"]["range"]
+    low, high = (percent(span[end] / 100) for end in ("low", "high"))
+    return (
+        f"Published scores of {span['model']} on {task['published']['benchmark']}, without any training, range from "
+        f"{low} to {high}."
+    )
+
+
+def page(report: dict, answers: dict[str, TaskAnswers], pictures: dict[str, dict[str, str]]) -> str:
+    """report.md.
+
+    Args:
+        answers: by task.
+        pictures: {task: {what it shows: file}}, beside report.png.
+    """
     tasks, environment = report["tasks"], report["environment"]
     blocks = [f"# {report['recipe']}"]
     blocks += [f"**{sentence}**" for task in tasks for sentence in headlines(task)]
     blocks += [f"> **WARNING** ({task['task']}): {warning}" for task in tasks for warning in task["warnings"]]
     blocks.append("![Outcomes of every arm, and what changed against the base](report.png)")
+    blocks.append("[report.html](report.html) has all this and every answer.")
     for task in tasks:
-        blocks += task_section(task, answers[task["task"]])
+        blocks += task_section(task, answers[task["task"]], pictures.get(task["task"], {}))
     blocks.append("Long texts are shortened in the middle; `answers.jsonl` of each arm holds them in full.")
     blocks.append("## Environment")
-    facts = [f"- {key}: {inline(fact(value))}" for key, value in environment.items() if key != "command"]
-    blocks.append("\n".join(facts) or "Not recorded.")
-    blocks += ["## Run again", fenced(environment.get("command", f"cft run {report['recipe']}"))]
+    blocks.append("\n".join(f"- {key}: {inline(value)}" for key, value in facts(environment)) or "Not recorded.")
+    for task in tasks:
+        blocks += section(tables.setting_table(task))
+    blocks += ["## Run again", fenced(command(report))]
+    if RECIPE in environment:
+        blocks.append(fenced(environment[RECIPE].rstrip()))
     return "\n\n".join(blocks) + "\n"
+
+
+def facts(environment: dict) -> list[tuple[str, str]]:
+    """What is known of the environment, but for what stands elsewhere."""
+    return [(key, fact(value)) for key, value in environment.items() if key not in ("command", RECIPE)]
+
+
+def command(report: dict) -> str:
+    """What makes this report again."""
+    return report["environment"].get("command", f"cft run {report['recipe']}")

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cft.errors import EvalError
-from cft.files import write_json, write_text
-from eval import markdown, statistics
+from cft.files import read_json, write_json, write_text
+from eval import findings, markdown, statistics
 from eval.answers import BASE, Row, TaskAnswers, load_task
+from eval.behaviour import describe
+from eval.tables import RECIPE, arms_across
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +23,7 @@ def write_report(
     """Compare the arms in `eval_folder/<task>/<arm>/` and write the report into the folder `out`.
 
     `environment` is JSON and is printed as it is; its key `command`, if any, is shown as the way to run again.
+    `eval_folder` stands in a run folder, whose recipe and number of training steps are told if they are there.
     Returns what report.json holds: the first task's report, and under `tasks` the report of every task.
 
     Raises:
@@ -29,13 +32,24 @@ def write_report(
     if not arms or not tasks:
         raise EvalError(f"nothing to report: arms = {arms}, tasks = {tasks}. Name at least one of each under eval:.")
     answers = {task: load_task(eval_folder / task, task, arms) for task in tasks}
-    report = build_report(recipe_name, answers, environment)
+    run = eval_folder.parent
+    if (run / "recipe.yaml").is_file():
+        environment = environment | {RECIPE: (run / "recipe.yaml").read_text(encoding="utf-8")}
+    trained = read_json(run / "train" / "metrics.json") or {}
+    last_step = trained.get("summary", {}).get("steps")
+    report = build_report(recipe_name, answers, environment, last_step=last_step)
     write_pages(report, answers, out)
     return report
 
 
 def build_report(
-    name: str, answers: dict[str, TaskAnswers], environment: dict, *, against: str = BASE, notes: Sequence[str] = ()
+    name: str,
+    answers: dict[str, TaskAnswers],
+    environment: dict,
+    *,
+    against: str = BASE,
+    notes: Sequence[str] = (),
+    last_step: int | None = None,
 ) -> dict:
     """The numbers of a report: what report.json holds.
 
@@ -43,38 +57,44 @@ def build_report(
         name: of the recipe, or of what is compared.
         answers: `{task: {arm: (what arm.json holds, rows in order of doc_id and sample)}}`; all arms of a task must
             have answered the same questions (`eval.answers.check_same_questions`).
-        environment: JSON; see `write_report`.
+        environment: JSON; see `write_report`. `recipe_yaml`, if there, is the text of the recipe.
         against: the arm that the others are compared with. A task without it has no comparisons.
         notes: sentences that a reader must know; they stand among the warnings of every task.
+        last_step: training steps after which the arm `adapter` was taken, where arms step-N are scored beside it.
 
     Returns:
         The first task's report, and under `tasks` the report of every task.
     """
-    reports = [
-        {"recipe": name, "task": task, **task_report(arms, against, list(notes)), "environment": environment}
-        for task, arms in answers.items()
-    ]
+    reports = []
+    for task, arms in answers.items():
+        found = task_report(arms, against, notes)
+        found["steps"] = findings.steps(found["arms"], last_step)
+        found["published"] = findings.published(task, arms)
+        reports.append({"recipe": name, "task": task, **found, "environment": environment})
     return {**reports[0], "tasks": reports}
 
 
 def write_pages(report: dict, answers: dict[str, TaskAnswers], out: Path) -> None:
     """Write `report`, made by `build_report` from `answers`, into the folder `out`."""
     # Imported late: only this function draws, and matplotlib is slow to load.
-    from eval.plots import draw
+    from eval.page import page
+    from eval.plots import draw, draw_panels
 
     draw(report, out / "report.png")
-    write_text(out / "report.md", markdown.page(report, answers))
+    pictures = draw_panels(report, out)
+    write_text(out / "report.md", markdown.page(report, answers, pictures))
+    write_text(out / "report.html", page(report, answers))
     write_json(out / "report.json", report)
 
 
 def task_report(answers: TaskAnswers, against: str = BASE, notes: Sequence[str] = ()) -> dict:
-    """`arms`, `comparisons` (every arm with `against`, if that was scored) and `warnings` of one task."""
+    """Numbers of one task: of every arm, and of every arm compared with `against`, if that was scored."""
     arms = [
         {
             "name": name,
             **statistics.summarise(rows),
-            "seconds": about.get("seconds"),
-            "peak_memory_mb": about.get("peak_memory_mb"),
+            **{key: about.get(key) for key in ("seconds", "peak_memory_mb", "fingerprint")},
+            "settings": about.get("settings", {}),
         }
         for name, (about, rows) in answers.items()
     ]
@@ -86,26 +106,27 @@ def task_report(answers: TaskAnswers, against: str = BASE, notes: Sequence[str] 
                 comparisons.append(
                     {"arm": name, "against": against, **statistics.compare(base, rows), "flipped": flipped(base, rows)}
                 )
-    for comparison, p in zip(comparisons, statistics.holm([c["mcnemar_p"] for c in comparisons]), strict=True):
-        comparison["mcnemar_p_holm"] = p
-    return {"arms": arms, "comparisons": comparisons, "warnings": [*notes, *warnings(arms, comparisons)]}
+    for comparison, p in zip(comparisons, statistics.holm([c["p"] for c in comparisons]), strict=True):
+        comparison["p_holm"] = p
+        if comparison["test"] == "mcnemar":
+            comparison["mcnemar_p_holm"] = p  # the name that it had before sampled answers came
+    return {
+        "arms": arms,
+        "comparisons": comparisons,
+        "controls": findings.controls(answers),
+        "groups": findings.groups(answers, against),
+        "behaviour": describe({name: rows for name, (_, rows) in answers.items()}, against),
+        "warnings": [*notes, *warnings(arms, comparisons)],
+    }
 
 
 def flipped(base: list[Row], arm: list[Row]) -> dict[str, list[int | str]]:
     """doc_ids of the questions that the arm answered right more often than the base (`gained`), and less often."""
-    before, after = share_correct(base), share_correct(arm)
+    before, after = findings.share_correct(base), findings.share_correct(arm)
     return {
         "gained": [doc for doc in before if after[doc] > before[doc]],
         "lost": [doc for doc in before if after[doc] < before[doc]],
     }
-
-
-def share_correct(rows: list[Row]) -> dict[int | str, float]:
-    """By doc_id, the share of its samples that are correct."""
-    samples: dict[int | str, list[bool]] = {}
-    for row in rows:
-        samples.setdefault(row["doc_id"], []).append(row["outcome"] == "correct")
-    return {doc: sum(correct) / len(correct) for doc, correct in samples.items()}
 
 
 def warnings(arms: list[dict], comparisons: list[dict]) -> list[str]:
@@ -118,9 +139,10 @@ def warnings(arms: list[dict], comparisons: list[dict]) -> list[str]:
                 f"{comparison['against']} on all {comparison['n']} items."
             )
     for arm in arms:
-        if arm["hit_limit"] >= MANY_AT_LIMIT * arm["n"]:
+        answers = arm["n"] * arm["samples"]
+        if arm["hit_limit"] >= MANY_AT_LIMIT * answers:
             found.append(
-                f"{arm['hit_limit']} of {arm['n']} answers of {arm['name']} hit the token limit; a larger "
+                f"{arm['hit_limit']} of {answers} answers of {arm['name']} hit the token limit; a larger "
                 f"eval.max_new_tokens may change its score."
             )
     return found
@@ -132,11 +154,11 @@ def print_table(report: dict, console: "Console") -> None:
     from rich.text import Text
 
     for task in report["tasks"]:
-        headings, rows = markdown.arm_table(task)
+        arms = arms_across(task)
         table = Table(title=Text(f"{task['recipe']}: {task['task']}"), title_justify="left")
-        for number, heading in enumerate(headings):
+        for number, heading in enumerate(arms.headings):
             table.add_column(Text(heading), justify="right" if number else "left", no_wrap=not number, overflow="fold")
-        for row in rows:
+        for row in arms.rows:
             table.add_row(*map(Text, row))
         console.print(table)
         for sentence in markdown.headlines(task):

@@ -187,7 +187,8 @@ def test_items_are_paired_by_id_whatever_the_order_in_the_file(gaining: Path):
 
 
 def test_the_same_answers_give_the_same_files(gaining: Path):
-    names = ("report.json", "report.md", "report.png")
+    pictures = [f"sums-{name}.png" for name in ("outcomes", "changes")]
+    names = ["report.json", "report.md", "report.html", "report.png", *pictures]
     report(gaining)
     before = [(gaining / "report" / name).read_bytes() for name in names]
     report(gaining)
