@@ -22,6 +22,7 @@ from cft.recipe_faults import did_you_mean
 from cft.runs import Run, run_of
 from data_builders.build import planned_characters
 from data_builders.estimate import CHARACTERS_PER_TOKEN, TOKENS_PER_ANSWER, estimate_calls
+from eval.power import forecast, forecast_sentence
 
 PROMPT_TOKENS = 110
 ENDPOINT_SPEED = 40  # tokens a second of one call to a server, a guess; calls in flight add up
@@ -38,8 +39,9 @@ LOAD_SECONDS = 15  # importing the libraries and loading a small model, once a s
 def make_plan(recipe: Recipe, root: Path) -> dict:
     """Stages with rows, tokens, seconds, memory and money: {"recipe", "run", "model", "stages", "estimates"}.
 
-    Every number under "estimates" is one; "rows" are counted. The data stage has "calls", one row for each model that
-    is asked (`data_builders.estimate`).
+    Every number under "estimates" is one; "rows" are counted. With arms to compare, the eval stage of a task estimates
+    "power": which difference its items and samples can find (`eval.power.forecast`). The data stage has "calls", one
+    row for each model that is asked (`data_builders.estimate`).
     """
     run = run_of(recipe, file_hashes(recipe), root)
     model = resolve(recipe.model, fetch=False)
@@ -75,10 +77,16 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
         stages.append(_stage(run, "train", about, tokens * epochs, seconds(tokens * epochs, "train")))
     for task in known_tasks(recipe):
         items = min(recipe.eval.limit or ITEMS[task], ITEMS[task])
-        answers = items * len(recipe.eval.arms)
+        samples = getattr(recipe.eval, "samples", 1)
+        answers = items * len(recipe.eval.arms) * samples
         tokens = answers * (PROMPT_TOKENS + TOKENS_PER_ANSWER)
-        about = f"{task}: {items} items x {len(recipe.eval.arms)} arms ({', '.join(recipe.eval.arms)})"
-        stages.append(_stage(run, "eval", about, tokens, seconds(tokens, "generate")))
+        each = f" x {samples} samples" if samples > 1 else ""
+        about = f"{task}: {items} items{each} x {len(recipe.eval.arms)} arms ({', '.join(recipe.eval.arms)})"
+        stage = _stage(run, "eval", about, tokens, seconds(tokens, "generate")) | {"task": task}
+        if len(recipe.eval.arms) > 1:
+            sampled = samples > 1 or (getattr(recipe.eval, "temperature", 0) or 0) > 0
+            stage["estimates"]["power"] = forecast(items, samples, sampled=sampled, available=ITEMS[task])
+        stages.append(stage)
     times = [stage["estimates"]["seconds"] for stage in stages if not stage["done"]]
     costs = [row["cost_usd"] for row in asked]
     return {
@@ -202,6 +210,9 @@ def print_plan(plan: dict, console: Console) -> None:
     for stage in plan["stages"]:
         if stage.get("calls") and not stage["done"]:
             console.print("\n".join(map(_calls_line, stage["calls"])), highlight=False, markup=False)
+        if "power" in stage["estimates"]:
+            sentence = forecast_sentence(stage["estimates"]["power"])
+            console.print(f"  {stage['task']}: ~ {sentence}", highlight=False, markup=False)
     memory = f"~{estimates['memory_gb']} GB" if estimates["memory_gb"] else "unknown (no parameter count)"
     console.print(
         f"total: ~{minutes(estimates['total_seconds'])}, memory {memory}, cost {_dollars(estimates['cost_usd'])}\n"

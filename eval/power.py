@@ -14,12 +14,17 @@ from cft.errors import EvalError
 from eval.intervals import Z_ALPHA
 
 POWER = 0.80
+MOST_SAMPLES = 64  # that a plan suggests
+TARGET = 0.02  # difference that a plan works out the effort for
 Z_POWER = float(norm.ppf(POWER))
 
-# Assumptions of a plan; estimates.
-# Quickstart: greedy, 240 word problems, 17 gained and 8 lost; Qwen2.5-Coder-0.5B and a LoRA of it.
+# Assumptions of a plan. Estimates: another model, task or adapter has others.
+# Greedy: share of answers that change from right to wrong or back. Measured with `recipes/quickstart.yaml`: 17 gained
+# and 8 lost of 240.
 CHANGED = 25 / 240
-# Variance of one sampled answer about its question's solve rate, the mean of p (1 - p): 1/6 if solve rates p were
+# Sampled: mean square of the change in a question's solve rate, 14 points squared. Not measured.
+SHIFT = 0.14**2
+# Sampled: variance of one answer about its question's solve rate, the mean of p (1 - p): 1/6 if solve rates p were
 # spread evenly over [0, 1]; less where most questions are always or never solved. Not measured.
 WITHIN = 1 / 6
 
@@ -54,7 +59,7 @@ def detectable(n: int, samples: int = 1, *, changed: float = CHANGED, within: fl
     """
     if n < 1:
         raise EvalError(f"power: n = {n} questions. Give 1 or more.")
-    return smallest_detectable(n, second_moment(samples, changed=changed, within=within))
+    return smallest_detectable(n, second_moment(samples, changed=changed, within=within), 1 / samples)
 
 
 def smallest_detectable(n: int, moment: float, grain: float = 1.0) -> float | None:
@@ -85,16 +90,61 @@ def questions_needed(difference: float, moment: float) -> int | None:
 
 
 def samples_needed(n: int, difference: float, *, changed: float, within: float) -> int | None:
-    """Samples a question at which n questions find `difference`; None when no number of samples would do.
+    """Samples a question at which n questions find `difference`; None when `MOST_SAMPLES` are not enough.
 
     Samples only average out the noise within questions: what is left is how differently the questions change.
     """
-    if not within or questions_needed(difference, max(changed, difference)) > n:
-        return None
-    samples = 1
-    while questions_needed(difference, max(second_moment(samples, changed=changed, within=within), difference**2)) > n:
-        samples += 1
-    return samples
+    for samples in range(1, MOST_SAMPLES + 1 if within else 1):
+        if questions_needed(difference, second_moment(samples, changed=changed, within=within)) <= n:
+            return samples
+    return None
+
+
+def forecast(n: int, samples: int = 1, *, sampled: bool = False, available: int | None = None) -> dict:
+    """What a plan says of n questions x `samples`, under this module's assumptions.
+
+    Args:
+        n: questions.
+        samples: answers to each, of each arm.
+        sampled: whether answers are drawn; else they are greedy.
+        available: questions of the task, if it is known.
+
+    Returns:
+        difference: smallest that is found, None when none is. changed, within: the assumptions (`second_moment`).
+        target: 0.02. questions_needed, samples_needed: to find it with all else as it is; the latter None when more
+            samples are no help.
+        questions, samples, available: as given.
+    """
+    assumed = {"changed": SHIFT, "within": WITHIN} if sampled else {"changed": CHANGED, "within": 0.0}
+    return {
+        "difference": detectable(n, samples, **assumed),
+        "questions": n,
+        "samples": samples,
+        "available": available,
+        "target": TARGET,
+        "questions_needed": questions_needed(TARGET, second_moment(samples, **assumed)),
+        "samples_needed": samples_needed(n, TARGET, **assumed),
+        **assumed,
+    }
+
+
+def forecast_sentence(forecast: dict) -> str:
+    """A forecast in words, with what it assumes."""
+    if forecast["within"]:
+        shift, disagree = 100 * forecast["changed"] ** 0.5, 200 * forecast["within"]
+        assumed = f"solve rates change by {shift:.0f} points and {disagree:.0f} % of two answers to a question disagree"
+    else:
+        assumed = f"{100 * forecast['changed']:.0f} % of answers change"
+    found, target, needed = forecast["difference"], forecast["target"], forecast["questions_needed"]
+    finds = f"a difference of about {100 * found:.1f} points" if found else "no difference at all"
+    text = f"finds {finds} ({100 * POWER:.0f} % power; assumes that {assumed})"
+    if found and found <= target:
+        return text
+    per_item = f" x {forecast['samples']} samples" if forecast["samples"] > 1 else ""
+    samples = f" or {forecast['samples_needed']} samples an item" if forecast["samples_needed"] else ""
+    short = forecast["available"] is not None and forecast["available"] < needed
+    has = f" (the task has {forecast['available']:,})" if short else ""
+    return f"{text}; +{100 * target:.0f} points need ~{needed:,} items{per_item}{has}{samples}"
 
 
 def _noise(difference: float, moment: float) -> float:

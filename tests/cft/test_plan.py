@@ -42,3 +42,14 @@ def test_the_plan_says_before_the_first_row_what_it_says_with_all_of_them(tmp_pa
     assert [stage["done"] for stage in after["stages"]] == [True, False, False]
     assert before["stages"][1]["estimates"]["tokens"] == after["stages"][1]["estimates"]["tokens"] > 30_000
     assert before["estimates"]["memory_gb"] == after["estimates"]["memory_gb"]
+
+
+def test_the_plan_says_which_difference_the_items_can_find(tmp_path, tiny_model):
+    overrides = [f"model.id={tiny_model}", "model.dtype=float32"]
+    text = " ".join(cft("plan", "quickstart", *overrides, cwd=tmp_path).stdout.split())
+    assert "cft_wordproblems: ~ finds a difference of about 5.8 points (80 % power; assumes that 10 % of" in text
+    few = json.loads(cft("plan", "quickstart", *overrides, "eval.limit=40", "--json", cwd=tmp_path).stdout)
+    power = few["stages"][-1]["estimates"]["power"]
+    assert power["questions"] == 40 and power["difference"] > 0.12
+    alone = json.loads(cft("plan", "quickstart", *overrides, "eval.arms=[base]", "--json", cwd=tmp_path).stdout)
+    assert "power" not in alone["stages"][-1]["estimates"]

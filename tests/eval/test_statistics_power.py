@@ -58,7 +58,7 @@ def test_a_plan_for_one_greedy_answer_is_what_the_report_says_when_the_assumptio
 def test_more_samples_find_less_but_never_less_than_the_questions_allow():
     found = [power.detectable(240, k, changed=0.02, within=0.15) for k in (1, 4, 16, 256)]
     assert found == sorted(found, reverse=True) and found[0] > 2 * found[-1]
-    assert found[-1] > power.detectable(240, 1, changed=0.02)
+    assert found[-1] > power.smallest_detectable(240, 0.02, grain=1 / 256)
 
 
 def test_questions_needed_agree_with_the_published_equation():
@@ -69,7 +69,7 @@ def test_questions_needed_agree_with_the_published_equation():
     )
 
 
-@pytest.mark.parametrize(("n", "k", "changed"), [(100, 4, 0.02), (240, 8, 0.01), (500, 4, 0.01)])
+@pytest.mark.parametrize(("n", "k", "changed"), [(30, 16, 0.02), (100, 4, 0.02), (240, 8, 0.01), (500, 4, 0.01)])
 def test_the_detectable_difference_of_sampled_answers_is_found_with_about_80_percent_power(
     n: int, k: int, changed: float
 ):
@@ -97,3 +97,23 @@ def test_samples_needed_reach_the_difference_or_are_said_to_be_no_help():
 def test_assumptions_out_of_range_are_named(wrong: dict):
     with pytest.raises(EvalError, match=next(iter(wrong))):
         power.detectable(**{"n": 100, "samples": 4, "changed": 0.1, "within": 0.1} | wrong)
+
+
+def test_a_forecast_says_what_it_assumes_and_what_the_target_would_need():
+    greedy = power.forecast(240, available=300)
+    assert power.questions_needed(0.02, greedy["changed"]) == greedy["questions_needed"]
+    assert power.forecast_sentence(greedy) == (
+        "finds a difference of about 5.8 points (80 % power; assumes that 10 % of answers change); "
+        f"+2 points need ~{greedy['questions_needed']:,} items (the task has 300)"
+    )
+    assert greedy["questions_needed"] > 240 and greedy["samples_needed"] is None
+
+
+def test_a_forecast_of_sampled_answers_offers_more_samples_where_they_help():
+    sampled = power.forecast(500, 4, sampled=True)
+    assert power.forecast(500, sampled["samples_needed"], sampled=True)["difference"] <= 0.02
+    sentence = power.forecast_sentence(sampled)
+    assert "33 % of two answers to a question disagree" in sentence
+    assert f"items x 4 samples or {sampled['samples_needed']} samples an item" in sentence
+    assert "need" not in power.forecast_sentence(power.forecast(5000, 16, sampled=True))  # finds the target already
+    assert "no difference at all" in power.forecast_sentence(power.forecast(3))
