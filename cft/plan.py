@@ -77,15 +77,15 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
         stages.append(_stage(run, "train", about, tokens * epochs, seconds(tokens * epochs, "train")))
     for task in known_tasks(recipe):
         items = min(recipe.eval.limit or ITEMS[task], ITEMS[task])
-        samples = getattr(recipe.eval, "samples", 1)
+        samples = recipe.eval.samples
         answers = items * len(recipe.eval.arms) * samples
         tokens = answers * (PROMPT_TOKENS + TOKENS_PER_ANSWER)
         each = f" x {samples} samples" if samples > 1 else ""
         about = f"{task}: {items} items{each} x {len(recipe.eval.arms)} arms ({', '.join(recipe.eval.arms)})"
         stage = _stage(run, "eval", about, tokens, seconds(tokens, "generate")) | {"task": task}
         if len(recipe.eval.arms) > 1:
-            sampled = samples > 1 or (getattr(recipe.eval, "temperature", 0) or 0) > 0
-            stage["estimates"]["power"] = forecast(items, samples, sampled=sampled, available=ITEMS[task])
+            power = forecast(items, samples, sampled=recipe.eval.temperature > 0, available=ITEMS[task])
+            stage["estimates"]["power"] = power
         stages.append(stage)
     times = [stage["estimates"]["seconds"] for stage in stages if not stage["done"]]
     costs = [row["cost_usd"] for row in asked]

@@ -60,10 +60,11 @@ def mean_interval(values: np.ndarray, most: float) -> Interval:
 
     Wilson's interval with the effective number of questions, and Student's t with questions - 1 degrees of freedom in
     place of the normal quantile (Korn and Graubard 1998, Survey Methodology 24, 193-201; Dean and Pagano 2015, Journal
-    of Survey Statistics and Methodology 3, 484-503). In simulations (15 to 400 questions, 4 or 16 samples, four spreads
-    of difficulty) it covered best. A bootstrap over questions fell to 72 % where most questions are never solved. One
-    that also resamples the samples counts their noise twice: up to 98 % where many questions are left. With one sample
-    a question it is Wilson's interval itself.
+    of Survey Statistics and Methodology 3, 484-503). With one sample a question it is Wilson's interval itself.
+
+    In simulations (15 to 400 questions, 4 or 16 samples, four spreads of difficulty) it covered 89 to 98 %, least with
+    15 questions. A bootstrap over questions fell to 72 % where most questions are never solved. One that also resamples
+    the samples fell to 73 % there, and covered 98 % where many questions are left: it counts their noise twice.
 
     Args:
         values: shape (questions,).
@@ -82,7 +83,8 @@ def paired_interval(before: Sequence[float], after: Sequence[float]) -> Interval
     """Interval of mean(after) - mean(before) over the same questions, in the same order.
 
     BCa bootstrap over questions. A question keeps its samples: their noise is already in the spread between questions,
-    and resampling them as well would count it twice (Davison and Hinkley 1997, Bootstrap Methods, section 3.8).
+    and resampling them as well would count it twice (Davison and Hinkley 1997, Bootstrap Methods, section 3.8): in
+    simulations (30 to 300 questions, 4 or 16 samples) that covered 98 to 99.8 % and was a third wider, this 93 to 97 %.
 
     Args:
         before: correctness (0 or 1), or share of correct samples, of each question.

@@ -51,5 +51,9 @@ def test_the_plan_says_which_difference_the_items_can_find(tmp_path, tiny_model)
     few = json.loads(cft("plan", "quickstart", *overrides, "eval.limit=40", "--json", cwd=tmp_path).stdout)
     power = few["stages"][-1]["estimates"]["power"]
     assert power["questions"] == 40 and power["difference"] > 0.12
+    sampled = ["eval.samples=4", "eval.temperature=0.8"]
+    drawn = json.loads(cft("plan", "quickstart", *overrides, *sampled, "--json", cwd=tmp_path).stdout)["stages"][-1]
+    assert drawn["estimates"]["power"]["samples"] == 4 and drawn["estimates"]["power"]["within"] > 0
+    assert drawn["estimates"]["tokens"] == 4 * 240 / 40 * few["stages"][-1]["estimates"]["tokens"]
     alone = json.loads(cft("plan", "quickstart", *overrides, "eval.arms=[base]", "--json", cwd=tmp_path).stdout)
     assert "power" not in alone["stages"][-1]["estimates"]
