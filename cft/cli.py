@@ -17,6 +17,7 @@ import typer
 from cft.cli_common import (
     RUNS,
     AsJson,
+    DataFolder,
     MaxCost,
     Overrides,
     RecipeName,
@@ -28,6 +29,7 @@ from cft.cli_common import (
     run_and_answer,
 )
 from cft.cli_data import data_app, problems_app
+from cft.cli_eval import eval_app
 from cft.errors import CFTError, RecipeError
 
 app = typer.Typer(
@@ -40,6 +42,7 @@ models_app = typer.Typer(help="The models of models.yaml: licence, size, cached 
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.add_typer(problems_app, name="problems")
+app.add_typer(eval_app)
 
 
 @app.command()
@@ -85,11 +88,17 @@ def copy(
 
 
 @app.command()
-def plan(recipe: RecipeName, overrides: Overrides = None, runs: Runs = RUNS, as_json: AsJson = False) -> None:
+def plan(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
     """Check everything and say what a run would do, take and cost. Downloads and loads nothing."""
     from cft.plan import make_plan, print_plan
 
-    made = make_plan(checked_recipe(recipe, overrides), runs)
+    made = make_plan(checked_recipe(recipe, overrides, data), runs)
     if as_json:
         answer(made, True)
     else:
@@ -102,19 +111,26 @@ def run(
     overrides: Overrides = None,
     runs: Runs = RUNS,
     max_cost: MaxCost = None,
+    data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Run all stages of a recipe: data, train, eval, report. The same command goes on where it stopped."""
     from cft.plan import make_plan, print_plan
 
-    checked = checked_recipe(recipe, overrides)
+    checked = checked_recipe(recipe, overrides, data)
     print_plan(make_plan(checked, runs), progress)
     run_and_answer(checked, runs, as_json, max_cost=max_cost)
 
 
 def _add_stage_command(stage: str, about: str) -> None:
-    def command(recipe: RecipeName, overrides: Overrides = None, runs: Runs = RUNS, as_json: AsJson = False) -> None:
-        run_and_answer(checked_recipe(recipe, overrides), runs, as_json, stage)
+    def command(
+        recipe: RecipeName,
+        overrides: Overrides = None,
+        runs: Runs = RUNS,
+        data: DataFolder = None,
+        as_json: AsJson = False,
+    ) -> None:
+        run_and_answer(checked_recipe(recipe, overrides, data), runs, as_json, stage)
 
     app.command(stage, help=about)(command)
 

@@ -20,6 +20,10 @@ Overrides = Annotated[
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of local files of items, e.g. math500.jsonl; same as eval.data_dir."),
+]
 RUNS = Path("runs")
 MaxCost = Annotated[
     float | None,
@@ -37,15 +41,19 @@ def answer(value: Any, as_json: bool, text: str | None = None) -> None:
         out.print_json(data=value)
 
 
-def checked_recipe(recipe: str, overrides: list[str] | None) -> "Recipe":
+def checked_recipe(recipe: str, overrides: list[str] | None, data: Path | None = None) -> "Recipe":
     """The recipe with its overrides, checked against the libraries too.
+
+    Args:
+        data: folder of local files of items (--data).
 
     Raises:
         RecipeError: with all its faults.
     """
     from cft.recipe import load_recipe
 
-    return load_recipe(recipe, overrides or [], libraries=True)
+    given = [f"eval.data_dir={json.dumps(str(data))}"] if data else []
+    return load_recipe(recipe, [*(overrides or []), *given], libraries=True)
 
 
 def run_and_answer(recipe, runs: Path, as_json: bool, *stages: str, max_cost: float | None = None) -> None:

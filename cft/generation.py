@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+SHORT = 100  # tokens of a prompt that may share a batch with any up to twice as long
 STOP_TAIL = 2  # tokens looked at for each character of a stop string: a character may take more than one
 
 
@@ -44,11 +45,17 @@ def render(tokenizer: "PreTrainedTokenizerBase", messages: list[dict]) -> str:
 def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Indices in batches of alike length, longest first: the batch most likely to run out of memory comes at once.
 
-    A pure function of its arguments: an interrupted run plans the same batches again, and so decodes the same text
+    Padding costs as much as tokens, in each decoding step too, so no row is padded to more than twice its length (rows
+    below SHORT tokens are alike enough). A pure function of its arguments: an interrupted run plans the same batches again, and so decodes the same text
     (in bfloat16 the batch a row stands in can change its rounding).
     """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if batches and len(batches[-1]) < batch_size and 2 * max(lengths[i], SHORT) >= lengths[batches[-1][0]]:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
 
 
 def make_cache(model: "PreTrainedModel", room: int):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 SERVED_MODEL = "fake-teacher-0613"
-CHAT, MODELS = "POST /v1/chat/completions", "GET /v1/models"
+CHAT, TEXT, MODELS = "POST /v1/chat/completions", "POST /v1/completions", "GET /v1/models"
 ERRORS = {  # fault: status, code, message
     "400": (400, "context_length_exceeded", "This model's maximum context length is 8192 tokens."),
     "401": (401, "invalid_api_key", "Incorrect API key provided: {token}."),
@@ -61,6 +61,9 @@ class Call:
         self.path, self.headers = path, headers
         self.key = headers.get("idempotency-key")
         self.model, self.messages, self.stream = body.get("model"), body.get("messages"), bool(body.get("stream"))
+        if "prompt" in body:  # a text to go on with
+            self.messages = [{"role": "user", "content": body["prompt"]}]
+        self.seed, self.stop = body.get("seed"), body.get("stop")
         self.wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
 
 
@@ -99,6 +102,9 @@ def completion(call: Call, fault: str | None) -> list[bytes]:
     usage = {"prompt_tokens": asked, "completion_tokens": told, "total_tokens": asked + told}
     base = {"id": f"chatcmpl-{digest(call.messages, call.key)[:24]}", "created": int(time.time())}
     base |= {"object": "chat.completion" + ".chunk" * call.stream, "model": SERVED_MODEL}
+    if call.path == TEXT:
+        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
+        return whole(200, base | {"object": "text_completion", "choices": [choice], "usage": usage})
     if not call.stream:
         message = {"role": "assistant", "content": None if refusal else text, "refusal": None} | refusal
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
@@ -131,6 +137,7 @@ class Server:
         """Append one event in one write."""
         row = {"event": event, "key": call.key, "fault": fault, "in_flight": len(self.in_flight)}
         row |= {"time": time.monotonic(), "authorization": "authorization" in call.headers, "model": call.model}
+        row |= {"path": call.path, "seed": call.seed, "stop": call.stop, "messages": call.messages}
         os.write(self.log_file, (json.dumps(row) + "\n").encode())
 
     def is_down(self) -> bool:
@@ -143,7 +150,7 @@ class Server:
             return "down"
         if required is not None and call.headers.get("authorization") != f"Bearer {required}":
             return "401"
-        if call.path != CHAT:
+        if call.path not in (CHAT, TEXT):
             return None if call.path == MODELS else "unknown-url"
         if not isinstance(call.messages, list):
             return "invalid-request"

@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from transformers import AutoModelForCausalLM
 
-import eval.lm
+import eval.batched
 from cft.errors import EvalError
 from cft.files import sha256_file
 from cft.recipe import Recipe
@@ -28,6 +28,7 @@ FIELDS = [
     "task",
     "arm",
     "doc_id",
+    "sample",
     "question",
     "gold",
     "prompt_sha256",
@@ -35,6 +36,8 @@ FIELDS = [
     "tokens",
     "finish_reason",
     "outcome",
+    "answer",
+    "same_as",
 ]
 
 
@@ -88,7 +91,7 @@ def test_each_arm_folder_holds_graded_answers_in_doc_order(finished):
     folder, results = finished
     for arm in ("base", "adapter"):
         found = rows(folder, arm)
-        assert [list(row) for row in found] == [[*FIELDS, "answer"]] * 6
+        assert [list(row) for row in found] == [FIELDS] * 6
         assert [row["question"] for row in found] == [item["question"] for item in word_problems("test", 6)]
         assert [row["gold"] for row in found] == [item["answer"] for item in word_problems("test", 6)]
         for row in found:
@@ -136,7 +139,7 @@ def test_answers_of_another_run_are_taken_where_they_are_of_the_same_arm(finishe
 def count_batches(monkeypatch, stop_after: int | None = None) -> list[int]:
     """Sizes of the batches generated from now on; the call after `stop_after` of them is Ctrl-C."""
     calls: list[int] = []
-    generate = eval.lm.generate
+    generate = eval.batched.generate
 
     def counted(model, tokenizer, prompts, **settings):
         if len(calls) == stop_after:
@@ -144,7 +147,7 @@ def count_batches(monkeypatch, stop_after: int | None = None) -> list[int]:
         calls.append(len(prompts))
         return generate(model, tokenizer, prompts, **settings)
 
-    monkeypatch.setattr(eval.lm, "generate", counted)
+    monkeypatch.setattr(eval.batched, "generate", counted)
     return calls
 
 
