@@ -11,10 +11,13 @@ from cft.recipe import load_recipe, nearest
 from cft.runs import Run, versions
 from eval import findings
 from eval.answers import TaskAnswers
-from eval.compare_arms import NamedRun, Scored, differences, in_common, load_scored, named, seed_means
+from eval.compare_arms import MOST_NAMED, NamedRun, Scored, differences, in_common, load_scored, named, seed_means
 from eval.report import build_report, write_pages
 from eval.statistics import holm, is_shown
+from eval.tables import TESTS
 
+OVER_SEEDS = "seeds"  # `test` of a comparison whose p holds for other seeds
+TESTS.setdefault(OVER_SEEDS, "random effects")
 LONGEST_FOLDER = 80  # characters of the name of the folder that a comparison is written into
 
 
@@ -56,7 +59,8 @@ def build_comparison(runs: Sequence[Run], *, task: str | None = None) -> tuple[d
     tasks, notes = choose_tasks(compared, task)
     if len(compared) == 1:
         notes.append("Only one run was given, so this is its own report. Name more runs to compare them.")
-    names = [one.label for one in compared]
+    recipes = list(dict.fromkeys(one.recipe.name for one in compared))
+    title = ", ".join(recipes) if len(recipes) <= MOST_NAMED else f"{len(recipes)} recipes"
     environment = {
         "versions": versions(),
         "runs": {one.label: f"fingerprint {one.run.path.resolve().name}, seed {one.recipe.seed}" for one in compared},
@@ -68,7 +72,7 @@ def build_comparison(runs: Sequence[Run], *, task: str | None = None) -> tuple[d
     answers: dict[str, TaskAnswers] = {}
     reports = []
     for name in tasks:
-        found, answers[name] = compare_task(", ".join(names), name, compared, environment, notes)
+        found, answers[name] = compare_task(title, name, compared, environment, notes)
         reports.append(found)
     return {**reports[0], "tasks": reports}, answers
 
@@ -156,7 +160,7 @@ def over_seeds(comparisons: list[dict], effects: dict[str, dict]) -> None:
         effect = effects.get(comparison["arm"])
         if effect:
             p = effect["p"] if effect["p"] is not None else comparison["p"]
-            comparison |= {"ci": effect["ci"], "p": p, "test": "seeds", "shown": is_shown(effect["ci"], p)}
+            comparison |= {"ci": effect["ci"], "p": p, "test": OVER_SEEDS, "shown": is_shown(effect["ci"], p)}
     for comparison, p in zip(comparisons, holm([comparison["p"] for comparison in comparisons]), strict=True):
         comparison["p_holm"] = p
         if "mcnemar_p_holm" in comparison:
@@ -171,7 +175,8 @@ def about_seeds(mean: Scored) -> str:
     note = f" ({mean.effect['note']})" if mean.effect["note"] else ""
     return (
         f"{mean.name}: the seeds moved accuracy by {each} points. Interval and p of the mean difference hold for other "
-        f"seeds and questions (two-way random effects){note}; those of single runs say nothing of other seeds."
+        f"seeds and questions (two-way random effects){note}; those of single runs say nothing of other seeds. All "
+        "else that is told of the mean takes the seeds for samples of one model."
     )
 
 

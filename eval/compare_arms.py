@@ -12,7 +12,7 @@ from eval.findings import model_of, share_correct
 from eval.seeds import seed_effect
 
 SHORTEST_ID = 4  # digits of a fingerprint in a name
-MOST_NAMED = 4  # arms that a note names one by one
+MOST_NAMED = 4  # arms or recipes that are named one by one
 SETTINGS = ("max_new_tokens", "samples", "temperature", "top_k", "top_p", "backend", "device", "dtype")
 
 
@@ -72,10 +72,7 @@ def load_scored(task: str, runs: Sequence[NamedRun]) -> list[Scored]:
             merged.setdefault(same, Scored(arm, [], about, rows)).runs.append(one)
     scored = sorted(merged.values(), key=lambda s: (s.arm != BASE, model_of(s.arm) != BASE))
     for one in scored:
-        alike = [other for other in scored if other.arm == one.arm]
-        alone = len(runs) == 1 or (model_of(one.arm) == BASE and len(alike) == 1)
-        more = f" +{len(one.runs) - 1}" if len(one.runs) > 1 else ""
-        one.name = one.arm if alone else f"{one.runs[0].label}{more} {one.arm}"
+        one.name = name_of(one, [other for other in scored if other.arm == one.arm], alone=len(runs) == 1)
     bases = [one for one in scored if one.arm == BASE]
     for one in scored:
         own = next((base for base in bases if one.runs[0] in base.runs), None)
@@ -83,6 +80,22 @@ def load_scored(task: str, runs: Sequence[NamedRun]) -> list[Scored]:
             own = bases[0]
         one.base = own.name if own else None
     return scored
+
+
+def name_of(one: Scored, alike: Sequence[Scored], *, alone: bool) -> str:
+    """The name of an arm among those that are called alike in their runs.
+
+    Args:
+        alone: whether there is one run only.
+    """
+    trained = model_of(one.arm) != BASE
+    if alone or (len(alike) == 1 and not trained):
+        return one.arm
+    models = [str(settings_of(other).get("model", "")).rstrip("/").rpartition("/")[2] for other in alike]
+    if not trained and all(models) and len(set(models)) == len(models):
+        return f"{models[alike.index(one)]} {one.arm}"
+    more = f" +{len(one.runs) - 1}" if len(one.runs) > 1 else ""
+    return f"{one.runs[0].label}{more} {one.arm}"
 
 
 def model_identity(scored: Scored) -> object:
@@ -149,14 +162,16 @@ def differences(scored: Sequence[Scored]) -> list[str]:
     if told := differing({one.name: settings_of(one).get("model") for one in scored}):
         notes.append(f"the models differ: {told}. Each arm is compared with the base of its own run.")
     leaders: dict[str, Scored] = {}
+    others: dict[str, list[str]] = {}  # by leader's name
     for one in scored:
         first = leaders.setdefault(prompt_of(one.arm), one)
         ours, theirs = ({row["doc_id"]: row["prompt_sha256"] for row in side.rows} for side in (one, first))
-        if differ := sum(ours[item] != theirs[item] for item in ours):
-            notes.append(
-                f"{one.name} read other prompts than {first.name} on {differ} of {len(ours)} items: another chat "
-                "template, or another version of the task."
-            )
+        if ours != theirs:
+            others.setdefault(first.name, []).append(one.name)
+    notes += [
+        f"{listed(names)} read other prompts than {first}: another chat template, or another version of the task."
+        for first, names in others.items()
+    ]
     notes += [
         f"{one.name} stands for {len(one.runs)} runs that have the same answers: "
         f"{', '.join(run.label for run in one.runs)}."
@@ -174,10 +189,13 @@ def differing(values: dict[str, object]) -> str:
     arms: dict[str, list[str]] = {}
     for name, value in values.items():
         arms.setdefault("not recorded" if value is None else str(value), []).append(name)
-    if len(arms) < 2:
-        return ""
-    more = {value: f" and {len(n) - MOST_NAMED} more" if len(n) > MOST_NAMED else "" for value, n in arms.items()}
-    return ", ".join(f"{value} ({', '.join(names[:MOST_NAMED])}{more[value]})" for value, names in arms.items())
+    return ", ".join(f"{value} ({listed(names)})" for value, names in arms.items()) if len(arms) > 1 else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names, or the first of them and how many more there are."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def seed_means(scored: Sequence[Scored], runs: Sequence[NamedRun]) -> list[Scored]:

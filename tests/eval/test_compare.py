@@ -152,12 +152,12 @@ def test_each_model_has_its_own_base(tmp_path):
     two = make_run(tmp_path, "large", outcomes(30), outcomes(35), model="llama", salt="x")
     report, answers = compared(one, two)
     assert {c["arm"]: c["against"] for c in report["comparisons"]} == {
-        "small adapter": "small base", "large adapter": "large base"
+        "small adapter": "qwen base", "large adapter": "llama base"
     }  # fmt: skip
     assert sorted(answers) == sorted(arm["name"] for arm in report["arms"]) and len(answers) == 4
     warnings = "\n".join(report["warnings"])
-    assert "models differ: qwen (small base, small adapter), llama" in warnings
-    assert "read other prompts than small base on 40 of 40 items" in warnings
+    assert "models differ: qwen (qwen base, small adapter), llama" in warnings
+    assert "llama base, large adapter read other prompts than qwen base" in warnings
     assert "differences" in report["behaviour"]["large adapter"]
 
 
