@@ -70,14 +70,13 @@ def compare(
 ) -> None:
     """Put the scores of several runs on one page: every arm against the base of its run, on the items they share."""
     from cft.runs import find_run
-    from eval.compare import compare_runs
-    from eval.report import print_table
+    from eval.compare import compare_runs, print_comparison
 
     report = compare_runs([find_run(name, runs) for name in run_names], runs, task=task, out=to)
     if as_json:
         answer(report, True)
     else:
-        print_table(report, out)
+        print_comparison(report, out)
         answer(None, False, f"report: {Path(report['out']) / 'report.md'}")
 
 

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cft.errors import EvalError
 from cft.files import content_id
@@ -14,8 +15,12 @@ from eval.answers import TaskAnswers
 from eval.compare_arms import MOST_NAMED, NamedRun, Scored, differences, in_common, load_scored, named, seed_means
 from eval.report import build_report, write_pages
 from eval.statistics import holm, is_shown
-from eval.tables import TESTS
+from eval.tables import TESTS, bare_p, bounds, interval, percent, points
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CURVES = ("pass_at_k", "pass_at_k_ci", "maj_at_k", "maj_at_k_ci")
 OVER_SEEDS = "seeds"  # `test` of a comparison whose p holds for other seeds
 TESTS.setdefault(OVER_SEEDS, "random effects")
 LONGEST_FOLDER = 80  # characters of the name of the folder that a comparison is written into
@@ -131,6 +136,9 @@ def compare_task(
         report["published"] = findings.published(task, answers)
     report["seeds"] = {one.name: one.effect for one in means if one.effect}
     over_seeds(report["comparisons"], report["seeds"])
+    for arm in report["arms"]:
+        if any(arm["name"] == mean.name for mean in means):  # several models' answers: best of k would be an ensemble's
+            arm |= {"samples": 1} | {key: {"1": arm[key]["1"]} for key in CURVES}
     return report, answers
 
 
@@ -178,6 +186,29 @@ def about_seeds(mean: Scored) -> str:
         f"seeds and questions (two-way random effects){note}; those of single runs say nothing of other seeds. All "
         "else that is told of the mean takes the seeds for samples of one model."
     )
+
+
+def print_comparison(report: dict, console: "Console") -> None:
+    """Print one row an arm, so that many fit, and what a reader must know."""
+    from rich.table import Table
+    from rich.text import Text
+
+    for task in report["tasks"]:
+        pairs = {pair["arm"]: pair for pair in task["comparisons"]}
+        table = Table(title=Text(f"{task['task']}, n = {task['arms'][0]['n']}"), title_justify="left")
+        for place, heading in enumerate(("arm", "accuracy", "95 %", "against", "points", "95 %", "p", "p (Holm)")):
+            table.add_column(heading, justify="left" if place in (0, 3) else "right", overflow="fold")
+        for arm in task["arms"]:
+            pair = pairs.get(arm["name"])
+            change = ["", "", "", "", ""]
+            if pair:
+                change = [pair["against"], points(pair["difference"]), interval(pair["ci"])]
+                change += [bare_p(pair["p"]), bare_p(pair["p_holm"])]
+            row = [arm["name"], percent(arm["accuracy"]), bounds(arm["ci"]), *change]
+            table.add_row(*map(Text, row), style="bold" if pair and pair["shown"] else "")
+        console.print(table)
+        for warning in task["warnings"]:
+            console.print(Text(f"note: {warning}", style="yellow"))
 
 
 def folder_name(names: Sequence[str]) -> str:

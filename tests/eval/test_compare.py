@@ -1,16 +1,18 @@
 """Several runs on one page: which arms there are, what they are called, and what is compared with what."""
 
 import hashlib
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cft.errors import EvalError, RunError
 from cft.files import content_id, write_json, write_jsonl
 from cft.recipe import load_recipe
 from cft.runs import Run, open_run
-from eval.compare import build_comparison, compare_runs
+from eval.compare import build_comparison, compare_runs, print_comparison
 from eval.seeds import seed_effect
 
 RECIPE = """
@@ -126,6 +128,8 @@ def test_seeds_of_one_recipe_get_their_mean_with_the_interval_for_other_seeds(tm
     assert (mean["ci"], mean["p"], mean["test"]) == (expected["ci"], expected["p"], "seeds")
     assert all(c["p_holm"] >= c["p"] for c in report["comparisons"]) and len(report["comparisons"]) == 5
     assert any("+20.0, +25.0, +10.0 points" in warning for warning in report["warnings"])
+    arm = next(arm for arm in report["arms"] if arm["name"] == name)
+    assert arm["pass_at_k"] == {"1": pytest.approx(52 / 120)}  # three models are no samples of one
 
 
 def test_seeds_whose_bases_differ_are_compared_with_the_mean_of_their_bases(tmp_path):
@@ -234,6 +238,17 @@ def test_several_samples_an_item_stay_together(tmp_path):
     assert len(answers["two adapter"][1]) == 160
     assert next(arm for arm in report["arms"] if arm["name"] == "two adapter")["samples"] == 4
     assert next(c for c in report["comparisons"] if c["arm"] == "two adapter")["difference"] == pytest.approx(15 / 40)
+
+
+def test_the_terminal_gets_a_row_an_arm(tmp_path):
+    one = make_run(tmp_path, "one", outcomes(10), outcomes(20))
+    two = make_run(tmp_path, "two", outcomes(10), outcomes(9), limit=512)
+    console = Console(file=io.StringIO(), width=160)
+    print_comparison(build_comparison([one, two])[0], console)
+    lines = console.file.getvalue().split("\n")
+    row = next(line for line in lines if "one adapter" in line)
+    assert all(cell in row for cell in ("50.0 %", "one base", "+25.0", "0.002"))
+    assert any("note: max_new_tokens differs" in line for line in lines)
 
 
 def test_the_pages_are_written_where_asked_or_under_the_names_of_the_runs(tmp_path):
