@@ -7,6 +7,7 @@ from typing import Any
 
 from eval import tables
 from eval.answers import TaskAnswers
+from eval.findings import model_of
 from eval.statistics import ALPHA
 from eval.tables import RECIPE, TESTS, Table, bounds, count_words, interval, p_value, percent, points
 
@@ -16,6 +17,9 @@ LEGEND = """\
 Correct, wrong and ungradable answers hold a complete `\\boxed{}`; the last one is graded. *No box*: ended without one.
 *Truncated*: hit the token limit without one. *Hit limit* counts all that did, boxed or not. *Accuracy if boxed* is the
 share of correct ones among boxed answers; each arm boxes other questions, so compare it with care."""
+CONTROL_NOTE = """\
+A trained arm with the task's own prompt is compared with the best of the base's other prompts. That one was picked by
+its score on these questions, which favours it; p is not corrected for the choice."""
 COMPARISON_NOTE = """\
 Differences are in points of accuracy, paired by question: bootstrap interval over questions, exact test (McNemar; with
 several samples a question, sign flips). *Detectable*: the smallest difference that this many questions find with 80 %
@@ -63,7 +67,7 @@ def table(shown: Table) -> str:
     """A Markdown table; the first column is aligned left, the others right."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(clean(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return "| " + " | ".join(clean(cell).replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
 
     others = "---|" if shown.prose else "---:|"
     rule = "|---|" + others * (len(shown.headings) - 1)
@@ -88,7 +92,8 @@ def headlines(task: dict) -> list[str]:
         scores = f"from {percent(accuracy[base])} ({base}) to {percent(accuracy[arm])} ({arm})"
         low, high = comparison["ci"]
         if comparison["shown"]:
-            sentences.append(f"{task['recipe']} moved accuracy on {task['task']} {scores}: {numbers}.")
+            mover = task["recipe"] if model_of(arm) != "base" else arm
+            sentences.append(f"{mover} moved accuracy on {task['task']} {scores}: {numbers}.")
         elif low <= 0 <= high:
             sentences.append(f"No difference was shown on {task['task']}: accuracy went {scores}, {numbers}.")
         else:
@@ -105,6 +110,30 @@ def headlines(task: dict) -> list[str]:
     return sentences
 
 
+def answer(task: dict) -> list[str]:
+    """The answer in one sentence, and what the same prompt-only controls say to it.
+
+    It is about what was trained: the adapter, else the merged model, else the first trained arm. Where nothing was
+    trained it is about how far the prompt alone moves the base.
+    """
+    compared = {comparison["arm"]: comparison for comparison in task["comparisons"]}
+    trained = [arm for arm in compared if model_of(arm) != "base"]
+    if trained:
+        order = ("adapter", "merged")
+        leading = min(trained, key=lambda arm: (order.index(model_of(arm)) if model_of(arm) in order else 9, len(arm)))
+        controls = [control_sentence(control) for control in task["controls"] if control["arm"] == leading]
+        return headlines(task | {"comparisons": [compared[leading]]}) + controls
+    if len(task["arms"]) < 3 or any(model_of(arm["name"]) != "base" for arm in task["arms"]):
+        return headlines(task)
+    best, worst = (choose(task["arms"], key=lambda arm: arm["accuracy"]) for choose in (max, min))
+    return [
+        f"The prompt alone moves {task['task']} by {100 * (best['accuracy'] - worst['accuracy']):.1f} points: of "
+        f"{len(task['arms'])} prompts for the same untrained model, {worst['name']} scores lowest with "
+        f"{percent(worst['accuracy'])} and {best['name']} highest with {percent(best['accuracy'])} "
+        f"({count_words(task['arms'][0])})."
+    ]
+
+
 def difference_words(comparison: dict) -> str:
     """`+8.0 points, 95 % interval +3.1 to +12.9, McNemar p = 0.002`."""
     return (
@@ -117,7 +146,7 @@ def control_sentence(control: dict) -> str:
     """What a prompt alone does, and what training adds to it."""
     arm, against = control["arm"], control["against"]
     verdict = "differs from" if control["shown"] else "is not shown to differ from"
-    return f"{arm} {verdict} {against}, which needs no training: {difference_words(control)}."
+    return f"{arm} {verdict} {against}, a prompt without training: {difference_words(control)}."
 
 
 def format_sentence(comparison: dict) -> str:
@@ -217,7 +246,7 @@ def task_section(task: dict, answers: TaskAnswers, pictures: dict[str, str]) -> 
     for comparison in task["comparisons"]:
         blocks += [f"**Is it just format?** {format_sentence(comparison)}", effort_sentence(comparison)]
     if task["controls"]:
-        blocks += ["### What a prompt alone does", *map(control_sentence, task["controls"])]
+        blocks += ["### What a prompt alone does", *map(control_sentence, task["controls"]), CONTROL_NOTE]
     for group in tables.group_tables(task):
         blocks += section(group)
     blocks += [*section(tables.curve_table(task)), *section(tables.step_table(task))]
@@ -253,7 +282,7 @@ def page(report: dict, answers: dict[str, TaskAnswers], pictures: dict[str, dict
     """
     tasks, environment = report["tasks"], report["environment"]
     blocks = [f"# {report['recipe']}"]
-    blocks += [f"**{sentence}**" for task in tasks for sentence in headlines(task)]
+    blocks += [f"**{sentence}**" for task in tasks for sentence in answer(task)]
     blocks += [f"> **WARNING** ({task['task']}): {warning}" for task in tasks for warning in task["warnings"]]
     blocks.append("![Outcomes of every arm, and what changed against the base](report.png)")
     blocks.append("[report.html](report.html) has all this and every answer.")

@@ -123,8 +123,8 @@ def draw_groups(key: str) -> "Callable[[dict, Axes], None]":
         axes.set_yticks(range(len(lines)), names, parse_math=False)
         axes.set_xlim(0, 100)
         axes.grid(axis="x", alpha=0.25)
-        axes.set_xlabel("accuracy in %, 95 % interval (in brackets: questions)")
-        tidy(axes, f"accuracy by {key}", len(lines))
+        axes.set_xlabel("accuracy in %, 95 % interval")
+        tidy(axes, f"accuracy by {key} (questions)", len(lines))
 
     return draw
 
@@ -172,13 +172,14 @@ def draw_steps(task: dict, axes: "Axes") -> None:
 
 
 def drawn_scores(task: dict) -> list[dict]:
-    """The published scores that are drawn: the first ones, our model's."""
+    """The published scores that are drawn: our model's first."""
     return task["published"]["scores"][:MOST_PUBLISHED]
 
 
 def draw_published(task: dict, axes: "Axes") -> None:
     """Our arms with intervals, and below them published scores: full marks are comparable, hollow ones are not."""
     scores, arms = drawn_scores(task), task["arms"]
+    ours = {protocol["model"] for protocol in task["published"]["ours"].values()}
     names = []
     for place, arm in enumerate(arms):
         named = {"label": "ours"} if place == 0 else {}
@@ -192,7 +193,8 @@ def draw_published(task: dict, axes: "Axes") -> None:
         seen.add(kind)
         spread = {"xerr": score["spread"]} if score["spread"] is not None else {}
         axes.errorbar(score["value"], place, fmt="o", color=COLOURS[2], mfc=face, markersize=6, **spread, **label)
-        names.append(fill(f"{score['model']}, {score['method']}", 34))
+        who = "" if score["model"] in ours else f"{score['model']}, "
+        names.append(fill(f"{who}{score['method']} ({score['source'].split(',')[0]})", 36))
     axes.axhline(len(arms) - 0.5, color=ink(axes), linewidth=0.6)
     axes.set_yticks(range(len(names)), names, fontsize=8.5, parse_math=False)
     axes.set_xlim(0, 100)

@@ -57,10 +57,12 @@ def draw_panels(report: dict, folder: Path) -> dict[str, dict[str, str]]:
     return files
 
 
-def svg(panel: Panel, task: dict) -> str:
+def svg(panel: Panel, task: dict, *, titled: bool = True) -> str:
     """The panel as an SVG element for inside a page: text and axes in the page's colour, no ground, nothing fetched."""
     out = io.StringIO()
     with sheet_of(panel, task) as sheet:
+        if not titled:
+            sheet.axes[0].set_title("", loc="left")
         sheet.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     text = out.getvalue()
     text = text[text.index("<svg") :]

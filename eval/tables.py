@@ -28,7 +28,7 @@ SETTINGS = ("max_new_tokens", "samples", "temperature", "top_p", "top_k", "batch
 
 @dataclass(frozen=True)
 class Table:
-    """Headings and cells; the first column names the row, the others are numbers or short words."""
+    """Headings and cells; the first column names the row, the others are numbers or words, in one or two lines."""
 
     caption: str
     headings: list[str]
@@ -160,7 +160,7 @@ def group_tables(task: dict) -> list[Table]:
             cells = [f"{line['group']} (n = {line['n']})"]
             for arm in arms:
                 found = line["arms"][arm]
-                change = f" ({points(found['difference'])}, p {bare_p(found['p_holm'])})" if "p" in found else ""
+                change = f"\n({points(found['difference'])}, p {bare_p(found['p_holm'])})" if "p" in found else ""
                 cells.append(f"{percent(found['accuracy'])}{change}")
             rows.append(cells)
         note = "In brackets: paired difference in points, and p after Holm's correction over the groups of one arm."
@@ -178,7 +178,7 @@ def curve_table(task: dict) -> Table | None:
         for arm in arms:
             for curve in ("pass_at_k", "maj_at_k"):
                 there = k in arm[curve]
-                cells.append(f"{percent(arm[curve][k])} ({bounds(arm[f'{curve}_ci'][k])})" if there else "–")
+                cells.append(f"{percent(arm[curve][k])}\n({bounds(arm[f'{curve}_ci'][k])})" if there else "–")
         rows.append(cells)
     headings = ["k", *(f"{arm['name']} {curve}" for arm in arms for curve in ("pass@k", "maj@k"))]
     note = (
@@ -258,7 +258,7 @@ def trait_table(task: dict) -> Table:
         for arm in arms.values():
             value, difference = arm["traits"][trait], arm.get("differences", {}).get(trait)
             cell = f"{value:.0f}" if trait == "tokens" else percent(value)
-            row.append(cell + (f" ({_change(trait, difference)})" if difference else ""))
+            row.append(cell + (f"\n({_change(trait, difference)})" if difference else ""))
         rows.append(row)
     note = (
         "In brackets: paired difference in points (tokens: in tokens) and its 95 % interval by Student's t over "
@@ -291,7 +291,7 @@ def opening_table(task: dict) -> Table:
         rows.append(
             [
                 f"{place + 1}.",
-                *(f"{cell[0][0] or '(nothing)'} {percent(cell[0][1])}" if cell else "–" for cell in cells),
+                *(f"{cell[0][0] or '(nothing)'}\n{percent(cell[0][1])}" if cell else "–" for cell in cells),
             ]
         )
     return Table("First words", ["", *arms], rows)

@@ -1,6 +1,7 @@
 """report.html: the whole report as one file that fetches nothing, with a browser of all answers."""
 
 import re
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from eval.panels import Panel
 from eval.tables import RECIPE, Table
 
 HERE = Path(__file__).parent
+MOST_SENTENCES = 2  # of a kind that stand open; more are folded away
 
 
 def page(report: dict, answers: dict[str, TaskAnswers]) -> str:
@@ -65,10 +67,12 @@ def html_table(shown: Table | None) -> str:
     )
 
 
-def picture(panel: Panel, task: dict, told: str) -> str:
-    """A panel as a figure; `told` says where the same numbers can be read."""
+def picture(panel: Panel, task: dict, *, titled: bool) -> str:
+    """A panel as a figure, with a title inside where no heading of the page says the same."""
+    drawn = plots.svg(panel, task, titled=titled)
+    told = f"{panel.caption}; the table has the numbers"
     return (
-        f'<figure><div role="img" aria-label="{text(f"{panel.caption}, {told}")}">{plots.svg(panel, task)}</div>'
+        f'<figure><div role="img" aria-label="{text(told)}">{drawn}</div>'
         f"<figcaption>{text(panel.caption)}</figcaption></figure>"
     )
 
@@ -77,7 +81,7 @@ def head(report: dict) -> str:
     """The answer, the arms as tiles, and what must be known before believing them."""
     lines = []
     for task in report["tasks"]:
-        lines += [f'<p class="answer">{text(sentence)}</p>' for sentence in markdown.headlines(task)]
+        lines += [f'<p class="answer">{text(sentence)}</p>' for sentence in markdown.answer(task)]
         lines += [
             f'<p class="warning" role="note"><strong>Warning</strong> ({text(task["task"])}): {text(warning)}</p>'
             for warning in task["warnings"]
@@ -95,14 +99,16 @@ def head(report: dict) -> str:
 def task_section(task: dict, number: int) -> str:
     """Everything about one task but its answers."""
     drawn = dict(plots.panels(task))
-    figures = {name: picture(panel, task, "see the tables") for name, panel in drawn.items()}
-    cards = [
-        card("Arms", figures["outcomes"], html_table(tables.arms_down(task)), paragraph(markdown.LEGEND)),
-    ]
+    side_by_side = ("outcomes", "changes", *task["groups"])
+    figures = {name: picture(panel, task, titled=name in side_by_side) for name, panel in drawn.items()}
+    glance = f'<div class="figures">{figures["outcomes"]}{figures.get("changes", "")}</div>'
+    cards = [card("Arms", glance, html_table(tables.arms_down(task)), paragraph(markdown.LEGEND))]
     if task["comparisons"]:
-        cards.append(changes_card(task, figures["changes"]))
-    for shown, key in zip(tables.group_tables(task), task["groups"], strict=True):
-        cards.append(card(shown.caption, figures[key], html_table(shown)))
+        cards.append(changes_card(task))
+    if task["groups"]:
+        drawn_groups = f'<div class="figures">{"".join(figures[key] for key in task["groups"])}</div>'
+        title = f"Accuracy by {' and '.join(task['groups'])}"
+        cards.append(card(title, drawn_groups, *map(html_table, tables.group_tables(task))))
     if "samples" in figures:
         cards.append(card("Several samples a question", figures["samples"], html_table(tables.curve_table(task))))
     if "steps" in figures:
@@ -128,25 +134,30 @@ def paragraph(words: str, kind: str = "soft") -> str:
     return f'<p class="{kind}">{prose(words)}</p>'
 
 
-def changes_card(task: dict, figure: str) -> str:
+def changes_card(task: dict) -> str:
     """Paired differences, what they are made of, and what a prompt alone does."""
     shown = tables.comparisons(task["comparisons"], f"Paired differences on {task['task']}")
-    parts = [figure, html_table(shown), paragraph(markdown.COMPARISON_NOTE)]
+    parts = [html_table(shown), paragraph(markdown.COMPARISON_NOTE)]
     if len(task["comparisons"]) > 1:
         adjusted = ", ".join(f"{c['arm']} {tables.p_value(c['p_holm'])}" for c in task["comparisons"])
         parts.append(paragraph(f"Several arms share one base; corrected for that (Holm): {adjusted}."))
     if task["controls"]:
         parts += [
             "<h4>What a prompt alone does</h4>",
-            *(f"<p>{text(markdown.control_sentence(control))}</p>" for control in task["controls"]),
-            html_table(tables.comparisons(task["controls"], "Trained arms against prompt-only controls")),
+            html_table(tables.comparisons(task["controls"], "Trained arms against the base with another prompt")),
+            paragraph(markdown.CONTROL_NOTE),
         ]
-    parts.append("<h4>Is it just format?</h4>")
-    for comparison in task["comparisons"]:
-        parts.append(f"<p>{text(markdown.format_sentence(comparison))}</p>")
-    parts.append("<h4>What could be seen</h4>")
-    parts += [f"<p>{text(markdown.effort_sentence(comparison))}</p>" for comparison in task["comparisons"]]
+    parts += ["<h4>Is it just format?</h4>", sentences(map(markdown.format_sentence, task["comparisons"]))]
+    parts += ["<h4>What could be seen</h4>", sentences(map(markdown.effort_sentence, task["comparisons"]))]
     return card("What changed", *parts)
+
+
+def sentences(told: Iterable[str]) -> str:
+    """One paragraph a sentence; where there are many, only the last arm's stands open."""
+    told = [f"<p>{text(sentence)}</p>" for sentence in told]
+    if len(told) <= MOST_SENTENCES:
+        return "".join(told)
+    return f"{told[-1]}<details><summary>The other arms</summary>{''.join(told[:-1])}</details>"
 
 
 def published_card(task: dict, figure: str) -> str:
@@ -157,19 +168,22 @@ def published_card(task: dict, figure: str) -> str:
         parts.append(f"<p>{text(markdown.range_sentence(task))}</p>")
     ours = {f"{arm}: {tables.protocol_words(protocol)}" for arm, protocol in found["ours"].items()}
     parts.append(paragraph(f"Ours. {'; '.join(sorted(ours))}."))
-    names = {protocol["model"] for protocol in found["ours"].values()}
     for shown in tables.published_tables(task):
-        whole = html_table(shown)
-        own = any(score["model"] in names for score in found["scores"]) and shown.caption.startswith(tables.SAME_MODEL)
-        parts.append(whole if own else f"<details><summary>{text(shown.caption)}</summary>{whole}</details>")
+        own = shown.caption.startswith(tables.SAME_MODEL)
+        parts.append(html_table(shown) if own else aside(shown.caption, html_table(shown)))
     used = {score["protocol"]["prompt"] for score in found["scores"]} | {p["prompt"] for p in found["ours"].values()}
     words = "".join(
         f"<dt><code>{text(name)}</code></dt><dd>{text(meant)}</dd>"
         for name, meant in found["prompts"].items()
         if name in used
     )
-    parts.append(f'<details><summary>What the prompts are</summary><dl class="facts">{words}</dl></details>')
+    parts.append(aside("What the prompts are", f'<dl class="facts">{words}</dl>'))
     return card("Beside published scores", *parts)
+
+
+def aside(title: str, inside: str) -> str:
+    """What is folded away on the screen and left out on paper."""
+    return f'<details class="aside"><summary>{text(title)}</summary>{inside}</details>'
 
 
 def run_again(report: dict) -> str:
