@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 SHORT = 100  # tokens of a prompt that may share a batch with any up to twice as long
+SHARED = 128  # tokens that all prompts of a batch begin with and that are worth reading apart
 STOP_TAIL = 2  # tokens looked at for each character of a stop string: a character may take more than one
 
 
@@ -46,8 +47,8 @@ def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Indices in batches of alike length, longest first: the batch most likely to run out of memory comes at once.
 
     Padding costs as much as tokens, in each decoding step too, so no row is padded to more than twice its length (rows
-    below SHORT tokens are alike enough). A pure function of its arguments: an interrupted run plans the same batches again, and so decodes the same text
-    (in bfloat16 the batch a row stands in can change its rounding).
+    below SHORT tokens are alike enough). A pure function of its arguments: an interrupted run plans the same batches
+    again, and so decodes the same text (in bfloat16 the batch a row stands in can change its rounding).
     """
     batches: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
@@ -77,6 +78,10 @@ def make_cache(model: "PreTrainedModel", room: int):
             self.keys, self.values = (tensor[:, :, : used + length] for tensor in self.room)
             return self.keys, self.values
 
+        def batch_repeat_interleave(self, repeats):
+            self.room = tuple(tensor.repeat_interleave(repeats, 0) for tensor in self.room)
+            self.keys, self.values = (tensor[:, :, : self.get_seq_length()] for tensor in self.room)
+
         def batch_select_indices(self, indices):
             self.room = tuple(tensor[indices] for tensor in self.room)
             self.keys, self.values = (tensor[:, :, : self.get_seq_length()] for tensor in self.room)
@@ -86,6 +91,16 @@ def make_cache(model: "PreTrainedModel", room: int):
         return cache
     cache.layers = [RoomyLayer() for _ in cache.layers]
     return cache
+
+
+def shared_prefix(ids: Sequence[Sequence[int]]) -> int:
+    """Tokens that all of several prompts begin with, such as few-shot examples; 0 where they are too few to matter.
+
+    Each prompt keeps at least one token of its own.
+    """
+    most = min(map(len, ids)) - 1
+    same = next((n for n in range(most) if len({row[n] for row in ids}) > 1), most)
+    return same if len(ids) > 1 and same >= SHARED else 0
 
 
 def stop_token_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:
@@ -125,22 +140,25 @@ def generate(
     device = model.device
     generator = torch.Generator(device).manual_seed(seed)
     stops = torch.tensor(sorted(stop_token_ids(model, tokenizer)), device=device)
-    encoded = tokenizer(
-        prompts,
-        return_tensors="pt",
-        padding=True,
-        padding_side="left",
-        add_special_tokens=tokenizer.chat_template is None if special_tokens is None else special_tokens,
-    ).to(device)
+    added = tokenizer.chat_template is None if special_tokens is None else special_tokens
+    ids_B = tokenizer(prompts, add_special_tokens=added)["input_ids"]
+    shared = shared_prefix(ids_B)
+    rest = {"input_ids": [ids[shared:] for ids in ids_B]}
+    encoded = tokenizer.pad(rest, return_tensors="pt", padding=True, padding_side="left").to(device)
     tokens_B: list[list[int]] = [[] for _ in prompts]
     reason_B = ["length"] * len(prompts)
     alive = torch.arange(len(prompts), device=device)  # batch row -> prompt index
     mask = encoded["attention_mask"]
     inputs = encoded["input_ids"]
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    cache = make_cache(model, inputs.shape[1] + max_new_tokens)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0) + shared
+    cache = make_cache(model, shared + inputs.shape[1] + max_new_tokens)
 
     with torch.inference_mode(), packed_linears(model, rows=len(prompts)):
+        if shared:  # read once, not once a row
+            begin = torch.tensor([ids_B[0][:shared]], device=device)
+            model(input_ids=begin, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache.batch_repeat_interleave(len(prompts))
+            mask = torch.nn.functional.pad(mask, (shared, 0), value=1)
         for _ in range(max_new_tokens):
             # An index, not `logits_to_keep=1`: that leaves a view of the hidden states, and with frozen weights (any
             # adapter's base) PyTorch then copies the head once a row: 12 GB for 48 rows and a vocabulary of 150k.

@@ -37,7 +37,7 @@ def run_stages(
     """Bring the named stages of the recipe's run to their end and return the run.
 
     Args:
-        max_cost: USD that the answers of all models together may cost, kept ones included.
+        max_cost: USD that the answers of all models may cost, kept ones included: in making data, and in scoring.
 
     Raises:
         CFTError: for whatever the user can mend; what is already done stays in the run folder.
@@ -46,7 +46,7 @@ def run_stages(
     with run.lock():
         for name in STAGES:
             if name in stages:
-                options = {"max_cost": max_cost} if name == "data" else {}
+                options = {"max_cost": max_cost} if name in ("data", "eval") else {}
                 STAGE_FUNCTIONS[name](recipe, run, console, **options)
     return run
 
@@ -102,8 +102,8 @@ def train_stage(recipe: Recipe, run: Run, console: Console) -> None:
     stage.finish(seed=recipe.seed, counts=counts)
 
 
-def eval_stage(recipe: Recipe, run: Run, console: Console) -> None:
-    """Base and adapter -> one graded answer an item."""
+def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | None = None) -> None:
+    """Arms -> graded answers to each item."""
     scores_adapter = any(not arm.startswith("base") for arm in recipe.eval.arms) and recipe.eval.endpoint is None
     if scores_adapter:
         run.need("train", run.adapter)
@@ -123,7 +123,9 @@ def eval_stage(recipe: Recipe, run: Run, console: Console) -> None:
     from eval.run import evaluate
 
     adapter = run.adapter if scores_adapter else None
-    counts = evaluate(recipe, adapter=adapter, folder=stage.path, console=console, others=run.same_arms)
+    counts = evaluate(
+        recipe, adapter=adapter, folder=stage.path, console=console, others=run.same_arms, max_cost=max_cost
+    )
     stage.finish(seed=recipe.seed, counts=counts)
 
 

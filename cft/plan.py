@@ -22,13 +22,33 @@ from cft.recipe_faults import did_you_mean
 from cft.runs import Run, run_of
 from data_builders.build import planned_characters
 from data_builders.estimate import CHARACTERS_PER_TOKEN, TOKENS_PER_ANSWER, estimate_calls
+from data_builders.prices import find_price
 from eval.power import forecast, forecast_sentence
 
 PROMPT_TOKENS = 110
 ENDPOINT_SPEED = 40  # tokens a second of one call to a server, a guess; calls in flight add up
 ROW_TOKENS = PROMPT_TOKENS + 2.2 * TOKENS_PER_ANSWER  # of a training row that is yet to be sampled
+# Tokens of an answer, as a 0.5B model writes them; a competition problem takes twice as many as a word problem.
+ANSWER_TOKENS = dict.fromkeys(
+    ["cft_wordproblems", "cft_wordproblems_validation", "cft_gsm8k", "cft_gsm8k_platinum"], TOKENS_PER_ANSWER
+)
+COMPETITION_TOKENS = 540  # MATH-500, of Qwen2.5-Coder-0.5B with at most 768
 SPEED_REACHED = {"generate": 0.6, "train": 0.55}  # share of the matmul speed
-ITEMS = {"cft_wordproblems": 300, "cft_wordproblems_validation": 300, "cft_math500": 500, "cft_gsm8k": 1319}
+ITEMS = {
+    "cft_wordproblems": 300,
+    "cft_wordproblems_validation": 300,
+    "cft_math500": 500,
+    "cft_gsm8k": 1319,
+    "cft_gsm8k_platinum": 1209,
+    "cft_amc23": 40,
+    "cft_aime24": 30,
+    "cft_aime25": 30,
+    "cft_minerva": 272,
+    "cft_olympiadbench": 675,
+    "cft_bbeh_causal": 200,
+    "cft_bbeh_disambiguation": 120,
+    "cft_bbeh_time": 200,
+}
 LIBRARIES = 1.2e9  # bytes
 # Bytes a token of a training batch, logits included, over the root of the parameters.
 # The first is from a 0.5B model on a CPU (4 MB a token); the second, with gradient checkpointing, is a guess.
@@ -54,11 +74,12 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
         passes = 2 if kind == "generate" else 4  # LoRA: forward, and backward to the activations only
         return round(LOAD_SECONDS + passes * parameters * tokens / (flops * SPEED_REACHED[kind]))
 
-    stages, rows = [], []
+    stages, rows, costs = [], [], []
     examples = read_own_jsonl(run.examples)
     asked = []
     if recipe.data.builder == "critiques":
         asked = estimate_calls(recipe.data, recipe.seed, recipe.model.id, run.calls)
+        costs = [row["cost_usd"] for row in asked]
     expected = expected_rows(recipe.data, asked)
     if recipe.data.builder != "none":
         for row in asked:
@@ -79,16 +100,18 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
         items = min(recipe.eval.limit or ITEMS[task], ITEMS[task])
         samples = recipe.eval.samples
         answers = items * len(recipe.eval.arms) * samples
-        tokens = answers * (PROMPT_TOKENS + TOKENS_PER_ANSWER)
+        written = answers * min(recipe.eval.max_new_tokens, ANSWER_TOKENS.get(task, COMPETITION_TOKENS))
+        tokens = answers * PROMPT_TOKENS + written
         each = f" x {samples} samples" if samples > 1 else ""
         about = f"{task}: {items} items{each} x {len(recipe.eval.arms)} arms ({', '.join(recipe.eval.arms)})"
-        stage = _stage(run, "eval", about, tokens, seconds(tokens, "generate")) | {"task": task}
+        took, cost = scoring(recipe, answers * PROMPT_TOKENS, written, seconds)
+        costs.append(cost)
+        stage = _stage(run, "eval", about, tokens, took) | {"task": task}
         if len(recipe.eval.arms) > 1:
             power = forecast(items, samples, sampled=recipe.eval.temperature > 0, available=ITEMS[task])
             stage["estimates"]["power"] = power
         stages.append(stage)
     times = [stage["estimates"]["seconds"] for stage in stages if not stage["done"]]
-    costs = [row["cost_usd"] for row in asked]
     return {
         "recipe": recipe.name,
         "run": str(run.path),
@@ -116,6 +139,19 @@ def asking_seconds(recipe: Recipe, row: dict, seconds: Callable[[float, str], fl
     if endpoint is None:
         return seconds(row["output_tokens"], "generate")
     return None if endpoint.batch else round(row["output_tokens"] / (ENDPOINT_SPEED * endpoint.concurrency))
+
+
+def scoring(
+    recipe: Recipe, read: float, written: float, seconds: Callable[[float, str], float | None]
+) -> tuple[float | None, float | None]:
+    """Seconds and USD of the answers to a task, of so many tokens read and written; None where they are not known."""
+    endpoint = recipe.eval.endpoint
+    if endpoint is None:
+        return seconds(read + written, "generate"), 0.0
+    prices = [find_price(endpoint, model) for model in recipe.eval.served.values()]
+    share = 1 / len(prices)  # each arm's model answers the same items
+    cost = None if None in prices else sum(price.cost(share * read, share * written) for price in prices)
+    return round(written / (ENDPOINT_SPEED * endpoint.concurrency)), cost
 
 
 def expected_rows(data: Any, asked: list[dict]) -> int:

@@ -160,14 +160,19 @@ class Local(Answerer):
 class Served(Answerer):
     """A server that speaks the OpenAI API. Chat prompts go to it as messages, plain ones as text to complete."""
 
-    def __init__(self, block: EvalBlock, seed: int) -> None:
+    def __init__(self, block: EvalBlock, seed: int, max_cost: float | None = None) -> None:
+        """
+        Args:
+            max_cost: USD that all answers together may cost, kept ones included.
+        """
         super().__init__(block, seed)
+        self.budget = Budget(max_cost)
         # Each sample asks with a seed of its own: with one seed for all, a server that honours it repeats itself.
         self.endpoint = block.endpoint.model_copy(update={"send_seed": block.temperature > 0})
 
     def check(self) -> None:
         for model in self.block.served.values():
-            Endpoint(self.endpoint, model, Budget()).check()
+            Endpoint(self.endpoint, model, self.budget).check()
 
     def render(self, messages: list[dict[str, str]]) -> str:
         return json.dumps(messages, ensure_ascii=False)
@@ -178,7 +183,7 @@ class Served(Answerer):
 
     def answer(self, arm: Arm, items: "Items", log: Path, on_progress: OnProgress) -> Answered:
         name, block = self.block.served[arm.model], self.block
-        backend = (Endpoint if items.chat else CompletionsEndpoint)(self.endpoint, name, Budget())
+        backend = (Endpoint if items.chat else CompletionsEndpoint)(self.endpoint, name, self.budget)
         sampling = {"temperature": block.temperature, "max_tokens": block.max_new_tokens}
         sampling |= {"top_p": block.top_p} if block.temperature else {}
         sampling |= {"stop": list(items.stop_strings)} if items.stop_strings else {}

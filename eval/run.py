@@ -18,6 +18,7 @@ from cft.errors import EvalError
 from cft.files import content_id, read_json, read_own_jsonl, write_json, write_jsonl
 from cft.generation import Completion
 from cft.recipe import Recipe
+from cft.recipe_blocks import PROMPTS
 from cft.runs import adopt, versions
 from eval.answerers import Answerer, Local, Served
 from eval.arms import Arm, Models, adapter_identity
@@ -46,7 +47,13 @@ class Items:
 
 
 def evaluate(
-    recipe: Recipe, *, adapter: Path | None, folder: Path, console: Console, others: OtherArms = lambda task, arm: ()
+    recipe: Recipe,
+    *,
+    adapter: Path | None,
+    folder: Path,
+    console: Console,
+    others: OtherArms = lambda task, arm: (),
+    max_cost: float | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Answer and grade every task with every arm, into `folder/<task>/<arm>/`.
 
@@ -57,6 +64,7 @@ def evaluate(
     Args:
         others: `(task, arm)` -> folders of other runs whose answers are taken if their fingerprint is the same: a base
             is scored once for all the adapters that are tried on it.
+        max_cost: USD that the answers of an endpoint may cost.
 
     Returns:
         `{task: {arm: what arm.json holds}}`.
@@ -70,7 +78,7 @@ def evaluate(
         raise EvalError(f"eval.arms names the {', '.join(trained)}, but there is none: train first, or score the base.")
     models = Models(recipe.model, {name: arm.folder(adapter) for name, arm in trained.items()})
     identities = {name: adapter_identity(path) for name, path in models.adapters.items()}
-    answerer = Served(block, recipe.seed) if block.endpoint else Local(block, recipe.seed, models)
+    answerer = Served(block, recipe.seed, max_cost) if block.endpoint else Local(block, recipe.seed, models)
     answerer.check()
     metadata = block.data | ({"data_dir": block.data_dir} if block.data_dir else {})
     manager = task_manager(block.tasks, metadata)
@@ -101,9 +109,15 @@ def task_manager(names: Sequence[str], metadata: dict[str, str]) -> "TaskManager
         from lm_eval.tasks import TaskManager
 
         manager = TaskManager(include_path=str(TASKS_FOLDER), include_defaults=False, metadata=dict(metadata))
+    variants = tuple(f"_{prompt}" for prompt in (*PROMPTS, "sampled"))
+    known = [name for name in manager.all_tasks if not name.endswith(variants)]
     for name in [*names, *(name for name in metadata if name != "data_dir")]:
-        if name not in manager.all_tasks:
-            near = difflib.get_close_matches(name, manager.all_tasks, n=2, cutoff=0.5) or manager.all_tasks
+        if name not in known:
+            task, _, variant = name.rpartition("_")
+            if name in manager.all_tasks:
+                mend = "set eval.samples" if variant == "sampled" else f"name the arm base@{variant}"
+                raise EvalError(f"{name!r} is {task!r} with other settings: set eval.tasks to [{task}] and {mend}.")
+            near = difflib.get_close_matches(name, known, n=2, cutoff=0.5) or known
             raise EvalError(f"Unknown task {name!r} in the recipe's eval block. Did you mean {' or '.join(near)}?")
     return manager
 

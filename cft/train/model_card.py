@@ -102,9 +102,10 @@ def scores(report: dict) -> str:
         lines.append(f"| {arm['name']} | {arm['accuracy']:.1%} | {low:.1%} to {high:.1%} | {arm['n']} |")
     for pair in report["comparisons"]:
         low, high = pair["ci"]
+        test = "exact McNemar" if pair["test"] == "mcnemar" else "exact sign-flip test"
         lines.append(
             f"\n{pair['arm']} against {pair['against']} on the same questions: {100 * pair['difference']:+.1f} points "
-            f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}, exact McNemar p = {pair['mcnemar_p']:.2g}; "
+            f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}, {test} p = {pair['p']:.2g}; "
             f"{pair['gained']} gained, {pair['lost']} lost)."
         )
     return "\n".join(lines)

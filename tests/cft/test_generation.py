@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cft.generation import choose, generate, plan_batches, render
+import cft.generation
+from cft.generation import choose, generate, plan_batches, render, shared_prefix
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +83,53 @@ def test_a_model_without_chat_template_gets_plain_text(tiny):
         assert render(tokenizer, messages) == "1 + 1?\n"
     finally:
         tokenizer.chat_template = template
+
+
+# what long prompts share, and stop strings
+
+
+def test_a_beginning_that_all_prompts_share_is_read_once_and_changes_nothing(tiny, monkeypatch):
+    model, tokenizer = tiny
+    shots = "Problem: what is 1 + 1?\nSolution: 2\n\n" * 8
+    prompts = [shots + text for text in ("Problem: 3 + 4?", "Problem: how much is 12 + 30 and 9?", "P", "Q")]
+    widths = []
+    forward = type(model).forward
+
+    def watched(self, input_ids, **kwargs):
+        widths.append(tuple(input_ids.shape))
+        return forward(self, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", watched)
+    together = generate(model, tokenizer, prompts, max_new_tokens=12)
+    assert widths[0][0] == 1 and widths[0][1] >= len(shots) and widths[1][1] < 60
+    monkeypatch.setattr(cft.generation, "SHARED", 10**6)
+    assert together == generate(model, tokenizer, prompts, max_new_tokens=12)
+
+
+def test_every_prompt_keeps_a_token_of_its_own():
+    same = list(range(200))
+    assert shared_prefix([same, same]) == 199 and shared_prefix([same]) == 0
+    assert shared_prefix([same, [*same[:150], 7, 8]]) == 150 and shared_prefix([same, same[:100]]) == 0
+
+
+def test_an_answer_ends_before_a_stop_string(tiny):
+    model, tokenizer = tiny
+    prompts = ["one", "a longer prompt", "three"]
+    free = generate(model, tokenizer, prompts, max_new_tokens=40)
+    stop = next(c.text[9:12] for c in free if len(c.text) > 12)
+    stopped = generate(model, tokenizer, prompts, max_new_tokens=40, stop_strings=[stop])
+    for before, after in zip(free, stopped, strict=True):
+        if stop in before.text:
+            assert after.text == before.text.partition(stop)[0] and after.finish_reason == "stop"
+            assert after.tokens < before.tokens
+        else:
+            assert after == before
+    assert any(c.finish_reason == "stop" for c in stopped)
+
+
+def test_no_prompt_is_padded_to_more_than_twice_its_length():
+    lengths = [835, 600, 500, 400, 300, 250, 210, *[120] * 130, *[30] * 60]
+    batches = plan_batches(lengths, 100)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) <= 100 and lengths[batch[0]] <= 2 * max(lengths[batch[-1]], cft.generation.SHORT)
