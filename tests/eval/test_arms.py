@@ -44,7 +44,7 @@ def test_one_loaded_base_answers_as_every_arm(tiny_model, adapter, tmp_path, mon
     assert len(loads) == 1
     texts = {arm: [row["response"] for row in rows(tmp_path, arm)] for arm in arms}
     assert texts["merged"] == texts["adapter"]  # in float32, on these few tokens
-    assert len({tuple(texts[arm]) for arm in arms}) == 5
+    assert len({tuple(texts[arm]) for arm in ("base", "adapter", "step-1")}) == 3
     prompts = {arm: [row["prompt_sha256"] for row in rows(tmp_path, arm)] for arm in arms}
     assert prompts["base"] == prompts["step-1"] and len({tuple(prompts[arm]) for arm in arms}) == 3
 
