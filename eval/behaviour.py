@@ -37,7 +37,8 @@ OTHERS = re.compile(
 LONGEST_LOOP = 1000  # characters of the longest unit that is looked for
 LOOPED = 80  # characters that must repeat at least, so that dots and rules do not count
 LIST_NUMBER = re.compile(r"^(\W*(?:step )?)\d+(?=[.):])", re.IGNORECASE | re.MULTILINE)
-OPENING_WORDS, OPENINGS = 3, 5  # words of an opening, and how many openings are told
+OPENING_WORDS, OPENING_LENGTH = 3, 40  # of an opening, in words and at most in characters
+OPENINGS = 5  # that are told, the most frequent ones
 
 TRAITS = {
     "boxed": "holds a complete box",
@@ -88,7 +89,7 @@ def traits(row: dict) -> dict[str, float]:
 def opening(text: str) -> str:
     """The first words of an answer, in lower case and without marks: `to find the`."""
     words = re.findall(r"\w+(?:[’']\w+)?|```", text[:400].lower())
-    return " ".join(words[:OPENING_WORDS])
+    return " ".join(words[:OPENING_WORDS])[:OPENING_LENGTH]
 
 
 def table(rows: Sequence[dict]) -> dict[int | str, np.ndarray]:

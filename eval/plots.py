@@ -68,9 +68,11 @@ def svg(panel: Panel, task: dict, *, titled: bool = True) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns(?::\w+)?="[^"]*"', "", text).replace(INK, "currentColor")
-    # A page holds several of these, so only those ids are kept that something refers to.
+    # A page holds several of these: only ids that something refers to are kept, under a name of this panel's own.
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
-    text = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", text)
+    own = re.sub(r"\W+", "-", f"{task['task']}-{panel.caption}")
+    text = re.sub(r' id="([^"]*)"', lambda match: f' id="{own}-{match[1]}"' if match[1] in used else "", text)
+    text = re.sub(r'(url\(|href=")#', rf"\1#{own}-", text)
     width = float(re.search(r'viewBox="0 0 ([\d.]+)', text)[1]) * 4 / 3  # points to CSS pixels
     root, rest = text.split(">", 1)
     root = re.sub(r' (?:width|height)="[^"]*"', "", root)
