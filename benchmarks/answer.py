@@ -7,6 +7,7 @@ BATCH_SIZE is for our side only; lm_eval keeps its default.
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,19 +21,21 @@ DTYPE = "bfloat16"
 
 
 def ours(folder: str, limit: int, max_new_tokens: int, batch_size: int, out: Path) -> None:
-    """Time `LoggedLM.answer` on the prompts of the base arm."""
+    """Time `BatchedDecoding.answer` on the prompts of the base arm."""
+    from cft.generation import render
     from cft.models import load_model, load_tokenizer
     from cft.recipe import ModelBlock
-    from eval.lm import LoggedLM
-    from eval.run import load_items, task_manager
+    from eval.batched import BatchedDecoding, Decoding
+    from eval.lm_tasks import load_items, task_manager
 
     block = ModelBlock(id=folder, dtype=DTYPE)
     tokenizer, model = load_tokenizer(block), load_model(block)
-    items = load_items(task_manager([TASK], {}), TASK, tokenizer, limit)
+    items = load_items(task_manager([TASK], {}), TASK, partial(render, tokenizer), True, limit)
     log = out.with_suffix(".log.jsonl")
-    lm = LoggedLM(model, tokenizer, log=log, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size)
+    answering = BatchedDecoding(model, tokenizer, decoding, log=log)
     start = time.perf_counter()
-    completions = lm.answer(items.prompts)
+    completions = answering.answer(items.prompts)
     seconds = time.perf_counter() - start
     write_answers(out, seconds, tokenizer, items.prompts, items.golds, [completion.text for completion in completions])
 
@@ -42,7 +45,7 @@ def plain(folder: str, limit: int, max_new_tokens: int, out: Path) -> None:
     from lm_eval.__main__ import cli_evaluate
     from lm_eval.models.huggingface import HFLM
 
-    from eval.run import TASKS_FOLDER
+    from eval.lm_tasks import TASKS_FOLDER
 
     generate_until = HFLM.generate_until
 

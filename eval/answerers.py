@@ -19,7 +19,7 @@ from eval.arms import Arm, Models
 from eval.batched import Batched, BatchedDecoding, Decoding, LmEvalModel
 
 if TYPE_CHECKING:
-    from eval.run import Items
+    from eval.lm_tasks import Items
 
 OnProgress = Callable[[int, int], None]  # (answers done, new tokens since the last call)
 

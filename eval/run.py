@@ -1,15 +1,10 @@
 """Scores every arm on the same items with the same limits and batches, through lm-eval."""
 
 import contextlib
-import difflib
-import hashlib
-import logging
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -18,32 +13,14 @@ from cft.errors import EvalError
 from cft.files import content_id, read_json, read_own_jsonl, write_json, write_jsonl
 from cft.generation import Completion
 from cft.recipe import Recipe
-from cft.recipe_blocks import PROMPTS
 from cft.runs import adopt, versions
 from eval.answerers import Answerer, Local, Served
 from eval.arms import Arm, Models, adapter_identity
-from eval.grading import grade, grader_identity, last_box, same_answer_groups
-from eval.lm import AnsweredLM
-
-if TYPE_CHECKING:
-    from lm_eval.api.task import Task
-    from lm_eval.tasks import TaskManager
+from eval.grading import grader_identity
+from eval.lm_tasks import Items, load_items, task_manager
+from eval.scoring import graded_rows, score_with_lm_eval
 
 OtherArms = Callable[[str, str], Iterable[Path]]
-TASKS_FOLDER = Path(__file__).parent / "tasks"
-
-
-@dataclass
-class Items:
-    """The items of one task with one prompt, in doc order."""
-
-    manager: "TaskManager"
-    task: "Task"
-    docs: list[dict[str, Any]]  # question, and subject and level where the source has them
-    golds: list[str]
-    prompts: list[str]
-    chat: bool  # whether a chat template wrote the prompts
-    stop_strings: tuple[str, ...]
 
 
 def evaluate(
@@ -94,61 +71,6 @@ def evaluate(
                 arm, answerer, items, settings, folder / name / arm.name, kept, console
             )
     return results
-
-
-def task_manager(names: Sequence[str], metadata: dict[str, str]) -> "TaskManager":
-    """lm-eval's manager of our tasks.
-
-    Args:
-        metadata: task -> local JSONL file, for the tasks that can read one; `data_dir` -> a folder for all.
-
-    Raises:
-        EvalError: a name is unknown; the message has the nearest known ones.
-    """
-    with quiet():
-        from lm_eval.tasks import TaskManager
-
-        manager = TaskManager(include_path=str(TASKS_FOLDER), include_defaults=False, metadata=dict(metadata))
-    variants = tuple(f"_{prompt}" for prompt in (*PROMPTS, "sampled"))
-    known = [name for name in manager.all_tasks if not name.endswith(variants)]
-    for name in [*names, *(name for name in metadata if name != "data_dir")]:
-        if name not in known:
-            task, _, variant = name.rpartition("_")
-            if name in manager.all_tasks:
-                mend = "set eval.samples" if variant == "sampled" else f"name the arm base@{variant}"
-                raise EvalError(f"{name!r} is {task!r} with other settings: set eval.tasks to [{task}] and {mend}.")
-            near = difflib.get_close_matches(name, known, n=2, cutoff=0.5) or known
-            raise EvalError(f"Unknown task {name!r} in the recipe's eval block. Did you mean {' or '.join(near)}?")
-    return manager
-
-
-def load_items(
-    manager: "TaskManager", name: str, render: Callable[[list[dict]], str], chat: bool, limit: int | None
-) -> Items:
-    """The first `limit` items of a task, with the prompts that the model will read: those of plain lm_eval.
-
-    Args:
-        render: messages -> prompt; used if `chat`.
-
-    Raises:
-        EvalError: the items cannot be loaded, or cannot be used.
-    """
-    with quiet():
-        task = manager.load([name])["tasks"][name]
-        docs = list(task.eval_docs)[:limit]
-        task.build_all_requests(
-            limit=len(docs), apply_chat_template=chat, fewshot_as_multiturn=chat,
-            chat_template=lambda messages, **_: render(messages), tokenizer_name="",
-        )  # fmt: skip
-    return Items(
-        manager=manager,
-        task=task,
-        docs=docs,
-        golds=[task.doc_to_target(doc) for doc in docs],
-        prompts=[instance.args[0] for instance in task.instances],
-        chat=chat,
-        stop_strings=tuple(task.config.generation_kwargs.get("until") or ()),
-    )
 
 
 def evaluate_arm(
@@ -214,92 +136,6 @@ def grade_again(folder: Path, done: dict[str, Any], arm: Arm, answerer: Answerer
     return done
 
 
-def graded_rows(task: str, arm: str, items: Items, completions: list[Completion]) -> list[dict[str, Any]]:
-    """The rows of `answers.jsonl`: the samples of the first item, of the second ...
-
-    An answer that hit the limit behind a complete box is graded by that box, as plain lm_eval grades it; without a
-    box it is `truncated`. `same_as` is the first sample of the item with an equal answer: the votes of maj@k.
-    """
-    rows = []
-    samples = len(completions) // len(items.docs)
-    for doc_id, (doc, gold, prompt) in enumerate(zip(items.docs, items.golds, items.prompts, strict=True)):
-        given = completions[doc_id * samples : (doc_id + 1) * samples]
-        grades = [grade(gold, completion.text, truncated=was_cut(completion)) for completion in given]
-        groups = same_answer_groups([grading.answer for grading in grades])
-        for sample, (completion, grading, group) in enumerate(zip(given, grades, groups, strict=True)):
-            rows.append(
-                {
-                    "task": task,
-                    "arm": arm,
-                    "doc_id": doc_id,
-                    "sample": sample,
-                    "question": doc["question"],
-                    "gold": gold,
-                    "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
-                    "response": completion.text,
-                    "tokens": completion.tokens,
-                    "finish_reason": completion.finish_reason,
-                    "outcome": grading.outcome,
-                    "answer": grading.answer,
-                    "same_as": group,
-                }
-                | {key: doc[key] for key in ("subject", "level") if doc.get(key)}
-            )
-    return rows
-
-
-def was_cut(completion: Completion) -> bool:
-    """Whether an answer hit the token limit without a complete box."""
-    return completion.finish_reason == "length" and last_box(completion.text) is None
-
-
-def score_with_lm_eval(
-    answerer: Answerer, items: Items, rows: list[dict[str, Any]], settings: dict[str, Any], folder: Path
-) -> dict[str, float]:
-    """Let lm-eval score the answers and write its own files into `folder`; the metrics it found.
-
-    Its samples get three keys more, lists with one entry an answer: `tokens`, `finish_reason` and `outcome`.
-
-    Raises:
-        EvalError: lm-eval could not write its files.
-        AssertionError: lm-eval's scores are not ours.
-    """
-    import lm_eval
-    from lm_eval.loggers import EvaluationTracker
-
-    name, samples = items.task.config.task, answerer.samples
-    by_item = [rows[i : i + samples] for i in range(0, len(rows), samples)]
-    lm = AnsweredLM(
-        items.prompts, [[row["response"] for row in item] for item in by_item], answerer.render, answerer.template,
-        settings["model"],
-    )  # fmt: skip
-    items.task.set_config("repeats", samples)
-    items.task.set_config("generation_kwargs", answerer.generation_kwargs(items), update=True)
-    beside = folder / ".lm_eval"
-    tracker = EvaluationTracker(output_path=str(beside / "results.json"))  # a .json path: no folder named by the model
-    with quiet():
-        results = lm_eval.simple_evaluate(
-            lm, model_args={"pretrained": settings["model"], "arm": rows[0]["arm"]}, tasks=[items.task],
-            task_manager=items.manager, limit=len(by_item), apply_chat_template=items.chat,
-            batch_size=answerer.block.batch_size, log_samples=True, evaluation_tracker=tracker,
-        )  # fmt: skip
-        logged = results.pop("samples")
-        for sample in logged[name]:
-            item = by_item[sample["doc_id"]]
-            ours = sum(row["outcome"] == "correct" for row in item) / samples
-            assert sample["exact_match"] == ours, f"{name}: lm-eval's exact_match and our outcomes differ"
-            sample |= {key: [row[key] for row in item] for key in ("tokens", "finish_reason", "outcome")}
-        tracker.save_results_aggregated(results=results, samples=logged)
-        tracker.save_results_samples(task_name=name, samples=logged[name])
-    written = sorted(beside.glob("*"))
-    if len(written) != 2:  # the tracker only warns when it cannot write
-        raise EvalError(f"{beside}: lm-eval could not write its results there. Is the disk full?")
-    for path in written:
-        path.replace(folder / path.name)
-    beside.rmdir()
-    return {metric: results["results"][name][f"{metric},none"] for metric in ("exact_match", "no_answer")}
-
-
 @contextlib.contextmanager
 def arm_progress(label: str, items: int, console: Console) -> Iterator[Any]:
     """A progress line: answers done, tokens/s, time left. Yields the function that moves it."""
@@ -321,19 +157,3 @@ def arm_progress(label: str, items: int, console: Console) -> Iterator[Any]:
                 console.print(f"eval: {label} {done}/{items}", highlight=False)
 
         yield tick
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep lm-eval's log lines and progress bars, and the words of the `git` it starts, off the terminal."""
-    logger = logging.getLogger("lm_eval")
-    level, terminal = logger.level, os.dup(2)
-    logger.setLevel(logging.ERROR)
-    try:
-        with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):
-            os.dup2(nothing.fileno(), 2)
-            yield
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-        logger.setLevel(level)

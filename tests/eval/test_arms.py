@@ -8,6 +8,7 @@ import torch
 
 import eval.arms
 import eval.run
+import eval.scoring
 import eval.tasks.utils
 from cft.errors import RecipeError
 from cft.files import sha256_file
@@ -109,7 +110,7 @@ def test_a_changed_grader_grades_kept_answers_again_without_generating(tiny_mode
     before = rows(tmp_path, "base")
     calls = count_batches(monkeypatch)
     monkeypatch.setattr(eval.run, "grader_identity", lambda: "another grader")
-    for module in (eval.run, eval.tasks.utils):
+    for module in (eval.scoring, eval.tasks.utils):
         monkeypatch.setattr(module, "grade", lambda gold, text, truncated=False: Grade("correct", "1"))
     results, printed = run(recipe, tmp_path, None)
     assert "graded again" in printed and calls == []
