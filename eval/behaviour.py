@@ -14,25 +14,46 @@ from scipy.stats import ttest_1samp
 
 from eval.statistics import ALPHA, UNBOXED
 
+# What is looked for in a text in lower case: words one of which must be there, and the pattern. Looking for the words
+# first is what makes it fast: most answers hold none of them.
+Mark = tuple[tuple[str, ...], re.Pattern]
+
+
+def _mark(needles: str, pattern: str) -> Mark:
+    return tuple(needles.split("|")), re.compile(pattern, re.MULTILINE)
+
+
 # Words of a second look. "wait" counts only as an interjection: buses wait in word problems.
-REFLECTIONS = {
-    "wait": r"(?:^|[.!?…\n]\s*|\b(?:but|no|oh|hmm)[, ]+)wait\b(?!\s+(?:for|until|time)\b)|\bwait[,.!…—-]",
-    "let me check": r"\blet(?: me|[’']s| us) (?:just |now |first )?(?:re-?|double[- ]?)?"
-    r"(?:check|verify|examine|read|consider|think again|look again)",
-    "re-check": r"\b(?:re|double)[- ]?(?:check|examin|calculat|comput|evaluat|verif)",
-    "alternatively": r"\balternatively\b|\banother way\b",
-    "hmm": r"\bhmm+\b",
-    "mistake": r"\b(?:i|we) (?:have |had )?(?:made|make) (?:a|an) (?:\w+ )?(?:mistake|error|slip)|\bon second thought",
+REFLECTIONS: dict[str, Mark] = {
+    "wait": _mark(
+        "wait", r"(?:^|[.!?…\n]\s*|\b(?:but|no|oh|hmm)[, ]+)wait\b(?!\s+(?:for|until|time)\b)|\bwait[,.!…—-]"
+    ),
+    "let me check": _mark(
+        "let me|let's|let’s|let us",
+        r"\blet(?: me|[’']s| us) (?:just |now |first )?(?:re-?|double[- ]?)?"
+        r"(?:check|verify|examine|read|consider|think again|look again)",
+    ),
+    "re-check": _mark(
+        "double|re-|recheck|reexamin|recalculat|recomput|reevaluat|reverif",
+        r"\b(?:re-?|double[- ]?)(?:check|examin|calculat|comput|evaluat|verif)",
+    ),
+    "alternatively": _mark("alternatively|another way", r"\balternatively\b|\banother way\b"),
+    "hmm": _mark("hmm", r"\bhmm+\b"),
+    "mistake": _mark(
+        "mistake|error|slip|second thought",
+        r"\b(?:i|we) (?:have |had )?(?:made|make) (?:a|an) (?:\w+ )?(?:mistake|error|slip)|\bon second thought",
+    ),
 }
-CODE = re.compile(r"^\s*```|^\s*(?:def \w+\(|import \w+\s*$|from \w+ import |print\()", re.MULTILINE)
+CODE = _mark("```|def |import |print(", r"^\s*```|^\s*(?:def \w+\(|import \w+\s*$|from \w+ import |print\()")
 # A line that passes sentence, as the critiques do that the adapter was trained on: "Conclusion: wrong".
-VERDICT = re.compile(
+VERDICT = _mark(
+    "conclusion|verdict|judgment|judgement",
     r"^\W*(?:conclusion|verdict|judge?ment)\W{1,6}(?:the )?(?:solution |answer )?(?:is )?"
     r"(?:not )?(?:right|wrong|correct|incorrect)\b",
-    re.IGNORECASE | re.MULTILINE,
 )
-OTHERS = re.compile(
-    r"\bthe (?:student|candidate)\b|\bthe (?:given|proposed|provided|above) (?:solution|answer)\b", re.IGNORECASE
+OTHERS = _mark(
+    "the student|the candidate|the given|the proposed|the provided|the above",
+    r"\bthe (?:student|candidate)\b|\bthe (?:given|proposed|provided|above) (?:solution|answer)\b",
 )
 LONGEST_LOOP = 1000  # characters of the longest unit that is looked for
 LOOPED = 80  # characters that must repeat at least, so that dots and rules do not count
@@ -50,7 +71,12 @@ TRAITS = {
     "others": "speaks of a given solution",
     "tokens": "tokens",
 }
-_REFLECTIONS = {word: re.compile(pattern, re.IGNORECASE | re.MULTILINE) for word, pattern in REFLECTIONS.items()}
+
+
+def holds(mark: Mark, lowered: str) -> bool:
+    """Whether a text in lower case holds the mark."""
+    needles, pattern = mark
+    return any(needle in lowered for needle in needles) and bool(pattern.search(lowered))
 
 
 def loops(text: str) -> bool:
@@ -59,7 +85,10 @@ def loops(text: str) -> bool:
     A text of period p equals itself shifted by p, so the end is compared with what stands p characters before it.
     """
     tail = LIST_NUMBER.sub(r"\1#", text.rstrip()[-5 * LONGEST_LOOP :])
+    end = tail[-8:]
     for period in range(1, min(LONGEST_LOOP, len(tail) // 4) + 1):
+        if tail[-period - 8 : -period] != end:
+            continue  # almost always: the long comparison below is seldom needed
         length = max(3 * period, LOOPED)
         if length + period <= len(tail) and tail[-length:] == tail[-length - period : -period]:
             return len(set(tail[-period:])) > 1 or tail[-1].isalnum()
@@ -68,20 +97,21 @@ def loops(text: str) -> bool:
 
 def reflections(text: str) -> set[str]:
     """Which of REFLECTIONS the text holds."""
-    return {word for word, pattern in _REFLECTIONS.items() if pattern.search(text)}
+    lowered = text.lower()
+    return {word for word, mark in REFLECTIONS.items() if holds(mark, lowered)}
 
 
 def traits(row: dict) -> dict[str, float]:
     """One answer's TRAITS: 0 or 1, and the number of its tokens."""
-    text = row["response"]
+    text, lowered = row["response"], row["response"].lower()
     return {
         "boxed": row["outcome"] not in UNBOXED,
         "truncated": row["finish_reason"] == "length",
         "loops": loops(text),
-        "reflects": bool(reflections(text)),
-        "code": bool(CODE.search(text)),
-        "verdict": bool(VERDICT.search(text)),
-        "others": bool(OTHERS.search(text)),
+        "reflects": any(holds(mark, lowered) for mark in REFLECTIONS.values()),
+        "code": holds(CODE, lowered),
+        "verdict": holds(VERDICT, lowered),
+        "others": holds(OTHERS, lowered),
         "tokens": row["tokens"],
     }
 
