@@ -1,7 +1,7 @@
 r"""math-verify in a process of its own, because it can hang where no alarm reaches it (`9^{9^{9}}`) or eat all memory.
 
 `Worker` is the parent's side. The child runs this file alone (`python -P grading_worker.py`): one JSON line in
-(`[gold, answer, seconds]`), one out (`true`, `false`, or `null` where math-verify cannot read the gold).
+(`[gold, answer, seconds]`), one out: `[verdict, seconds]`, the verdict null where math-verify cannot read the gold.
 """
 
 import functools
@@ -14,7 +14,9 @@ import threading
 import time
 from collections.abc import Callable
 
+WALL = 10  # how much longer a question may take by the clock than by computing: other programs compute too
 START_SECONDS = 120.0  # importing sympy on a busy machine
+CAN_LIMIT_COMPUTING = hasattr(signal, "setitimer")
 MEMORY_BYTES = 4 * 2**30  # address space, not what is in use
 
 
@@ -34,9 +36,10 @@ class Worker:
         return None if self._process is None else self._process.pid
 
     def ask(self, gold: str, answer: str, seconds: float) -> tuple[bool | None, float]:
-        """Whether math-verify finds two LaTeX texts equal, and the seconds that took (not waiting).
+        """Whether math-verify finds two LaTeX texts equal, and the seconds that took: of computing, not of waiting.
 
-        None: it took longer than `seconds`, ran out of memory, crashed twice, or cannot read the gold.
+        So that a busy machine gives the same grades, `seconds` limits computing too, and `WALL` times that the clock.
+        None: it took longer, ran out of memory, crashed twice, or cannot read the gold.
 
         Raises:
             RuntimeError: the process cannot be started.
@@ -46,11 +49,10 @@ class Worker:
             for _ in range(2):  # a process that died since the last call is no fault of these two texts
                 if self._process is None or self._process.poll() is not None:
                     self._start()
-                began = time.monotonic()
-                reply, late = self._exchange(line, seconds)
+                reply, late = self._exchange(line, seconds * WALL if CAN_LIMIT_COMPUTING else seconds)
                 if reply or late:
                     break
-            return (json.loads(reply) if reply else None), time.monotonic() - began
+            return tuple(json.loads(reply)) if reply else (None, seconds)
 
     def stop(self) -> None:
         """Kill the process and wait for its end."""
@@ -111,7 +113,8 @@ class Worker:
             timer.join()
         if late.is_set() or not reply.endswith(b"\n"):
             self.stop()
-        return (reply.strip() if reply.endswith(b"\n") else b""), late.is_set()
+        out_of_time = CAN_LIMIT_COMPUTING and process.returncode == -signal.SIGPROF
+        return (reply.strip() if reply.endswith(b"\n") else b""), late.is_set() or out_of_time
 
 
 def _serve() -> None:
@@ -119,9 +122,12 @@ def _serve() -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints is no reply
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    limit = functools.partial(signal.setitimer, signal.ITIMER_PROF) if CAN_LIMIT_COMPUTING else lambda seconds: None
     alarm = getattr(signal, "alarm", lambda seconds: None)
     if hasattr(signal, "SIGALRM"):
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the system ends the process, whatever Python is doing
+        signal.signal(
+            signal.SIGALRM, signal.SIG_DFL
+        )  # like SIGPROF, the system ends the process, whatever Python is doing
     try:
         import resource
 
@@ -137,8 +143,12 @@ def _serve() -> None:
         return
     for line in sys.stdin:
         gold, answer, seconds = json.loads(line)
-        alarm(int(seconds) + 5)
-        print(json.dumps(equal(gold, answer)), file=replies, flush=True)
+        alarm(int(seconds * WALL) + 5)
+        limit(seconds)
+        began = time.process_time()
+        verdict = equal(gold, answer)
+        limit(0)
+        print(json.dumps([verdict, time.process_time() - began]), file=replies, flush=True)
         alarm(0)
 
 

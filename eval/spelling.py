@@ -11,7 +11,8 @@ _SYMBOLS = {
     "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∞": r"\infty ",
     "π": r"\pi ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ", "∓": r"\mp ", "∪": r"\cup ", "∩": r"\cap ",
     "∈": r"\in ", "°": r"^\circ ", "º": r"^\circ ", "∅": r"\emptyset ", "θ": r"\theta ", "≈": r"\approx ",
-    "’": "'", "′": "'", "¢": r"\text{cents}", "…": r"\ldots ", "\u200b": "", "\ufeff": "",
+    "⩽": r"\le ", "⩾": r"\ge ", "。": ".", "、": ",", "’": "'", "′": "'",
+    "¢": r"\text{cents}", "…": r"\ldots ", "\u200b": "", "\ufeff": "",
     "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
 }  # fmt: skip
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}  # （１，２） to (1,2)
@@ -215,7 +216,7 @@ def without_membership(text: str) -> str:
 
 def as_interval(text: str) -> str | None:
     r"""`(-\infty,3]` for `x\le3`, `[2,5)` for `2\le x<5`; None for any other text."""
-    chain = re.split(r"(<|>|\\le ?|\\ge ?)(?![A-Za-z=])", text)
+    chain = re.split(r"(<|>|\\[lg]e(?![A-Za-z]) ?)(?!=)", text)
     if len(chain) == 5 and chain[1][:2].strip() in (">", r"\g"):
         chain = [chain[4], _TURNED[chain[3].strip()], chain[2], _TURNED[chain[1].strip()], chain[0]]
     elif len(chain) == 3 and is_name(chain[2]):

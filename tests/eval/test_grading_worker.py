@@ -7,13 +7,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
 from cft.errors import EvalError
 from eval import equality
 from eval.grading import grade, same_answer
-from eval.grading_worker import Worker
+from eval.grading_worker import CAN_LIMIT_COMPUTING, Worker
 
 HANG = "5!!!!"  # no text that is refused without trying
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,14 @@ def test_the_same_process_answers_until_it_is_late(worker: Worker):
     assert verdict is None and seconds >= 1.0
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
+
+
+@pytest.mark.skipif(not CAN_LIMIT_COMPUTING, reason="this system limits by the clock")
+def test_waiting_for_a_processor_is_not_counted(worker: Worker):
+    assert worker.ask("x+1", "1+x", 60)[0] is True
+    os.kill(worker.pid, signal.SIGSTOP)
+    Timer(2.5, os.kill, (worker.pid, signal.SIGCONT)).start()
+    assert worker.ask("x+2", "2+x", 2.0)[0] is True
 
 
 def test_what_cannot_be_read_is_told_apart(worker: Worker):
