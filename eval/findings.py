@@ -7,6 +7,7 @@ from eval import baselines, statistics
 from eval.answers import Row, TaskAnswers, prompt_of
 
 GROUPS = ("subject", "level")  # keys of rows whose text names a group of questions
+MOST_OTHERS = 40  # published scores of other models that are told; of our model all are
 PROMPTS = {  # of arms, as eval/baselines.yaml calls them
     "": "boxed-user",
     "system": "qwen25-math-cot",
@@ -116,10 +117,10 @@ def published(task: str, answers: TaskAnswers) -> dict | None:
     """Published scores of the task's benchmark beside ours; None when none is listed.
 
     Returns:
-        benchmark, prompts {id: words}, ours {arm: protocol}, scores, and range: {model, low, high} of what is published
-        for our untrained model, None unless there are two scores at least. A score holds model, method, data, value and
-        spread in per cent, protocol, source, checked, note, comparable_with [arms], reasons, and reasons_against: the
-        arm whose protocol is nearest, to which the reasons belong.
+        benchmark, prompts {id: words}, ours {arm: protocol}, scores, left_out (how many scores of other models),
+        and range: {model, low, high} of what is published for our untrained model, None unless there are two scores at
+        least. A score holds model, method, data, value and spread in per cent, protocol, source, checked, note,
+        comparable_with [arms], reasons, and reasons_against: the arm whose protocol is nearest, to which they belong.
     """
     book = baselines.load_baselines()
     benchmark = re.sub(r"_sampled$", "", task.removeprefix("cft_"))
@@ -149,11 +150,13 @@ def published(task: str, answers: TaskAnswers) -> dict | None:
         )
     models = {protocol.model for protocol in ours.values()}
     scores.sort(key=lambda s: (s["model"] not in models, len(s["reasons"]), -s["value"]))
+    most = sum(score["model"] in models for score in scores) + MOST_OTHERS
     spans = [span for span in baselines.ranges(book, benchmark) if span.model in models]
     return {
         "benchmark": benchmark,
         "prompts": dict(book.prompts),
         "ours": {arm: protocol.model_dump() for arm, protocol in ours.items()},
-        "scores": scores,
+        "scores": scores[:most],
+        "left_out": len(scores[most:]),
         "range": {"model": spans[0].model, "low": spans[0].low.value, "high": spans[0].high.value} if spans else None,
     }

@@ -253,11 +253,12 @@ def task_section(task: dict, answers: TaskAnswers, pictures: dict[str, str]) -> 
     blocks += [f"![{name}]({file})" for name, file in pictures.items()]
     blocks += section(tables.trait_table(task))
     blocks += [*section(tables.reflection_table(task)), *section(tables.opening_table(task))]
-    published = tables.published_tables(task)
-    if published:
-        blocks += section(published[0])
-        blocks += [range_sentence(task)] if task["published"]["range"] else []
-        blocks += ["report.html has the scores of other models too."] if len(published) > 1 else []
+    for published in tables.published_tables(task):
+        if published.caption.startswith(tables.SAME_MODEL):
+            blocks += section(published)
+            blocks += [range_sentence(task)] if task["published"]["range"] else []
+        else:
+            blocks.append("report.html has published scores of other models beside these.")
     for comparison in task["comparisons"]:
         blocks += examples(comparison, answers)
     return blocks

@@ -172,8 +172,11 @@ def draw_steps(task: dict, axes: "Axes") -> None:
 
 
 def drawn_scores(task: dict) -> list[dict]:
-    """The published scores that are drawn: our model's first."""
-    return task["published"]["scores"][:MOST_PUBLISHED]
+    """The published scores that are drawn: our model's, and of other models the likest one each while there is room."""
+    ours = {protocol["model"] for protocol in task["published"]["ours"].values()}
+    same = [score for score in task["published"]["scores"] if score["model"] in ours][:MOST_PUBLISHED]
+    others = {score["model"]: score for score in reversed(task["published"]["scores"]) if score["model"] not in ours}
+    return same + list(others.values())[::-1][: max(0, MOST_PUBLISHED // 2 - len(same))]
 
 
 def draw_published(task: dict, axes: "Axes") -> None:

@@ -245,7 +245,8 @@ def published_tables(task: dict) -> list[Table]:
         ]
         whose = SAME_MODEL if same else "Published scores of other models"
         if rows:
-            tables.append(Table(f"{whose} on {found['benchmark']}", headings, rows, prose=True))
+            note = f"{found['left_out']} more are in eval/baselines.yaml." if found["left_out"] and not same else ""
+            tables.append(Table(f"{whose} on {found['benchmark']}", headings, rows, note, prose=True))
     return tables
 
 
@@ -264,7 +265,8 @@ def trait_table(task: dict) -> Table:
         "In brackets: paired difference in points (tokens: in tokens) and its 95 % interval by Student's t over "
         "questions, not corrected for the number of traits. Traits are found by patterns in the text."
     )
-    return Table("What the answers are like", ["share of answers", *arms], rows, note)
+    compared = any("differences" in arm for arm in arms.values())
+    return Table("Traits of the answers", ["share of answers", *arms], rows, note if compared else "")
 
 
 def _change(trait: str, difference: dict) -> str:
