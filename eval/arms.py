@@ -67,6 +67,8 @@ class Models:
 
     @cached_property
     def loaded(self) -> "PreTrainedModel":
+        for folder in self.adapters.values():
+            check_tokenizer(folder, self.tokenizer)
         model = load_model(self.block)
         for name, folder in self.adapters.items():
             model = attach(model, folder, self.block.id, name)
@@ -114,6 +116,28 @@ def adapter_identity(adapter: Path) -> dict[str, str]:
     if not all(file.is_file() for file in files):
         raise EvalError(f"{adapter}: is no adapter; {' and '.join(file.name for file in files)} must be in it.")
     return {file.name: sha256_file(file) for file in files}
+
+
+def check_tokenizer(adapter: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Compare the tokenizer that an adapter brings, if it brings one, with that of the evaluation.
+
+    Raises:
+        EvalError: they have other tokens, or another chat template: the adapter would read what it never saw.
+    """
+    from transformers import AutoTokenizer
+
+    if not (adapter / "tokenizer_config.json").is_file():
+        return
+    own = AutoTokenizer.from_pretrained(adapter)
+    if own.get_vocab() != tokenizer.get_vocab():
+        raise EvalError(
+            f"{adapter}: was trained with another tokenizer ({len(own)} tokens, the base has {len(tokenizer)}). "
+            "Set model.id to the base that the adapter belongs to."
+        )
+    if own.chat_template != tokenizer.chat_template:
+        raise EvalError(
+            f"{adapter}: was trained with another chat template. Set model.chat_template as it was in training."
+        )
 
 
 def attach(model: "PreTrainedModel", adapter: Path, model_id: str, name: str) -> "PreTrainedModel":

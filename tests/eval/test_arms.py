@@ -1,16 +1,18 @@
 """Arms: prompts, merged adapters, adapters of earlier steps, sampled answers; on the tiny model."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 import eval.arms
 import eval.run
 import eval.scoring
 import eval.tasks.utils
-from cft.errors import RecipeError
+from cft.errors import EvalError, RecipeError
 from cft.files import sha256_file
 from cft.recipe import ModelBlock, load_recipe
 from eval.arms import Arm, Models
@@ -131,6 +133,21 @@ def test_lm_evals_own_model_gives_the_same_greedy_answers(tiny_model, adapter, t
 
 
 # bad input
+
+
+def test_an_adapter_with_another_tokenizer_or_template_is_refused(tiny_model, adapter, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    broken = Path(shutil.copytree(adapter, tmp_path / "adapter"))
+    tokenizer.save_pretrained(broken)
+    run(make_recipe(tiny_model, arms=["adapter"], limit=1), tmp_path / "same", broken)
+    tokenizer.chat_template = "{{ messages[0]['content'] }}"
+    tokenizer.save_pretrained(broken)
+    with pytest.raises(EvalError, match="another chat template"):
+        run(make_recipe(tiny_model, arms=["adapter"], limit=1), tmp_path / "template", broken)
+    tokenizer.add_tokens(["<new>"])
+    tokenizer.save_pretrained(broken)
+    with pytest.raises(EvalError, match=r"another tokenizer \(\d+ tokens, the base has \d+\)"):
+        run(make_recipe(tiny_model, arms=["adapter"], limit=1), tmp_path / "tokens", broken)
 
 
 @pytest.mark.parametrize(
