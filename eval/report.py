@@ -116,7 +116,7 @@ def task_report(answers: TaskAnswers, against: str = BASE, notes: Sequence[str] 
         "controls": findings.controls(answers),
         "groups": findings.groups(answers, against),
         "behaviour": describe({name: rows for name, (_, rows) in answers.items()}, against),
-        "warnings": [*notes, *warnings(arms, comparisons)],
+        "warnings": [*notes, *warnings(arms, comparisons), *repeated_samples(answers)],
     }
 
 
@@ -144,6 +144,21 @@ def warnings(arms: list[dict], comparisons: list[dict]) -> list[str]:
             found.append(
                 f"{arm['hit_limit']} of {answers} answers of {arm['name']} hit the token limit; a larger "
                 f"eval.max_new_tokens may change its score."
+            )
+    return found
+
+
+def repeated_samples(answers: TaskAnswers) -> list[str]:
+    """A warning for each sampled arm that gave one text for all samples of every item."""
+    found = []
+    for name, (_, rows) in answers.items():
+        texts: dict[int | str, set[str]] = {}
+        for row in rows:
+            texts.setdefault(row["doc_id"], set()).add(row["response"])
+        if len(rows) > len(texts) and all(len(different) == 1 for different in texts.values()):
+            found.append(
+                f"all samples of {name} are, for every item, one text: what answered ignores the temperature, or gives "
+                f"each request the same seed. Its avg@k is pass@1, and pass@k and maj@k say nothing."
             )
     return found
 

@@ -150,3 +150,17 @@ def test_a_report_without_a_run_folder_around_it(tmp_path: Path):
     save_arm(tmp_path, make_rows(["correct"], "base"))
     found = write_report("demo", tmp_path, tmp_path / "out", environment={}, arms=["base"], tasks=["sums"])
     assert found["steps"] == [] and "recipe_yaml" not in found["environment"]
+
+
+def test_samples_that_are_all_one_text_are_a_warning():
+    def sampled(texts: list[str]) -> dict:
+        rows = [
+            row | {"sample": sample, "response": text}
+            for row in make_rows(["wrong"] * 5, "base")
+            for sample, text in enumerate(texts)
+        ]
+        return task_of({"base": ({}, sorted(rows, key=lambda row: row["doc_id"]))})
+
+    assert any("all samples of base are" in warning for warning in sampled(["a", "a"])["warnings"])
+    assert not any("all samples" in warning for warning in sampled(["a", "b"])["warnings"])
+    assert not any("all samples" in warning for warning in sampled(["a"])["warnings"])
