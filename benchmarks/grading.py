@@ -23,7 +23,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -33,84 +33,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.common import REPOSITORY, console, machine
+from benchmarks.graders import GRADERS, NEED_ANTLR
 from cft.errors import DataError
 from cft.files import read_jsonl, write_json, write_jsonl
 
 LIMIT_SECONDS = 20.0  # for one answer; a grader that takes longer is killed and started again
 START_SECONDS = 300.0
-Grader = Callable[[str, str], tuple[bool, str]]
-
-
-def ours() -> Grader:
-    """Verdict and extracted answer by `eval.grading`."""
-    from eval.grading import grade
-
-    def judge(gold: str, response: str) -> tuple[bool, str]:
-        found = grade(gold, response)
-        return found.outcome == "correct", found.answer or ""
-
-    return judge
-
-
-def math_verify() -> Grader:
-    """The same by math-verify as shipped."""
-    from math_verify import parse, verify
-
-    def judge(gold: str, response: str) -> tuple[bool, str]:
-        found = parse(response)
-        return verify(parse(f"${gold}$"), found), str(found[-1]) if found else ""
-
-    return judge
-
-
-def qwen() -> Grader:
-    """The same by the rules of Qwen2.5-Math, at most 3 s an answer, as there, but of computing and not of waiting."""
-    import signal
-
-    from benchmarks.qwen_rules import equal, extract, spell
-
-    def late(*_: Any) -> None:
-        raise TimeoutError
-
-    signal.signal(signal.SIGVTALRM, late)
-    equal("x+1", "1+x")  # imports sympy
-
-    def judge(gold: str, response: str) -> tuple[bool, str]:
-        answer = extract(response)
-        signal.setitimer(signal.ITIMER_VIRTUAL, 3)
-        try:
-            return equal(answer, spell(gold)), answer
-        except TimeoutError:
-            return False, answer
-        finally:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-
-    return judge
-
-
-def minerva_math() -> Grader:
-    """The same by lm-eval's `minerva_math`."""
-    from lm_eval.tasks.minerva_math import utils
-
-    def judge(gold: str, response: str) -> tuple[bool, str]:
-        text = utils.get_unnormalized_answer(response)
-        if text == "[invalidanswer]":
-            box = utils.last_boxed_only_string(response)
-            with suppress(AssertionError):  # an \fbox
-                text = utils.remove_boxed(box) if box else text
-        answer = utils.normalize_final_answer(text)
-        return bool(utils.is_equiv(answer, utils.normalize_final_answer(gold))), answer
-
-    return judge
-
-
-GRADERS: dict[str, Callable[[], Grader]] = {
-    "ours": ours,
-    "math_verify": math_verify,
-    "qwen": qwen,
-    "minerva_math": minerva_math,
-}
-NEED_ANTLR = ("qwen", "minerva_math")
+END_SECONDS = 10.0
 
 
 class Child:
@@ -122,6 +51,7 @@ class Child:
         paths += [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
         self.process: subprocess.Popen[str] | None = None
+        self.computing = 0.0  # seconds, with its start
 
     def start(self) -> None:
         """Start it and let it grade once, so that no import is timed.
@@ -153,14 +83,20 @@ class Child:
         return {"correct": correct, "answer": answer, "seconds": time.perf_counter() - began}
 
     def stop(self) -> None:
-        """End it."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            with suppress(BrokenPipeError):  # what it was to read is of no use any more
-                self.process.stdin.close()
-            self.process.stdout.close()
-            self.process = None
+        """Let it end, or kill it, and add up what it and the processes it started have computed."""
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        timer = threading.Timer(END_SECONDS, process.kill)
+        timer.start()
+        with suppress(BrokenPipeError):  # what it was to read is of no use any more
+            process.stdin.close()
+        with suppress(ChildProcessError):  # it died, and was found dead: what it has computed is lost
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            self.computing += usage.ru_utime + usage.ru_stime
+        timer.cancel()
+        process.stdout.close()
 
     def _exchange(self, question: list[str], seconds: float) -> list[Any] | None:
         timer = threading.Timer(seconds, self.process.kill)
@@ -174,6 +110,7 @@ class Child:
         finally:
             timer.cancel()
         if not reply.endswith("\n"):
+            self.process.kill()
             self.stop()
             return None
         return json.loads(reply)
@@ -194,11 +131,13 @@ def serve(name: str) -> None:
         print(json.dumps([bool(correct), answer]), file=replies, flush=True)
 
 
-def grade_all(name: str, rows: Sequence[dict[str, str]], folder: Path | None, processes: int) -> list[dict[str, Any]]:
-    """`Child.grade` of each row, by `processes` children that take every n-th."""
+def grade_all(
+    name: str, rows: Sequence[dict[str, str]], folder: Path | None, processes: int
+) -> tuple[list[dict[str, Any]], float]:
+    """`Child.grade` of each row, by `processes` children that take every n-th; and the seconds they computed."""
     found: list[dict[str, Any]] = [{}] * len(rows)
 
-    def take(first: int) -> None:
+    def take(first: int) -> float:
         child = Child(name, folder)
         try:
             child.start()
@@ -206,10 +145,10 @@ def grade_all(name: str, rows: Sequence[dict[str, str]], folder: Path | None, pr
                 found[place] = child.grade(rows[place]["gold"], rows[place]["response"])
         finally:
             child.stop()
+        return child.computing
 
     with ThreadPoolExecutor(processes) as pool:
-        list(pool.map(take, range(processes)))
-    return found
+        return found, sum(pool.map(take, range(processes)))
 
 
 def response_rows(path: Path) -> list[dict[str, Any]]:
@@ -301,8 +240,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = [name for name in options.graders if name != "minerva_math" or options.minerva]
     if len(names) < len(options.graders):
         console.print(f"minerva_math is left out: it needs {__doc__.split('own:')[1].split('Without')[0].strip()}")
-    graded = {name: grade_all(name, rows, options.minerva, options.processes) for name in names}
+    graded, computing = {}, {}
+    for name in names:
+        graded[name], computing[name] = grade_all(name, rows, options.minerva, options.processes)
     result = compare(rows, graded, options.processes)
+    for name in names:
+        result["graders"][name]["computing_s_with_start"] = round(computing[name], 1)
     show(result, options.shown)
     if options.out:
         write_jsonl(options.out, result.pop("disagreements"))
