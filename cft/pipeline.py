@@ -7,7 +7,7 @@ from rich.console import Console
 
 from cft.asking import Asking, local_identities
 from cft.errors import DataError
-from cft.files import sha256_file, sha256_folder
+from cft.files import content_id, sha256_file, sha256_folder
 from cft.models import resolve
 from cft.recipe import Recipe
 from cft.runs import STAGES, Run, Stage, open_run, versions
@@ -26,9 +26,14 @@ def file_hashes(recipe: Recipe) -> dict[str, str]:
         raise DataError(f"{folder}: is no folder. Correct eval.data_dir (or --data), which names the folder of items.")
     try:
         hashes = {name: sha256_file(path) for name, path in files.items()}
-        return hashes | ({"data_dir": sha256_folder(Path(folder), "**/*.json*")} if folder else {})
+        return hashes | ({"data_dir": items_hash(Path(folder))} if folder else {})
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}). Check the path in the recipe.") from None
+
+
+def items_hash(folder: Path) -> str:
+    """Identity of all files of items in a folder (`eval.data_dir`)."""
+    return content_id([sha256_folder(folder, pattern) for pattern in ("*.jsonl", "*.json", "*.parquet")])
 
 
 def run_stages(
@@ -113,7 +118,7 @@ def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
         "settings": recipe.model.model_dump(mode="json"),
         "eval": recipe.eval.model_dump(mode="json"),
         "files": {task: sha256_file(Path(path)) for task, path in recipe.eval.data.items()},
-        "data_dir": recipe.eval.data_dir and sha256_folder(Path(recipe.eval.data_dir), "**/*.json*"),
+        "data_dir": recipe.eval.data_dir and items_hash(Path(recipe.eval.data_dir)),
     })  # fmt: skip
     from eval.grading import grader_identity
 
