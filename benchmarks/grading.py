@@ -37,7 +37,7 @@ from benchmarks.graders import GRADERS, NEED_ANTLR
 from cft.errors import DataError
 from cft.files import read_jsonl, write_json, write_jsonl
 
-LIMIT_SECONDS = 20.0  # for one answer; a grader that takes longer is killed and started again
+LIMIT_SECONDS = 150.0  # for one answer, by the clock; a grader that takes longer is killed and started again
 START_SECONDS = 300.0
 END_SECONDS = 10.0
 
