@@ -110,9 +110,9 @@ def task_section(task: dict, number: int) -> str:
         title = f"Accuracy by {' and '.join(task['groups'])}"
         cards.append(card(title, drawn_groups, *map(html_table, tables.group_tables(task))))
     if "samples" in figures:
-        cards.append(card("Several samples a question", figures["samples"], html_table(tables.curve_table(task))))
+        cards.append(beside("Several samples a question", figures["samples"], tables.curve_table(task)))
     if "steps" in figures:
-        cards.append(card("Accuracy against training", figures["steps"], html_table(tables.step_table(task))))
+        cards.append(beside("Accuracy against training", figures["steps"], tables.step_table(task)))
     cards.append(
         card(
             "What the answers are like",
@@ -128,6 +128,12 @@ def task_section(task: dict, number: int) -> str:
 def card(title: str, *parts: str) -> str:
     """A part of the page under a heading of its own."""
     return f'<section class="card"><h3>{text(title)}</h3>\n{"".join(parts)}</section>\n'
+
+
+def beside(title: str, figure: str, shown: Table) -> str:
+    """A card with a figure and its table, side by side where the table is narrow enough."""
+    kind = "beside" if len(shown.headings) < 5 else "below"
+    return card(title, f'<div class="{kind}">{figure}{html_table(shown)}</div>')
 
 
 def paragraph(words: str, kind: str = "soft") -> str:
