@@ -126,11 +126,13 @@ def answer(task: dict) -> list[str]:
     if len(task["arms"]) < 3 or any(model_of(arm["name"]) != "base" for arm in task["arms"]):
         return headlines(task)
     best, worst = (choose(task["arms"], key=lambda arm: arm["accuracy"]) for choose in (max, min))
+    shown = [c["arm"] for c in task["comparisons"] if c["shown"] and c["p_holm"] < ALPHA]
+    against = "".join(f" {c['against']}" for c in task["comparisons"][:1])
     return [
-        f"The prompt alone moves {task['task']} by {100 * (best['accuracy'] - worst['accuracy']):.1f} points: of "
-        f"{len(task['arms'])} prompts for the same untrained model, {worst['name']} scores lowest with "
-        f"{percent(worst['accuracy'])} and {best['name']} highest with {percent(best['accuracy'])} "
-        f"({count_words(task['arms'][0])})."
+        f"Over {len(task['arms'])} prompts for the same untrained model, accuracy on {task['task']} ranges from "
+        f"{percent(worst['accuracy'])} ({worst['name']}) to {percent(best['accuracy'])} ({best['name']}), "
+        f"{count_words(task['arms'][0])}. Shown to differ from{against}, after Holm's correction: "
+        f"{', '.join(shown) or 'none'}."
     ]
 
 

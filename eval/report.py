@@ -138,13 +138,15 @@ def warnings(arms: list[dict], comparisons: list[dict]) -> list[str]:
                 f"the {comparison['arm']} seems not to be applied: its answers are, letter for letter, those of the "
                 f"{comparison['against']} on all {comparison['n']} items."
             )
+    cut = []
     for arm in arms:
         answers = arm["n"] * arm["samples"]
         if arm["hit_limit"] >= MANY_AT_LIMIT * answers:
-            found.append(
-                f"{arm['hit_limit']} of {answers} answers of {arm['name']} hit the token limit; a larger "
-                f"eval.max_new_tokens may change its score."
-            )
+            cut.append(f"{arm['hit_limit']} of {answers} answers of {arm['name']}")
+    if cut:
+        listed = " and ".join(filter(None, (", ".join(cut[:-1]), cut[-1])))
+        scores = "its score" if len(cut) == 1 else "their scores"
+        found.append(f"{listed} hit the token limit; a larger eval.max_new_tokens may change {scores}.")
     return found
 
 

@@ -57,9 +57,10 @@ def test_a_trained_arm_is_set_against_the_best_prompt_and_against_its_own():
 
 
 def test_prompts_alone_are_told_as_such():
-    found = task_of({name: arm(name, n) for name, n in (("base", 10), ("base@plain", 4), ("base@system", 24))})
+    found = task_of({name: arm(name, n) for name, n in (("base", 10), ("base@plain", 8), ("base@system", 24))})
     (sentence,) = markdown.answer(found)
-    assert "moves cft_math500 by 50.0 points" in sentence and "base@plain scores lowest with 10.0 %" in sentence
+    assert "from 20.0 % (base@plain) to 60.0 % (base@system), n = 40" in sentence
+    assert "Shown to differ from base, after Holm's correction: base@system." in sentence  # 2 lost are too few
     assert any(line.startswith("base@system moved accuracy") for line in markdown.headlines(found))
 
 
@@ -136,6 +137,13 @@ def test_weights_that_were_quantised_are_not_taken_for_the_hubs():
     about = {"settings": ABOUT["settings"] | {"identity": {"kind": "wheels"}}}
     found = findings.published("cft_math500", {"base": (about, arm("base", 10)[1])})
     assert found["ours"]["base"]["precision"] == "4-bit, de-quantised to bfloat16"
+
+
+def test_arms_that_hit_the_limit_share_one_warning():
+    arms = {name: (ABOUT, make_rows(["truncated"] * cut + ["wrong"] * 8, name, "cft_math500"))
+            for name, cut in (("base", 2), ("adapter", 2))}  # fmt: skip
+    (warning,) = [text for text in task_of(arms)["warnings"] if "token limit" in text]
+    assert "2 of 10 answers of base and 2 of 10 answers of adapter hit the token limit" in warning
 
 
 def test_notes_of_a_comparison_are_warnings_of_every_task(tmp_path: Path):
