@@ -31,7 +31,7 @@ eval:
   tasks: []
   arms: [base, adaptr]
   limit: 1.5
-  top_p: 1.0
+  trim: 0.1
   batch_size: "4"
 """
 
@@ -61,7 +61,7 @@ def test_all_faults_of_a_recipe_are_told_at_once_in_the_order_of_the_file(write_
         "demo.yaml:20 eval.tasks = []: is empty. Write at least one.",
         'demo.yaml:21 eval.arms.1 = "adaptr": is not known. Did you mean adapter?',
         "demo.yaml:22 eval.limit = 1.5: must be a whole number. Write it in digits, without quotes.",
-        "demo.yaml:23 eval.top_p = 1.0: unknown key. It belongs at data.students.0.top_p.",
+        "demo.yaml:23 eval.trim = 0.1: unknown key. It belongs at data.trim.",
         'demo.yaml:24 eval.batch_size = "4": must be a whole number. Write it in digits, without quotes.',
         'override seed = "x": must be a whole number. Write it in digits, without quotes.',
     ]

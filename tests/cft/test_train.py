@@ -152,7 +152,7 @@ def test_scores_replace_what_stood_there(trained) -> None:
 
     adapter = trained[0] / "adapter"
     arms = [{"name": "base", "accuracy": 0.2, "ci": [0.1, 0.3], "n": 100}]
-    pair = {"arm": "adapter", "against": "base", "difference": 0.052, "ci": [0.01, 0.09], "mcnemar_p": 0.031,
+    pair = {"arm": "adapter", "against": "base", "difference": 0.052, "ci": [0.01, 0.09], "test": "mcnemar", "p": 0.031,
             "gained": 9, "lost": 4}  # fmt: skip
     before = (adapter / "README.md").read_text()
     for accuracy in (0.1, 0.252):
