@@ -86,8 +86,10 @@ def in_terminal(*arguments: str, cwd: Path, width: int = 100) -> tuple[subproces
     env = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": str(width), "LINES": "30", "TERM": "xterm-256color"}
     command = [sys.executable, "-m", "cft.cli", *arguments]
     process = subprocess.Popen(
-        command, cwd=cwd, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-    )
+        command, cwd=cwd, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        # tests that run in the background may have Ctrl-C switched off, and would hand that down
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     os.close(theirs)
     return process, ours
 
