@@ -97,9 +97,12 @@ def headlines(task: dict) -> list[str]:
         elif low <= 0 <= high:
             sentences.append(f"No difference was shown on {task['task']}: accuracy went {scores}, {numbers}.")
         else:
+            why = "too few answers changed for the exact test to agree"
+            if comparison["p"] < ALPHA:
+                why = f"not after Holm's correction for the arms compared ({p_value(comparison['p_holm'])})"
             sentences.append(
                 f"No difference was shown on {task['task']}: accuracy went {scores}, {numbers}; the interval leaves "
-                f"out 0, but too few answers changed for the exact test to agree."
+                f"out 0, but {why}."
             )
     if not sentences:
         for arm in task["arms"]:
@@ -126,7 +129,7 @@ def answer(task: dict) -> list[str]:
     if len(task["arms"]) < 3 or any(model_of(arm["name"]) != "base" for arm in task["arms"]):
         return headlines(task)
     best, worst = (choose(task["arms"], key=lambda arm: arm["accuracy"]) for choose in (max, min))
-    shown = [c["arm"] for c in task["comparisons"] if c["shown"] and c["p_holm"] < ALPHA]
+    shown = [c["arm"] for c in task["comparisons"] if c["shown"]]
     against = "".join(f" {c['against']}" for c in task["comparisons"][:1])
     return [
         f"Over {len(task['arms'])} prompts for the same untrained model, accuracy on {task['task']} ranges from "

@@ -107,7 +107,7 @@ def task_report(answers: TaskAnswers, against: str = BASE, notes: Sequence[str] 
                     {"arm": name, "against": against, **statistics.compare(base, rows), "flipped": flipped(base, rows)}
                 )
     for comparison, p in zip(comparisons, statistics.holm([c["p"] for c in comparisons]), strict=True):
-        comparison["p_holm"] = p
+        comparison |= {"p_holm": p, "shown": statistics.is_shown(comparison["ci"], p)}
         if comparison["test"] == "mcnemar":
             comparison["mcnemar_p_holm"] = p  # the name that it had before sampled answers came
     return {

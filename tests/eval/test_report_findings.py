@@ -172,3 +172,13 @@ def test_samples_that_are_all_one_text_are_a_warning():
     assert any("all samples of base are" in warning for warning in sampled(["a", "a"])["warnings"])
     assert not any("all samples" in warning for warning in sampled(["a", "b"])["warnings"])
     assert not any("all samples" in warning for warning in sampled(["a"])["warnings"])
+
+
+def test_of_several_arms_one_is_shown_only_after_holms_correction():
+    base, near = arm("base", 10), arm("adapter", 16)  # 6 gained, 0 lost: p = 0.03
+    alone = task_of({"base": base, "adapter": near})
+    assert alone["comparisons"][0]["shown"] and alone["comparisons"][0]["p"] < 0.05
+    both = task_of({"base": base, "adapter": near, "merged": arm("merged", 11)})
+    compared = both["comparisons"][0]
+    assert compared["p"] == alone["comparisons"][0]["p"] and compared["p_holm"] > 0.05 and not compared["shown"]
+    assert "not after Holm's correction" in markdown.headlines(both)[0]
