@@ -21,6 +21,7 @@ from cft.cli_common import (
     MaxCost,
     Overrides,
     RecipeName,
+    RunName,
     Runs,
     answer,
     checked_recipe,
@@ -162,7 +163,7 @@ def preflight(
 
 @app.command()
 def trace(
-    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a recipe for its newest run.")],
+    run_name: RunName,
     item: Annotated[
         str | None,
         typer.Argument(

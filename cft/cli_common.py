@@ -18,6 +18,7 @@ RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped rec
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides, e.g. train.args.learning_rate=1e-4")
 ]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a recipe for its newest run.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 DataFolder = Annotated[

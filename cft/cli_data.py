@@ -12,6 +12,7 @@ from cft.cli_common import (
     MaxCost,
     Overrides,
     RecipeName,
+    RunName,
     Runs,
     answer,
     checked_recipe,
@@ -35,7 +36,6 @@ data_app = typer.Typer(
     help="Training data: `cft data RECIPE` runs the data stage; inspect and push what it made.",
 )  # fmt: skip
 problems_app = typer.Typer(help="Seed problems.", no_args_is_help=True)
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a recipe for its newest run.")]
 
 
 @data_app.command()

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from cft.cli_common import RUNS, AsJson, Runs, answer, out, progress
+from cft.cli_common import RUNS, AsJson, RunName, Runs, answer, out, progress
 from cft.errors import CFTError, DataError
 
 eval_app = typer.Typer()
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a recipe for its newest run.")]
 
 
 @eval_app.command("try")

@@ -12,6 +12,7 @@ from cft.models import resolve
 from cft.recipe import Recipe
 from cft.runs import STAGES, Run, Stage, open_run, versions
 from data_builders.build import build, input_files
+from eval.grading import grader_identity
 
 
 def file_hashes(recipe: Recipe) -> dict[str, str]:
@@ -109,7 +110,7 @@ def train_stage(recipe: Recipe, run: Run, console: Console) -> None:
 
 def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | None = None) -> None:
     """Arms -> graded answers to each item."""
-    scores_adapter = any(not arm.startswith("base") for arm in recipe.eval.arms) and recipe.eval.endpoint is None
+    scores_adapter = recipe.eval.models != {"base"} and recipe.eval.endpoint is None
     if scores_adapter:
         run.need("train", run.adapter)
     stage = run.stage("eval", {
@@ -120,10 +121,7 @@ def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
         "files": {task: sha256_file(Path(path)) for task, path in recipe.eval.data.items()},
         "data_dir": recipe.eval.data_dir and items_hash(Path(recipe.eval.data_dir)),
     })  # fmt: skip
-    from eval.grading import grader_identity
-
-    arms = [arm for task in (stage.manifest or {"counts": {}})["counts"].values() for arm in task.values()]
-    if all(arm.get("grader") == grader_identity() for arm in arms) and _skip(stage, console):
+    if _graded_as_now(stage) and _skip(stage, console):
         return
     from eval.run import evaluate
 
@@ -154,9 +152,15 @@ def report_stage(recipe: Recipe, run: Run, console: Console) -> None:
         arms=recipe.eval.arms,
         tasks=recipe.eval.tasks,
     )
-    if run.adapter.is_dir() and any(not arm.startswith("base") for arm in recipe.eval.arms):
+    if run.adapter.is_dir() and recipe.eval.models != {"base"}:
         add_scores(run.adapter, report)
     print_table(report, console)
+
+
+def _graded_as_now(stage: Stage) -> bool:
+    """Whether the grader is still the one that graded a finished eval stage."""
+    tasks = stage.manifest["counts"] if stage.manifest else {}
+    return all(arm.get("grader") == grader_identity() for arms in tasks.values() for arm in arms.values())
 
 
 def _skip(stage: Stage, console: Console) -> bool:

@@ -249,6 +249,11 @@ class EvalBlock(Block):
         default_factory=dict, description="Arm's model (base, adapter ...) to its name at the endpoint."
     )
 
+    @property
+    def models(self) -> set[str]:
+        """What answers in the arms: base, adapter, merged, step-N."""
+        return {arm.partition("@")[0] for arm in self.arms}
+
 
 class Recipe(Block):
     """One experiment."""

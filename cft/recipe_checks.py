@@ -22,11 +22,10 @@ def cross_faults(
     if data and train:
         yield from _method_faults(data, train)
     if train and scored:
-        models = {arm.partition("@")[0] for arm in scored.arms}
-        if train.method == "none" and models != {"base"}:
+        if train.method == "none" and scored.models != {"base"}:
             mend = "Set eval.arms to [base], or train with method cft or sft"
             yield Fault(("eval", "arms"), "train.method is none, so there is no adapter to score", mend, scored.arms)
-        elif missing := sorted(models - {"base", "adapter", "merged"} - {f"step-{n}" for n in train.keep_steps}):
+        elif missing := sorted(scored.models - {"base", "adapter", "merged"} - {f"step-{n}" for n in train.keep_steps}):
             steps = sorted({*train.keep_steps, *(int(name.removeprefix("step-")) for name in missing)})
             fault = f"{', '.join(missing)} is not kept by the training"
             yield Fault(("eval", "arms"), fault, f"Set train.keep_steps to {steps}", scored.arms)
@@ -50,7 +49,7 @@ def _eval_faults(scored: "EvalBlock") -> Iterator[Fault]:
     if scored.endpoint and scored.endpoint.batch:
         yield Fault(("eval", "endpoint", "batch"), "is not offered for scoring", "Leave it out", True)
     if scored.endpoint:
-        for model in sorted({arm.partition("@")[0] for arm in scored.arms} - set(scored.served)):
+        for model in sorted(scored.models - set(scored.served)):
             mend = f"Write served: {{{model}: NAME}}, the name that the server has for it"
             yield Fault(("eval", "served"), f"does not name {model!r}, which eval.arms asks for", mend, scored.served)
     elif scored.served:

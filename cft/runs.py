@@ -5,7 +5,7 @@
         data/                       {problems,candidates,critiques,examples,calls}.jsonl README.md manifest.json
         train/                      adapter/ checkpoints/ metrics.json manifest.json
         eval/<task>/<arm>/          answers.jsonl arm.json and lm-eval's own files; eval/manifest.json
-        report/                     report.md report.json report.png
+        report/                     report.html report.md report.json and pictures
     runs/calls/<model>.jsonl        what students and teachers answered, for all runs
 
 A stage is finished when its manifest stands, and the manifest is written last. A stage whose fingerprint

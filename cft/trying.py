@@ -24,7 +24,7 @@ from cft.runs import Run
 from data_builders.prompts import messages, solve_prompt
 from data_builders.quotations import tidy
 from eval.arms import Models, adapter_identity
-from eval.grading import grade, last_box
+from eval.grading import grade, is_cut_off, last_box
 
 NARROWEST = 80  # columns of a terminal, for two answers beside each other
 REDRAW_SECONDS = 0.1
@@ -131,7 +131,7 @@ class Trial:
         facts = {"text": said.text, "tokens": said.tokens, "finish_reason": said.finish_reason, "answer": answer}
         if self.gold is None or said.finish_reason is None:
             return facts
-        cut = said.finish_reason == "length" and last_box(said.text) is None
+        cut = is_cut_off(said.text, said.finish_reason)
         return facts | {"outcome": grade(self.gold, said.text, truncated=cut).outcome}
 
 

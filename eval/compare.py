@@ -13,16 +13,14 @@ from cft.runs import Run, versions
 from eval import findings
 from eval.answers import TaskAnswers
 from eval.compare_arms import MOST_NAMED, NamedRun, Scored, differences, in_common, load_scored, named, seed_means
-from eval.report import build_report, write_pages
-from eval.statistics import holm, is_shown
-from eval.tables import TESTS, bare_p, bounds, interval, percent, points
+from eval.report import build_report, correct_for_many, write_pages
+from eval.tables import bare_p, bounds, interval, percent, points
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 CURVES = ("pass_at_k", "pass_at_k_ci", "maj_at_k", "maj_at_k_ci")
 OVER_SEEDS = "seeds"  # `test` of a comparison whose p holds for other seeds
-TESTS.setdefault(OVER_SEEDS, "random effects")
 LONGEST_FOLDER = 80  # characters of the name of the folder that a comparison is written into
 
 
@@ -168,11 +166,8 @@ def over_seeds(comparisons: list[dict], effects: dict[str, dict]) -> None:
         effect = effects.get(comparison["arm"])
         if effect:
             p = effect["p"] if effect["p"] is not None else comparison["p"]
-            comparison |= {"ci": effect["ci"], "p": p, "test": OVER_SEEDS, "shown": is_shown(effect["ci"], p)}
-    for comparison, p in zip(comparisons, holm([comparison["p"] for comparison in comparisons]), strict=True):
-        comparison["p_holm"] = p
-        if "mcnemar_p_holm" in comparison:
-            comparison["mcnemar_p_holm"] = p
+            comparison |= {"ci": effect["ci"], "p": p, "test": OVER_SEEDS}
+    correct_for_many(comparisons)
 
 
 def about_seeds(mean: Scored) -> str:

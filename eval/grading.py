@@ -66,6 +66,11 @@ def grade(gold: str, response: str, *, truncated: bool = False) -> Grade:
     return Grade("ungradable" if equal is None else "correct" if equal else "wrong", answer)
 
 
+def is_cut_off(response: str, finish_reason: str) -> bool:
+    """Whether a response hit the token limit ("length") without a complete box; behind one, its box is graded."""
+    return finish_reason == "length" and last_box(response) is None
+
+
 @cache
 def grader_identity() -> str:
     """A short hash of the code that grades and of math-verify's version: another one may grade otherwise."""

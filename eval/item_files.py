@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from datasets import load_dataset
 
 from cft.errors import DataError, EvalError
-from cft.files import read_jsonl
+from cft.files import read_jsonl, sha256_file
 from cft.model_list import cache_folder
+from eval.lm_tasks import VARIANTS
 
 if TYPE_CHECKING:
     from eval.items import Source
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 Row = tuple[str, dict[str, Any]]  # where it stands ("line 3"), and what it holds
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
-VARIANTS = ("system", "plain", "fewshot", "python", "sampled")  # tasks over the same items: cft_aime24_sampled
 SECONDS = 60  # without a byte, until a download is given up
 
 
@@ -154,7 +154,7 @@ def download(source: "Source") -> Path:
         lack = "neither hub nor url" if not source.url else "a url without its sha256"
         raise EvalError(f"{source.task}: its YAML has {lack}. {_way_out(source.task)}")
     path = cache_folder() / "data" / f"{source.sha256[:16]}-{source.url.rpartition('/')[2]}"
-    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == source.sha256:
+    if path.is_file() and sha256_file(path) == source.sha256:
         return path
     try:
         with urllib.request.urlopen(source.url, timeout=SECONDS) as response:

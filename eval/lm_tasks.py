@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lm_eval.api.task import Task
     from lm_eval.tasks import TaskManager
 
+VARIANTS = (*PROMPTS, "sampled")  # tasks over the same items: cft_aime24_sampled
 TASKS_FOLDER = Path(__file__).parent / "tasks"
 
 
@@ -45,7 +46,7 @@ def task_manager(names: Sequence[str], metadata: dict[str, str]) -> "TaskManager
         from lm_eval.tasks import TaskManager
 
         manager = TaskManager(include_path=str(TASKS_FOLDER), include_defaults=False, metadata=dict(metadata))
-    variants = tuple(f"_{prompt}" for prompt in (*PROMPTS, "sampled"))
+    variants = tuple(f"_{variant}" for variant in VARIANTS)
     known = [name for name in manager.all_tasks if not name.endswith(variants)]
     for name in [*names, *(name for name in metadata if name != "data_dir")]:
         if name not in known:

@@ -106,10 +106,7 @@ def task_report(answers: TaskAnswers, against: str = BASE, notes: Sequence[str] 
                 comparisons.append(
                     {"arm": name, "against": against, **statistics.compare(base, rows), "flipped": flipped(base, rows)}
                 )
-    for comparison, p in zip(comparisons, statistics.holm([c["p"] for c in comparisons]), strict=True):
-        comparison |= {"p_holm": p, "shown": statistics.is_shown(comparison["ci"], p)}
-        if comparison["test"] == "mcnemar":
-            comparison["mcnemar_p_holm"] = p  # the name that it had before sampled answers came
+    correct_for_many(comparisons)
     return {
         "arms": arms,
         "comparisons": comparisons,
@@ -118,6 +115,14 @@ def task_report(answers: TaskAnswers, against: str = BASE, notes: Sequence[str] 
         "behaviour": describe({name: rows for name, (_, rows) in answers.items()}, against),
         "warnings": [*notes, *warnings(arms, comparisons), *repeated_samples(answers)],
     }
+
+
+def correct_for_many(comparisons: list[dict]) -> None:
+    """Give every comparison `p_holm`, Holm's correction of its p for all of them, and `shown` by that p."""
+    for comparison, p in zip(comparisons, statistics.holm([c["p"] for c in comparisons]), strict=True):
+        comparison |= {"p_holm": p, "shown": statistics.is_shown(comparison["ci"], p)}
+        if "mcnemar_p" in comparison:
+            comparison["mcnemar_p_holm"] = p  # the name that it had before sampled answers came
 
 
 def flipped(base: list[Row], arm: list[Row]) -> dict[str, list[int | str]]:

@@ -7,7 +7,7 @@ from typing import Any
 from cft.errors import EvalError
 from cft.generation import Completion
 from eval.answerers import Answerer
-from eval.grading import grade, last_box, same_answer_groups
+from eval.grading import grade, is_cut_off, same_answer_groups
 from eval.lm import AnsweredLM
 from eval.lm_tasks import Items, quiet
 
@@ -22,7 +22,7 @@ def graded_rows(task: str, arm: str, items: Items, completions: list[Completion]
     samples = len(completions) // len(items.docs)
     for doc_id, (doc, gold, prompt) in enumerate(zip(items.docs, items.golds, items.prompts, strict=True)):
         given = completions[doc_id * samples : (doc_id + 1) * samples]
-        grades = [grade(gold, completion.text, truncated=was_cut(completion)) for completion in given]
+        grades = [grade(gold, one.text, truncated=is_cut_off(one.text, one.finish_reason)) for one in given]
         groups = same_answer_groups([grading.answer for grading in grades])
         for sample, (completion, grading, group) in enumerate(zip(given, grades, groups, strict=True)):
             rows.append(
@@ -44,11 +44,6 @@ def graded_rows(task: str, arm: str, items: Items, completions: list[Completion]
                 | {key: doc[key] for key in ("subject", "level") if doc.get(key)}
             )
     return rows
-
-
-def was_cut(completion: Completion) -> bool:
-    """Whether an answer hit the token limit without a complete box."""
-    return completion.finish_reason == "length" and last_box(completion.text) is None
 
 
 def score_with_lm_eval(

@@ -20,7 +20,7 @@ ARM_FACTS = (
     "time",
     "peak memory",
 )
-TESTS = {"mcnemar": "McNemar", "permutation": "sign-flip"}  # the test behind p, in a word
+TESTS = {"mcnemar": "McNemar", "permutation": "sign-flip", "seeds": "random effects"}  # the test behind p, in a word
 SAME_MODEL = "Published scores of the same model"
 RECIPE = "recipe_yaml"  # key of the environment: the recipe's text
 SETTINGS = ("max_new_tokens", "samples", "temperature", "top_p", "top_k", "batch_size", "backend", "device", "dtype")
