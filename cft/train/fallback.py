@@ -1,0 +1,81 @@
+"""What to turn when memory is too small: settings that need less, one after the other, with the same effective batch.
+
+The order is that of what they cost: a smaller micro-batch costs little time, recomputing activations a fifth to a third
+more, and 4-bit weights change what is trained on. No torch here: `cft plan` asks the same questions before anything is
+loaded.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+Checkpointing = Literal["none", "selective", "full"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What decides the memory of a training of given rows and model."""
+
+    rows: int  # of a micro-batch: per_device_train_batch_size
+    accumulation: int  # micro-batches an optimizer step: gradient_accumulation_steps
+    checkpointing: Checkpointing
+    quantization: Literal["none", "nf4"] = "none"
+
+    @classmethod
+    def of(cls, args: dict[str, Any], quantization: str) -> "Setting":
+        """The setting of `train.args` with our defaults filled in."""
+        selective = (args.get("gradient_checkpointing_kwargs") or {}).get("selective", False)
+        kind = ("selective" if selective else "full") if args["gradient_checkpointing"] else "none"
+        return cls(args["per_device_train_batch_size"], args["gradient_accumulation_steps"], kind, quantization)
+
+    @property
+    def args(self) -> dict[str, Any]:
+        """The keys of SFTConfig that this setting decides."""
+        return {
+            "per_device_train_batch_size": self.rows,
+            "gradient_accumulation_steps": self.accumulation,
+            "gradient_checkpointing": self.checkpointing != "none",
+            "gradient_checkpointing_kwargs": {"selective": True} if self.checkpointing == "selective" else None,
+        }
+
+    def overrides(self, before: "Setting") -> list[str]:
+        """What to write on the command line to come here from `before`."""
+        changed = [
+            f"train.args.{key}={_yaml(value)}"
+            for key, value in self.args.items()
+            if value != before.args[key] and not (key.endswith("kwargs") and value is None)
+        ]
+        return changed + ([f"model.quantization={self.quantization}"] * (self.quantization != before.quantization))
+
+
+def next_safer(setting: Setting, *, may_quantize: bool) -> Setting | None:
+    """The next setting that needs less memory; None if there is none left.
+
+    Rows that divide the effective batch are taken, so that a step trains on as many rows as before.
+
+    Args:
+        may_quantize: whether 4-bit weights are possible: LoRA, bitsandbytes is installed, and a GPU computes.
+    """
+    if setting.rows > 1:
+        effective = setting.rows * setting.accumulation
+        rows = max(n for n in range(1, setting.rows // 2 + 1) if effective % n == 0)
+        return replace(setting, rows=rows, accumulation=effective // rows)
+    if setting.checkpointing != "full":
+        return replace(setting, checkpointing="selective" if setting.checkpointing == "none" else "full")
+    if may_quantize and setting.quantization == "none":
+        return replace(setting, quantization="nf4")
+    return None
+
+
+def ladder(setting: Setting, *, may_quantize: bool) -> Iterator[Setting]:
+    """The setting itself, then every safer one."""
+    step: Setting | None = setting
+    while step is not None:
+        yield step
+        step = next_safer(step, may_quantize=may_quantize)
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "'{" + ", ".join(f"{key}: {_yaml(item)}" for key, item in value.items()) + "}'"
+    return str(value).lower() if isinstance(value, bool) else str(value)
