@@ -1,21 +1,48 @@
-"""TRL's SFTTrainer, with what a laptop needs: logits only where there is loss, and the longest batch tried first."""
+"""TRL's SFTTrainer, with what a laptop needs: loss without logits, little padding, and the longest batch tried first."""
 
 import inspect
 import math
+from collections.abc import Iterator
 
 import torch
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from cft.errors import TrainError
+from cft.train.head import FrozenHeadLoss, is_plain_frozen_head
+
+
+class StepSampler(torch.utils.data.Sampler[int]):
+    """Rows in another random order each epoch; those of one optimizer step stand in the order of their lengths.
+
+    So a step trains on the same rows whatever the micro-batch, and a micro-batch holds rows of like length: less
+    padding, and no change to the optimisation (sorting over the whole epoch would make steps of short rows only).
+    """
+
+    def __init__(self, lengths: list[int], rows_a_step: int, seed: int) -> None:
+        self.lengths, self.rows_a_step, self.seed, self.epoch = lengths, rows_a_step, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate before each epoch, a resumed one too."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        for start in range(0, len(order), self.rows_a_step):
+            yield from sorted(order[start : start + self.rows_a_step], key=lambda i: -self.lengths[i])
 
 
 class CompletionTrainer(SFTTrainer):
-    """SFTTrainer whose CPU path computes logits only where a row's completion is predicted.
+    """SFTTrainer whose CPU path computes the output layer only where a row's completion is predicted.
 
     TRL's fused head skips the prompt on GPUs; without Triton it projects every position, padding too, computes each
-    tile a second time and multiplies its gradient in float32. On a CPU that is most of a small model's time. Here the
-    model's own `logits_to_keep` picks the positions, and the loss is the same to rounding.
+    tile a second time and multiplies its gradient in float32. On a CPU that is most of a small model's time. Here only
+    the positions with loss are projected, by `cft.train.head` where the layer is frozen, else by the model's own
+    `logits_to_keep`. The loss is the same to rounding.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -28,17 +55,34 @@ class CompletionTrainer(SFTTrainer):
             and self.accelerator.num_processes == 1
             and "logits_to_keep" in inspect.signature(type(self.model.get_base_model()).forward).parameters
         )
+        self.needs_no_logits = self.projects_completions_only and is_plain_frozen_head(self.model.get_base_model())
+
+    def _get_train_sampler(self, train_dataset=None) -> torch.utils.data.Sampler | None:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "random":
+            return super()._get_train_sampler(rows)
+        rows_a_step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return StepSampler([len(ids) for ids in rows["input_ids"]], rows_a_step, self.args.data_seed)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Negative log-likelihood of the completions (B, T), summed and divided by `num_items_in_batch` tokens."""
         if return_outputs or not self.projects_completions_only:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        targets = inputs["labels"][:, 1:]
-        kept = (targets != -100).any(0).nonzero().squeeze(1)  # positions (K,) that predict a trained token in some row
-        targets = targets[:, kept].flatten()
-        forward = {key: value for key, value in inputs.items() if key != "labels"}
-        logits = model(**forward, use_cache=False, logits_to_keep=kept).logits.float().flatten(0, 1)  # (B*K, V)
-        total = torch.nn.functional.cross_entropy(logits, targets, ignore_index=-100, reduction="sum")
+        targets = inputs["labels"][:, 1:]  # (B, T-1)
+        forward = {key: value for key, value in inputs.items() if key != "labels"} | {"use_cache": False}
+        if self.needs_no_logits:
+            base = model.get_base_model()
+            with self.accelerator.autocast():  # which model.forward has around it, but its parts have not
+                hidden = base.base_model(**forward).last_hidden_state  # (B, T, D)
+            has_loss = targets != -100
+            head = base.get_output_embeddings()
+            hidden = hidden[:, :-1][has_loss].to(head.weight.dtype)  # (K, D)
+            total = FrozenHeadLoss.apply(hidden, head.weight, head.bias, targets[has_loss])
+        else:
+            kept = (targets != -100).any(0).nonzero().squeeze(1)  # positions (K,) that predict a trained token of a row
+            logits = model(**forward, logits_to_keep=kept).logits.float().flatten(0, 1)  # (B*K, V)
+            wanted = targets[:, kept].flatten()
+            total = torch.nn.functional.cross_entropy(logits, wanted, ignore_index=-100, reduction="sum")
         return total / ((targets != -100).sum() if num_items_in_batch is None else num_items_in_batch)
 
     def try_longest_batch(self) -> None:
