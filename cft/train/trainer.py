@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer, with what a laptop needs: loss without logits, little padding, and the longest batch tried first."""
+"""TRL's SFTTrainer, with what a laptop needs: loss without logits, little padding, the longest batch tried first."""
 
 import inspect
 import math
