@@ -1,13 +1,14 @@
 """The `cft` command. Heavy libraries are imported inside the commands, so that `cft --help` answers at once.
 
 Answers go to standard output (one JSON value with --json), progress to standard error.
-Exit codes: 0 done, 2 the user's input is at fault, 130 interrupted, 1 a bug.
+Exit codes: 0 done, 2 the user's input is at fault, 130 interrupted, 143 terminated, 1 a bug.
 """
 
 import errno
 import json
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +32,9 @@ from cft.cli_common import (
 )
 from cft.cli_data import data_app, problems_app
 from cft.cli_eval import eval_app
-from cft.errors import CFTError, RecipeError
+from cft.cli_export import export_app
+from cft.cli_sweep import sweep_app
+from cft.errors import CFTError, RecipeError, Terminated
 
 app = typer.Typer(
     help="One problem -> critiques of wrong solutions -> a LoRA adapter -> an honest score.",
@@ -44,6 +47,8 @@ app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.add_typer(problems_app, name="problems")
 app.add_typer(eval_app)
+app.add_typer(export_app)
+app.add_typer(sweep_app)
 
 
 @app.command()
@@ -56,7 +61,9 @@ def recipes(as_json: AsJson = False) -> None:
         head = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
         name = path.relative_to(recipes_folder()).with_suffix("").as_posix()
         rows.append({"name": name, "about": head[0] if head else "", "path": str(path)})
-    answer(rows, as_json, "\n".join(f"{row['name']:<24} {row['about']}" for row in rows))
+    width = max(len(row["name"]) for row in rows)
+    lines = [f"{row['name']:<{width}}  {row['about']}" for row in rows]
+    answer(rows, as_json, "\n".join([*lines, "\nSweeps over several settings: cft sweep"]))
 
 
 @app.command()
@@ -226,13 +233,17 @@ def models_path(name: Annotated[str, typer.Argument(help="A name of `cft models`
 def main() -> None:
     """Entry point: map errors to exit codes."""
     as_json = "--json" in sys.argv
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except CFTError as error:
         fail(str(error), as_json)
-    except KeyboardInterrupt:
+    except SystemExit as end:
+        stop = getattr(end.__context__, "__cause__", None)  # typer makes Exit(130) of every KeyboardInterrupt
+        if not isinstance(stop, KeyboardInterrupt):
+            raise
         progress.print("\nStopped. What is done is kept: the same command goes on from here.")
-        sys.exit(130)
+        sys.exit(143 if isinstance(stop, Terminated) else 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `cft ... | head` is no error
     except OSError as error:
@@ -240,6 +251,10 @@ def main() -> None:
             raise
         where = error.filename or "the run folder or the cache"
         fail(f"{where}: the disk is full. What is done is kept: free some space and give the same command.", as_json)
+
+
+def _terminate(number, frame) -> None:
+    raise Terminated  # schedulers send SIGTERM before they kill: stop as Ctrl-C does
 
 
 def fail(message: str, as_json: bool) -> None:

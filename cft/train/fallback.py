@@ -28,6 +28,16 @@ class Setting:
         kind = ("selective" if selective else "full") if args["gradient_checkpointing"] else "none"
         return cls(args["per_device_train_batch_size"], args["gradient_accumulation_steps"], kind, quantization)
 
+    def __str__(self) -> str:
+        recomputing = {"none": "", "selective": ", selective checkpointing", "full": ", gradient checkpointing"}
+        weights = ", 4-bit weights" if self.quantization == "nf4" else ""
+        return f"micro-batches of {self.rows} row(s){recomputing[self.checkpointing]}{weights}"
+
+    @property
+    def rows_a_step(self) -> int:
+        """The effective batch of one process."""
+        return self.rows * self.accumulation
+
     @property
     def args(self) -> dict[str, Any]:
         """The keys of SFTConfig that this setting decides."""
@@ -57,9 +67,8 @@ def next_safer(setting: Setting, *, may_quantize: bool) -> Setting | None:
         may_quantize: whether 4-bit weights are possible: LoRA, bitsandbytes is installed, and a GPU computes.
     """
     if setting.rows > 1:
-        effective = setting.rows * setting.accumulation
-        rows = max(n for n in range(1, setting.rows // 2 + 1) if effective % n == 0)
-        return replace(setting, rows=rows, accumulation=effective // rows)
+        rows = max(n for n in range(1, setting.rows // 2 + 1) if setting.rows_a_step % n == 0)
+        return replace(setting, rows=rows, accumulation=setting.rows_a_step // rows)
     if setting.checkpointing != "full":
         return replace(setting, checkpointing="selective" if setting.checkpointing == "none" else "full")
     if may_quantize and setting.quantization == "none":

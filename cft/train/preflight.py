@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cft.errors import DataError, TrainError
 from cft.files import read_jsonl
+from cft.train.defaults import DEFAULT_MAX_LENGTH
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from cft.recipe import Recipe
 
 IGNORED = -100  # label of a token that is not trained on
-DEFAULT_MAX_LENGTH = 4096  # tokens
 SHOWN_FAULTS = 10
 
 

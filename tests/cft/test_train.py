@@ -352,16 +352,6 @@ def test_a_full_disk_leaves_nothing_half_written(killed_often, tmp_path) -> None
     assert same_weights(tmp_path / "adapter", undisturbed / "adapter")
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits a process's memory by what Linux tells of it")
-def test_too_little_memory_shows_before_the_first_step(tiny_model, tmp_path) -> None:
-    examples = write_examples(tmp_path / "examples.jsonl", 64, repeat=60)
-    recipe = make_recipe(tiny_model, {"per_device_train_batch_size": 64})
-    end = finish(in_process(recipe, examples, tmp_path, {resource.RLIMIT_AS: 700_000_000}), tmp_path)
-    assert end.startswith("TrainError: out of memory on cpu with a batch of 64 row(s)")
-    assert "per_device_train_batch_size=32 train.args.gradient_accumulation_steps=2" in end
-    assert "gradient_checkpointing=true" in end and "nf4" not in end
-
-
 def test_ctrl_c_says_how_to_go_on(tiny_model, tmp_path, monkeypatch) -> None:
     from cft.train import progress, sft
 

@@ -1,0 +1,46 @@
+"""What training does where a recipe says nothing. No torch here, so that `cft plan` can read it."""
+
+from typing import Any
+
+ROWS_A_STEP = 8  # below 32: large batches hurt LoRA more than full fine-tuning
+DEFAULT_MAX_LENGTH = 4096  # tokens
+
+# Thinking Machines, "LoRA without regret": adapt all linear layers, alpha 32; a small data set fits in any rank.
+LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear"}
+
+
+def our_defaults(device: str, dtype: str, asked: dict[str, Any], attention: str = "sdpa") -> dict[str, Any]:
+    """Our SFTConfig where it differs from TRL's, or must not change when TRL's does. `train.args` goes over it.
+
+    Args:
+        asked: the recipe's `train.args`.
+        attention: model.attn_implementation.
+    """
+    # One row fills the cores of a CPU, and never pads
+    rows_a_batch = asked.get("per_device_train_batch_size") or (1 if device == "cpu" else 4)
+    return {
+        "learning_rate": 2e-4,  # LoRA wants about ten times the rate of full fine-tuning
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.1,  # a share of all steps
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": rows_a_batch,
+        "gradient_accumulation_steps": max(1, ROWS_A_STEP // rows_a_batch),
+        "max_length": DEFAULT_MAX_LENGTH,  # TRL's 1024 cuts rows; here a longer row is an error
+        "completion_only_loss": True,
+        "packing": False,  # it would change which rows, and how many, a step trains on
+        # The rows of a micro-batch end to end instead of padded: the same loss, and free where attention knows lengths
+        "padding_free": "flash" in attention and rows_a_batch > 1 and not asked.get("packing", False),
+        "bf16": dtype == "bfloat16",  # autocast: the base is bfloat16 anyway, LoRA's matmuls become it
+        "fp16": dtype == "float16" and device == "cuda",
+        "use_cpu": device == "cpu",
+        "gradient_checkpointing": device != "cpu",  # TRL's default; it buys memory for a third more time
+        "save_strategy": "steps",
+        "save_steps": 0.05,  # a share of all steps: what a kill can cost
+        "save_total_limit": 2,  # one complete, one being written
+        "logging_steps": 1,
+        "include_num_input_tokens_seen": "non_padding",
+        "dataloader_num_workers": 0,  # the rows are tokenised already
+        "dataloader_pin_memory": device == "cuda",
+        "report_to": "none",
+        "disable_tqdm": True,  # cft.train.progress instead
+    }
