@@ -29,7 +29,7 @@ from cft.recipe_blocks import (
     models_of,
 )
 from cft.recipe_checks import cross_faults
-from cft.recipe_faults import Schema, nearest, recipe_error
+from cft.recipe_faults import Fault, Schema, nearest, recipe_error
 from cft.recipe_source import Source
 
 __all__ = [
@@ -49,9 +49,14 @@ __all__ = [
     "list_recipes",
     "load_recipe",
     "nearest",
+    "read_recipe",
     "recipes_folder",
+    "shipped_name",
     "validate_recipe",
 ]
+
+
+NO_RECIPES = {"problems", "critiques", "sweeps", "prices.yaml"}  # below recipes/
 
 
 def recipes_folder() -> Path:
@@ -62,13 +67,16 @@ def recipes_folder() -> Path:
 
 
 def list_recipes() -> list[Path]:
-    """The files of the shipped recipes, in the order of their names."""
+    """The files of the shipped recipes, in the order of their names; those at the top of the folder first."""
     folder = recipes_folder()
-    return sorted(
-        p
-        for p in folder.rglob("*.yaml")
-        if p.relative_to(folder).parts[0] not in ("problems", "critiques", "prices.yaml")
-    )
+    files = [(path, path.relative_to(folder).parts) for path in folder.rglob("*.yaml")]
+    found = [(path, parts) for path, parts in files if NO_RECIPES.isdisjoint(parts)]
+    return [path for path, parts in sorted(found, key=lambda one: (len(one[1]), one[1]))]
+
+
+def shipped_name(path: Path) -> str:
+    """The name of a shipped recipe's file: its path below the folder of the recipes, without the ending."""
+    return path.relative_to(recipes_folder()).with_suffix("").as_posix()
 
 
 def find_recipe(name_or_path: str) -> Path:
@@ -77,7 +85,7 @@ def find_recipe(name_or_path: str) -> Path:
     Raises:
         RecipeError: there is none; the message has the nearest name and all shipped ones.
     """
-    shipped = {path.relative_to(recipes_folder()).with_suffix("").as_posix(): path for path in list_recipes()}
+    shipped = {shipped_name(path): path for path in list_recipes()}
     if name_or_path in shipped:
         return shipped[name_or_path]
     path = Path(name_or_path).expanduser()
@@ -106,7 +114,24 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, libraries: 
     Raises:
         RecipeError: with all faults at once, each with its place, key, value and mend.
     """
-    source = Source(find_recipe(name_or_path))
+    source, faults, recipe = read_recipe(find_recipe(name_or_path), overrides, libraries=libraries)
+    if faults or recipe is None:
+        raise recipe_error(source.name, source.origin.locate(faults))
+    return recipe
+
+
+def read_recipe(
+    path: Path, overrides: Sequence[str] = (), *, libraries: bool = False
+) -> tuple[Source, list[Fault], Recipe | None]:
+    """The recipe in a file with its overrides, and all its faults; arguments as in `load_recipe`.
+
+    Returns:
+        The values as they were written; the faults, not yet located; the recipe, None where it could not be read.
+
+    Raises:
+        RecipeError: the file is no YAML mapping.
+    """
+    source = Source(path)
     for override in overrides:
         source.override(override)
     faults, recipe = list(source.faults), None
@@ -123,10 +148,9 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, libraries: 
 
         model = source.value.get("model")
         faults += library_faults(train, model.get("dtype", "bfloat16") if isinstance(model, dict) else "bfloat16")
-    if faults or recipe is None:
-        raise recipe_error(source.name, source.origin.locate(faults))
-    recipe._origin = source.origin
-    return recipe
+    if recipe is not None:
+        recipe._origin = source.origin
+    return source, faults, recipe
 
 
 def validate_recipe(recipe: Recipe) -> None:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from cft.errors import RecipeError
-from cft.recipe import Recipe, find_recipe, list_recipes, load_recipe, recipes_folder
+from cft.recipe import Recipe, find_recipe, list_recipes, load_recipe, recipes_folder, shipped_name
 from cft.recipe_blocks import Style
 from tests.cft.recipe_text import GOOD
 
@@ -38,16 +38,18 @@ def test_a_recipe_cannot_be_changed(write_recipe):
         load_recipe(write_recipe(GOOD)).seed = 3
 
 
-@pytest.mark.parametrize("name", [path.stem for path in list_recipes()])
+@pytest.mark.parametrize("name", [shipped_name(path) for path in list_recipes()])
 def test_shipped_recipes_are_found_by_name_and_survive_writing_and_reading(name: str, write_recipe):
     recipe = load_recipe(name)
-    assert recipe.name == name
+    assert recipe.name == name.rpartition("/")[2].replace(".", "-")
     assert load_recipe(write_recipe(recipe.to_yaml())) == recipe
 
 
 def test_shipped_problems_and_critiques_are_no_recipes():
-    assert {"quickstart", "smoke"} <= {path.stem for path in list_recipes()}
-    assert not [path for path in list_recipes() if path.is_relative_to(recipes_folder() / "problems")]
+    names = [shipped_name(path) for path in list_recipes()]
+    assert {"quickstart", "smoke", "one_problem_cft/mixed_problems"} <= set(names)
+    assert not [name for name in names if {"problems", "critiques", "sweeps"} & set(name.split("/"))]
+    assert names.index("smoke") < names.index("one_problem_cft/mixed_problems")
 
 
 @pytest.mark.parametrize(

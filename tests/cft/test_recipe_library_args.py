@@ -5,7 +5,7 @@ import os
 import pytest
 
 from cft.errors import RecipeError
-from cft.recipe import Recipe, list_recipes, load_recipe, validate_recipe
+from cft.recipe import Recipe, list_recipes, load_recipe, shipped_name, validate_recipe
 from cft.recipe_library_args import check_library_args, device_faults
 from tests.cft.recipe_text import GOOD
 
@@ -23,7 +23,7 @@ def library_faults(write_recipe):
     return faults_of
 
 
-@pytest.mark.parametrize("name", [path.stem for path in list_recipes()])
+@pytest.mark.parametrize("name", [shipped_name(path) for path in list_recipes()])
 def test_the_libraries_accept_the_shipped_recipes(name: str):
     validate_recipe(load_recipe(name, libraries=True))
 

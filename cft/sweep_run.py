@@ -1,0 +1,160 @@
+"""Runs the points of a sweep one after the other, and says beforehand what that would take."""
+
+import shlex
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cft.errors import CFTError
+from cft.files import content_id, read_json
+from cft.pipeline import file_hashes, run_stages
+from cft.plan import make_plan, minutes
+from cft.recipe import Recipe
+from cft.runs import STAGES, run_of
+from cft.sweep import LoadedSweep, Point
+from eval.sweep_report import write_sweep
+from eval.sweep_table import DONE, FAILED, WAITING, PointRun, SweepState, build_table
+
+
+def run_sweep(
+    loaded: LoadedSweep, root: Path, console: Console, *, command: str, max_cost: float | None = None
+) -> dict:
+    """Bring every run of a sweep to its end; a run that fails is noted, and the others go on.
+
+    After each run the table is written anew into `root`/sweeps/NAME. Finished stages are not run again, and a base that
+    any run has scored with the same settings is not scored again, so the same command goes on after a kill.
+
+    Args:
+        command: what was typed, for the page.
+        max_cost: USD for the making of all points' data. An answer that several points use counts for each of them.
+
+    Returns:
+        what sweep.json holds (`eval.sweep_table.build_table`), and "out", its folder.
+
+    Raises:
+        KeyboardInterrupt: after the table of what is done was written.
+    """
+    out, spent = root / "sweeps" / loaded.sweep.name, 0.0
+    state = new_state(loaded, root, command)
+    for number, one in enumerate(state.runs, 1):
+        console.rule(Text(f"{number} of {len(state.runs)}: {one.point}, seed {one.recipe.seed}"), align="left")
+        left = None if max_cost is None else max(0.0, max_cost - spent)
+        try:
+            one.status = WAITING
+            one.run = run_stages(one.recipe, root, console, STAGES, left)
+            one.status = DONE
+            spent += (read_json(one.run.path / "data" / "manifest.json") or {}).get("cost_usd") or 0.0
+        except CFTError as error:
+            one.status, one.error = FAILED, str(error)
+            console.print(Text(f"failed: {one.point}, seed {one.recipe.seed}: {error}", style="red"))
+        finally:
+            write_sweep(build_table(state), out)
+    return build_table(state) | {"out": str(out)}
+
+
+def new_state(loaded: LoadedSweep, root: Path, command: str) -> SweepState:
+    """The runs of a sweep, those that are finished already marked as such."""
+    varied = list(loaded.sweep.vary)
+    state = SweepState(
+        loaded.sweep.name, loaded.sweep.description, loaded.recipe, command, varied[0] if len(varied) == 1 else ""
+    )
+    for point in loaded.points:
+        value = next(iter(point.varied.values())) if len(point.varied) == 1 else None
+        number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
+        for recipe in point.recipes:
+            one = PointRun(point.name, recipe, point_command(loaded, point, recipe), number)
+            try:
+                run = run_of(recipe, file_hashes(recipe), root)
+            except CFTError:
+                pass  # its run will say what is wrong
+            else:
+                if read_json(run.path / "report" / "report.json") and read_json(run.path / "eval" / "manifest.json"):
+                    one.run, one.status = run, DONE
+            state.runs.append(one)
+    return state
+
+
+def point_command(loaded: LoadedSweep, point: Point, recipe: Recipe) -> str:
+    """The command that makes this run of a point alone."""
+    seed = [f"seed={recipe.seed}"] if loaded.sweep.seeds else []
+    return shlex.join(["cft", "run", loaded.recipe, f"name={loaded.sweep.name}", *point.overrides, *seed])
+
+
+def plan_sweep(loaded: LoadedSweep, root: Path) -> dict:
+    """Every run's stages, time and cost, without running anything.
+
+    A base that an earlier run of the sweep scores with the same settings costs no time again.
+
+    Returns:
+        {"sweep", "recipe", "runs": [{"point", "seed", "run", "stages": {name: seconds}, "seconds", "cost_usd",
+        "memory_gb", "fault"}], "seconds", "cost_usd"}. Seconds and USD are estimates, None where one is not known;
+        "fault" says why a run cannot be planned.
+    """
+    runs, scored = [], set()
+    for point in loaded.points:
+        for recipe in point.recipes:
+            row = {"point": point.name, "seed": recipe.seed, "run": None, "stages": {}, "seconds": None,
+                   "cost_usd": None, "memory_gb": None, "fault": ""}  # fmt: skip
+            runs.append(row)
+            try:
+                plan = make_plan(recipe, root)
+            except CFTError as error:
+                row["fault"] = str(error)
+                continue
+            same = content_id(recipe.model.model_dump(mode="json"), recipe.eval.model_dump(mode="json"))
+            of_base = sum(arm.partition("@")[0] == "base" for arm in recipe.eval.arms) / len(recipe.eval.arms)
+            for stage in plan["stages"]:
+                took = 0 if stage["done"] else stage["estimates"]["seconds"]
+                if stage["stage"] == "eval" and same in scored and took:
+                    took *= 1 - of_base
+                before = row["stages"].get(stage["stage"], 0)
+                row["stages"][stage["stage"]] = None if None in (took, before) else before + round(took)
+            scored.add(same)
+            row |= {
+                "run": plan["run"],
+                "seconds": _total(row["stages"].values()),
+                "cost_usd": plan["estimates"]["cost_usd"],
+                "memory_gb": plan["estimates"]["memory_gb"],
+            }
+    return {
+        "sweep": loaded.sweep.name,
+        "recipe": loaded.recipe,
+        "runs": runs,
+        "seconds": _total(row["seconds"] for row in runs),
+        "cost_usd": _total(row["cost_usd"] for row in runs),
+    }
+
+
+def _total(values) -> float | None:
+    values = list(values)
+    return None if None in values else sum(values)
+
+
+def print_plan(plan: dict, console: Console) -> None:
+    """One row a run; every time and cost is an estimate."""
+    stages = list(dict.fromkeys(name for row in plan["runs"] for name in row["stages"]))
+    table = Table("point", "seed", *stages, "time", "memory", "cost", box=None, pad_edge=False)
+    for row in plan["runs"]:
+        times = [_time(row["stages"].get(name)) for name in stages]
+        memory = f"~{row['memory_gb']} GB" if row["memory_gb"] else "unknown"
+        cells = [row["point"], str(row["seed"]), *times, _time(row["seconds"]), memory, _cost(row["cost_usd"])]
+        table.add_row(*map(Text, cells))
+    console.print(f"[bold]{plan['sweep']}[/]  sweep of {plan['recipe']}, {len(plan['runs'])} runs", highlight=False)
+    console.print(table)
+    for row in plan["runs"]:
+        if row["fault"]:
+            console.print(Text(f"{row['point']}, seed {row['seed']}: {row['fault']}", style="red"))
+    console.print(
+        f"total: {_time(plan['seconds'])}, cost {_cost(plan['cost_usd'])}   (~ marks an estimate; the base is counted "
+        "once)", highlight=False,
+    )  # fmt: skip
+
+
+def _time(seconds: float | None) -> str:
+    return "unknown" if seconds is None else "done" if seconds == 0 else f"~{minutes(seconds)}"
+
+
+def _cost(cost: float | None) -> str:
+    return "unknown" if cost is None else f"~${cost:.2f}" if cost else "$0"
