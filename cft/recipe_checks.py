@@ -29,6 +29,8 @@ def cross_faults(
             steps = sorted({*train.keep_steps, *(int(name.removeprefix("step-")) for name in missing)})
             fault = f"{', '.join(missing)} is not kept by the training"
             yield Fault(("eval", "arms"), fault, f"Set train.keep_steps to {steps}", scored.arms)
+    if train and train.select:
+        yield from _select_faults(train, scored)
     if scored:
         yield from _eval_faults(scored)
         for task in scored.data:
@@ -65,6 +67,20 @@ def _method_faults(data: "CritiquesData | DemonstrationsData | NoData", train: "
         fault = f"train.method {train.method} needs the builder {' or '.join(BUILDERS[train.method])}"
         fitting = [method for method, builders in BUILDERS.items() if data.builder in builders]
         yield Fault(("data", "builder"), fault, f"Set it, or set train.method to {' or '.join(fitting)}", data.builder)
+
+
+def _select_faults(train: "TrainBlock", scored: "EvalBlock | None") -> Iterator[Fault]:
+    block, key = train.select, ("train", "select")
+    if train.method == "none":
+        yield Fault(key, "needs a training, but train.method is none", "Set train.select to null", block.task)
+    if bool(block.steps) == (block.every is not None):
+        given = "has both steps and every" if block.steps else "has neither steps nor every"
+        yield Fault(key, f"{given}, so it is not said when to ask", "Give one of them, such as every: 4", block.task)
+    tested = scored.tasks if scored else []
+    if block.task in tested:
+        mend = "Choose the step on other items: cft_wordproblems_validation, or cft_math_validation"
+        fault = "is in eval.tasks, so the test items would choose the step that they then score"
+        yield Fault((*key, "task"), fault, mend, block.task)
 
 
 def _critiques_faults(data: "CritiquesData") -> Iterator[Fault]:

@@ -43,6 +43,8 @@ class Decoding:
 class Batched(ABC):
     """Answers prompts batch by batch, with a log."""
 
+    block_name = "eval"  # the recipe's block whose keys the messages name
+
     def __init__(
         self,
         tokenizer: "PreTrainedTokenizerBase",
@@ -98,10 +100,10 @@ class Batched(ABC):
         try:
             completions = self.answer_batch(prompts, seed=int(content_id(self.decoding.seed, batch)[:7], 16))
         except torch.OutOfMemoryError as error:
+            how, block = self.decoding, self.block_name
             raise EvalError(
-                f"Out of memory while {len(prompts)} answers were written at once. Lower eval.batch_size "
-                f"(now {self.decoding.batch_size}) or eval.max_new_tokens (now {self.decoding.max_new_tokens}) "
-                f"and start again."
+                f"Out of memory while {len(prompts)} answers were written at once. Lower {block}.batch_size "
+                f"(now {how.batch_size}) or {block}.max_new_tokens (now {how.max_new_tokens}) and start again."
             ) from error
         return {
             "answers": [vars(completion) for completion in completions],
@@ -123,10 +125,10 @@ class Batched(ABC):
         lengths = [len(ids) for ids in encoded["input_ids"]]
         limit, longest = self.decoding.max_new_tokens, max(lengths)
         if longest + limit > self.context:
-            room = self.context - longest
-            mend = f"Set eval.max_new_tokens to at most {room}." if room > 0 else "Take a model with a longer context."
+            room, key = self.context - longest, f"{self.block_name}.max_new_tokens"
+            mend = f"Set {key} to at most {room}." if room > 0 else "Take a model with a longer context."
             raise EvalError(
-                f"The longest prompt has {longest} tokens and eval.max_new_tokens is {limit}: "
+                f"The longest prompt has {longest} tokens and {key} is {limit}: "
                 f"{longest + limit} together, but the model reads {self.context}. {mend}"
             )
         return lengths

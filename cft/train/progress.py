@@ -65,6 +65,20 @@ class TrainProgress(TrainerCallback):
         elif state.global_step % max(1, state.max_steps // LINES) == 0 or state.global_step == state.max_steps:
             self.console.print(text, highlight=False)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The bar off the screen, and the clock stopped, while something else than training runs."""
+        begun = time.monotonic()
+        if self.bar:
+            self.bar.stop()
+        try:
+            yield
+        finally:
+            away = time.monotonic() - begun
+            self.start, self.last = self.start + away, self.last + away
+            if self.bar:
+                self.bar.start()
+
     def close(self) -> None:
         """Take the bar off the screen."""
         if self.bar:
