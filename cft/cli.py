@@ -24,6 +24,7 @@ from cft.cli_common import (
     RecipeName,
     RunName,
     Runs,
+    Tracker,
     answer,
     checked_recipe,
     out,
@@ -120,6 +121,7 @@ def run(
     runs: Runs = RUNS,
     max_cost: MaxCost = None,
     data: DataFolder = None,
+    tracker: Tracker = "none",
     as_json: AsJson = False,
 ) -> None:
     """Run all stages of a recipe: data, train, eval, report. The same command goes on where it stopped."""
@@ -127,25 +129,45 @@ def run(
 
     checked = checked_recipe(recipe, overrides, data)
     print_plan(make_plan(checked, runs), progress)
-    run_and_answer(checked, runs, as_json, max_cost=max_cost)
+    run_and_answer(checked, runs, as_json, max_cost=max_cost, tracker=tracker)
 
 
-def _add_stage_command(stage: str, about: str) -> None:
-    def command(
-        recipe: RecipeName,
-        overrides: Overrides = None,
-        runs: Runs = RUNS,
-        data: DataFolder = None,
-        as_json: AsJson = False,
-    ) -> None:
-        run_and_answer(checked_recipe(recipe, overrides, data), runs, as_json, stage)
+@app.command()
+def train(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    data: DataFolder = None,
+    tracker: Tracker = "none",
+    as_json: AsJson = False,
+) -> None:
+    """Only the train stage: examples to a LoRA adapter."""
+    run_and_answer(checked_recipe(recipe, overrides, data), runs, as_json, "train", tracker=tracker)
 
-    app.command(stage, help=about)(command)
+
+@app.command("eval")
+def eval_(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    max_cost: MaxCost = None,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Only the eval stage: score all arms on the same items."""
+    run_and_answer(checked_recipe(recipe, overrides, data), runs, as_json, "eval", max_cost=max_cost)
 
 
-_add_stage_command("train", "Only the train stage: examples to a LoRA adapter.")
-_add_stage_command("eval", "Only the eval stage: score all arms on the same items.")
-_add_stage_command("report", "Only the report stage: tables and plot from the answers.")
+@app.command()
+def report(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Only the report stage: tables and plot from the answers."""
+    run_and_answer(checked_recipe(recipe, overrides, data), runs, as_json, "report")
 
 
 @app.command()

@@ -26,6 +26,9 @@ DataFolder = Annotated[
     typer.Option("--data", help="Folder of local files of items, e.g. math500.jsonl; same as eval.data_dir."),
 ]
 RUNS = Path("runs")
+Tracker = Annotated[
+    str, typer.Option("--tracker", help="Report training to tensorboard, trackio or wandb; nothing is sent without it.")
+]
 MaxCost = Annotated[
     float | None,
     typer.Option("--max-cost", min=0, help="USD that all answers of models may cost, those kept from before included."),
@@ -57,12 +60,16 @@ def checked_recipe(recipe: str, overrides: list[str] | None, data: Path | None =
     return load_recipe(recipe, [*(overrides or []), *given], libraries=True)
 
 
-def run_and_answer(recipe, runs: Path, as_json: bool, *stages: str, max_cost: float | None = None) -> None:
-    """Bring the named stages of a recipe, or all of them, to their end, and say where the results are."""
+def run_and_answer(recipe, runs: Path, as_json: bool, *stages: str, **options: Any) -> None:
+    """Bring the named stages of a recipe, or all of them, to their end, and say where the results are.
+
+    Args:
+        options: of `cft.pipeline.run_stages`.
+    """
     from cft.pipeline import run_stages
     from cft.runs import STAGES
 
-    done = run_stages(recipe, runs, progress, stages or STAGES, max_cost)
+    done = run_stages(recipe, runs, progress, stages or STAGES, **options)
     result = {"run": str(done.path), "stages": list(stages or STAGES)}
     if (done.report / "report.json").exists():
         result["report"] = str(done.report / "report.md")

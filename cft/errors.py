@@ -33,5 +33,5 @@ class EvalError(CFTError, RuntimeError):
     """A task, an adapter or an evaluation data file cannot be used."""
 
 
-class Terminated(KeyboardInterrupt):  # noqa: N818 - like KeyboardInterrupt, it is no error
+class Terminated(KeyboardInterrupt):
     """SIGTERM came: what is done is kept, and the same command goes on from there."""

@@ -11,6 +11,7 @@ from cft.files import content_id, sha256_file, sha256_folder
 from cft.models import resolve
 from cft.recipe import Recipe
 from cft.runs import STAGES, Run, Stage, open_run, versions
+from cft.train.trackers import check_tracker
 from data_builders.build import build, input_files
 from eval.grading import grader_identity
 
@@ -22,6 +23,7 @@ def file_hashes(recipe: Recipe) -> dict[str, str]:
         DataError: if one cannot be read.
     """
     files = input_files(recipe.data) | {task: Path(path) for task, path in recipe.eval.data.items()}
+    files |= choosing_files(recipe)
     folder = recipe.eval.data_dir
     if folder and not Path(folder).is_dir():
         raise DataError(f"{folder}: is no folder. Correct eval.data_dir (or --data), which names the folder of items.")
@@ -32,28 +34,43 @@ def file_hashes(recipe: Recipe) -> dict[str, str]:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}). Check the path in the recipe.") from None
 
 
+def choosing_files(recipe: Recipe) -> dict[str, Path]:
+    """The file of validation items that choose the step, if the recipe names one."""
+    select = recipe.train.select
+    return {"train.select": Path(select.data)} if select and select.data else {}
+
+
 def items_hash(folder: Path) -> str:
     """Identity of all files of items in a folder (`eval.data_dir`)."""
     return content_id([sha256_folder(folder, pattern) for pattern in ("*.jsonl", "*.json", "*.parquet")])
 
 
 def run_stages(
-    recipe: Recipe, root: Path, console: Console, stages: Sequence[str] = STAGES, max_cost: float | None = None
+    recipe: Recipe,
+    root: Path,
+    console: Console,
+    stages: Sequence[str] = STAGES,
+    *,
+    max_cost: float | None = None,
+    tracker: str = "none",
 ) -> Run:
     """Bring the named stages of the recipe's run to their end and return the run.
 
     Args:
         max_cost: USD that the answers of all models may cost, kept ones included: in making data, and in scoring.
 
+        tracker: what training is reported to (`cft.train.trackers`).
+
     Raises:
         CFTError: for whatever the user can mend; what is already done stays in the run folder.
     """
+    check_tracker(tracker)
+    options = {"data": {"max_cost": max_cost}, "train": {"tracker": tracker}, "eval": {"max_cost": max_cost}}
     run = open_run(recipe, file_hashes(recipe), root)
     with run.lock():
         for name in STAGES:
             if name in stages:
-                options = {"max_cost": max_cost} if name in ("data", "eval") else {}
-                STAGE_FUNCTIONS[name](recipe, run, console, **options)
+                STAGE_FUNCTIONS[name](recipe, run, console, **options.get(name, {}))
     return run
 
 
@@ -88,7 +105,7 @@ def data_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     console.print(f"data: {told}{', ' + paid if paid else ''}", highlight=False)
 
 
-def train_stage(recipe: Recipe, run: Run, console: Console) -> None:
+def train_stage(recipe: Recipe, run: Run, console: Console, tracker: str = "none") -> None:
     """Examples -> adapter."""
     if recipe.train.method == "none":
         return
@@ -104,7 +121,7 @@ def train_stage(recipe: Recipe, run: Run, console: Console) -> None:
         return
     from cft.train.sft import train
 
-    counts = train(recipe, run.examples, stage.path, console=console)
+    counts = train(recipe, run.examples, stage.path, console=console, tracker=tracker)
     stage.finish(seed=recipe.seed, counts=counts)
 
 

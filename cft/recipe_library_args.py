@@ -46,6 +46,9 @@ OWNED_ARGS = {
     "dataset_kwargs": "examples are prepared by the data stage",
     "assistant_only_loss": "the loss is on the completion of each example",
     "truncation_mode": "no row is ever cut",
+    "report_to": "a tracker changes no weights: give it to the command, --tracker tensorboard",
+    "enable_jit_checkpoint": "SIGTERM saves a checkpoint as it is",
+    "auto_find_batch_size": "the micro-batch is halved when memory is too small, and the effective batch kept",
     "include_num_input_tokens_seen": "tokens are counted for metrics.json",
     **dict.fromkeys(["logging_strategy", "logging_steps"], "every step is logged in metrics.json"),
     **dict.fromkeys(["do_train", "do_eval", "do_predict"], "it has no effect outside of transformers' own scripts"),
@@ -179,8 +182,7 @@ def _key_fault(block: str, key: str, value: Any, libraries: dict[str, Library]) 
         return Fault(path, "is not set here", reason[0].upper() + reason[1:], value)
     if key == "task_type" and value != "CAUSAL_LM":
         return Fault(path, "the base is a causal language model", "Leave the key out", value)
-    fault = _type_fault(path, value, library) or _range_fault(path, value)
-    return _report_fault(path, value) if key == "report_to" and not fault else fault
+    return _type_fault(path, value, library) or _range_fault(path, value)
 
 
 def _type_fault(path: tuple[str, str, str], value: Any, library: Library) -> Fault | None:
@@ -207,17 +209,6 @@ def _range_fault(path: tuple[str, str, str], value: Any) -> Fault | None:
     words, holds = _RANGES.get(path[-1], ("", None))
     if holds and isinstance(value, int | float) and not holds(value):
         return Fault(path, words, "Choose another number", value)
-    return None
-
-
-def _report_fault(path: tuple[str, str, str], value: Any) -> Fault | None:
-    """The trainer looks for the packages that it reports to only once the model is loaded."""
-    from transformers.integrations import get_available_reporting_integrations
-
-    known = ["none", "all", *get_available_reporting_integrations()]
-    for name in [value] if isinstance(value, str) else value or []:
-        if name not in known:
-            return Fault(path, f"{name} is not known, or not installed here", did_you_mean(name, known), value)
     return None
 
 
