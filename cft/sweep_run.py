@@ -12,7 +12,7 @@ from cft.files import content_id, read_json
 from cft.pipeline import file_hashes, run_stages
 from cft.plan import make_plan, minutes
 from cft.recipe import Recipe
-from cft.runs import STAGES, run_of
+from cft.runs import run_of
 from cft.sweep import LoadedSweep, Point
 from eval.sweep_report import write_sweep
 from eval.sweep_table import DONE, FAILED, WAITING, PointRun, SweepState, build_table
@@ -43,7 +43,7 @@ def run_sweep(
         left = None if max_cost is None else max(0.0, max_cost - spent)
         try:
             one.status = WAITING
-            one.run = run_stages(one.recipe, root, console, STAGES, left)
+            one.run = run_stages(one.recipe, root, console, max_cost=left)
             one.status = DONE
             spent += (read_json(one.run.path / "data" / "manifest.json") or {}).get("cost_usd") or 0.0
         except CFTError as error:
