@@ -5,8 +5,10 @@ out of memory goes on with a safer setting and the same rows a step.
 """
 
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import datasets
 from peft import LoraConfig
@@ -16,12 +18,13 @@ from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase, PrinterCallback
 
 from cft.errors import Terminated, TrainError
-from cft.files import read_json, sha256_file, write_json
+from cft.files import content_id, read_json, sha256_file, write_json
 from cft.memory import peak_memory_mb
 from cft.models import ModelSource, load_model, load_tokenizer, pick_device, resolve
 from cft.recipe import Recipe, validate_recipe
 from cft.runs import versions
 from cft.train.checkpoints import KeepAdapters, MarkComplete, claim, discard_unfinished, newest, step_of
+from cft.train.choice import StoppedEarly, drop_adapters
 from cft.train.defaults import LORA, our_defaults
 from cft.train.fallback import Setting
 from cft.train.faults import explain, is_out_of_memory, out_of_memory, safer_setting, training_arguments
@@ -31,6 +34,9 @@ from cft.train.progress import TrainProgress, only_our_progress
 from cft.train.stopping import SaveOnTerm
 from cft.train.trackers import reporting
 from cft.train.trainer import CompletionTrainer, LongestBatchFirst, StopIfDiverged, check_rows_stay_apart
+
+if TYPE_CHECKING:
+    from eval.lm_tasks import Items
 
 SETTING = "setting.json"  # in the checkpoints folder: the safer setting that training fell back to
 
@@ -48,6 +54,7 @@ class Job:
     folder: Path
     console: Console
     tracker: str
+    items: "Items | None" = None  # that choose the step, with train.select
 
     @property
     def checkpoints(self) -> Path:
@@ -98,11 +105,20 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
         "seed": recipe.seed,
         "keep_steps": recipe.train.keep_steps,
     }
+    items = None
+    if recipe.train.select:  # imported late: lm-eval is slow to load
+        from cft.train.selection import decoding_of, validation_items
+
+        items = validation_items(recipe, tokenizer)
+        settings["select"] = recipe.train.select.model_dump(mode="json") | {
+            "items": content_id(items.prompts, items.golds, vars(decoding_of(recipe, items, tokenizer)))
+        }
     setting = Setting.of(planned, recipe.model.quantization)
-    job = Job(recipe, source, tokenizer, rows, settings, setting, folder, console, tracker)
+    job = Job(recipe, source, tokenizer, rows, settings, setting, folder, console, tracker, items)
     done = read_json(folder / "metrics.json")
     if adapter.is_dir() and done and done["settings"] == settings:  # killed after its last step
         shutil.rmtree(job.checkpoints, ignore_errors=True)
+        drop_adapters(folder / "selection")
         return done["summary"]
     shutil.rmtree(adapter, ignore_errors=True)
     if claim(job.checkpoints, settings, console) is None:
@@ -126,13 +142,16 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
             "tokens_per_second": round(log[-1]["tokens"] / seconds, 1),
             "peak_memory_mb": peak_memory_mb(),
         }
+        select = trainer.select
+        if select:
+            summary |= select.summary()
         if used != setting:
             summary["fell_back_to"] = " ".join(used.overrides(setting))
         write_json(folder / "metrics.json", {"settings": settings, "summary": summary, "log": log})
 
         # The adapter: written beside, renamed when whole
         shutil.rmtree(beside, ignore_errors=True)
-        trainer.save_model(str(beside))
+        shutil.copytree(select.best, beside) if select else trainer.save_model(str(beside))
         if recipe.model.chat_template is not None:  # else the base's own tokenizer is the right one
             tokenizer.save_pretrained(beside)
         write_card(beside, recipe=recipe, source=source, summary=summary, log=log, versions=versions())
@@ -150,6 +169,7 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
             raise
         raise explained from error
     shutil.rmtree(job.checkpoints)
+    drop_adapters(folder / "selection")
     return summary
 
 
@@ -196,9 +216,10 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
     block = recipe.model.model_copy(update={"quantization": setting.quantization})
     peft = LoraConfig(**{"task_type": "CAUSAL_LM", "revision": job.source.hub_revision} | settings["lora"])
     token_rows = [{"input_ids": row.input_ids, "labels": row.labels} for row in job.rows.rows]
+    model = load_model(block)
     try:
         trainer = CompletionTrainer(
-            model=load_model(block),
+            model=model,
             args=args,
             processing_class=job.tokenizer,
             peft_config=peft,
@@ -210,7 +231,16 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
     progress, term = TrainProgress(job.console), SaveOnTerm(job.console)
     trainer.remove_callback(PrinterCallback)
     keep = KeepAdapters(trainer, recipe.train.keep_steps, job.folder / "steps")
-    for callback in (LongestBatchFirst(trainer), StopIfDiverged(), progress, keep, term, MarkComplete()):
+    trainer.select = None
+    if job.items:
+        from cft.train.selection import SelectStep
+
+        trainer.select = SelectStep(
+            trainer, recipe, job.items, job.folder / "selection", identity=[settings, setting.quantization],
+            console=job.console, progress=progress, leave=lambda: term.asked,
+        )  # fmt: skip
+    callbacks = LongestBatchFirst(trainer), StopIfDiverged(), progress, keep, trainer.select, term, MarkComplete()
+    for callback in filter(None, callbacks):
         trainer.add_callback(callback)
 
     # Train
@@ -219,10 +249,12 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
         job.console.print(f"going on from step {step_of(checkpoint)}", highlight=False)
     try:
         # Under autocast PEFT's own cast of every LoRA input, to float32 and straight back, is a third of the time
-        with term.listening(), disable_input_dtype_casting(trainer.model, active=args.bf16 or args.fp16):
+        no_cast = disable_input_dtype_casting(trainer.model, active=args.bf16 or args.fp16)
+        with suppress(StoppedEarly), term.listening(), no_cast:
             trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     finally:
         progress.close()
-    if term.asked and trainer.state.global_step < trainer.state.max_steps:
+    owes = trainer.select and trainer.select.owes
+    if term.asked and (owes or trainer.state.global_step < trainer.state.max_steps):
         raise Terminated
     return trainer

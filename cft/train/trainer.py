@@ -37,6 +37,16 @@ class StepSampler(torch.utils.data.Sampler[int]):
             yield from sorted(order[start : start + self.rows_a_step], key=lambda i: -self.lengths[i])
 
 
+def keep_4bit_weights_trainable(model: torch.nn.Module) -> None:
+    """Stop bitsandbytes from re-packing 4-bit weights for a CPU when the model is asked something in eval mode.
+
+    Weights so packed have no backward any more, and validation answers are asked in the middle of a training.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
 class CompletionTrainer(SFTTrainer):
     """SFTTrainer whose CPU path computes the output layer only where a row's completion is predicted.
 
@@ -50,6 +60,7 @@ class CompletionTrainer(SFTTrainer):
         if (args.gradient_checkpointing_kwargs or {}).get("selective"):
             # TRL wraps the method of the PEFT model, which transformers 5.23 no longer calls; that of the base it does
             enable_selective_activation_checkpointing(model)
+        keep_4bit_weights_trainable(model)
         super().__init__(model=model, args=args, **kwargs)
         self.projects_completions_only = (
             self.args.device.type not in ("cuda", "xpu")  # there TRL's own head is the faster one
@@ -100,6 +111,14 @@ class CompletionTrainer(SFTTrainer):
         self.model_wrapped.zero_grad()
         self._metrics["train"].clear()  # TRL's running means and token count
         self._total_train_tokens = 0
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
+        """Keep the types of the trained weights: PEFT loads an adapter in float32, that of a 4-bit base was bfloat16."""
+        types = {name: p.dtype for name, p in self.model.named_parameters() if p.requires_grad}
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        for name, parameter in self.model.named_parameters():
+            if name in types:
+                parameter.data = parameter.data.to(types[name])
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the adapter only: no pickled arguments, no copy of the tokenizer, no question to the hub."""
