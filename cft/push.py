@@ -1,11 +1,13 @@
-"""Sends a run's data folder to a data set repository on the hub."""
+"""Sends a run's data, or an export of its model, to a repository on the hub."""
 
 import re
+from pathlib import Path
 
 from cft.errors import RunError
 from cft.runs import Run
 
 FILES = ("README.md", "examples.jsonl", "critiques.jsonl", "candidates.jsonl", "problems.jsonl", "manifest.json")
+STAYS = {"export.json"}  # of an export: it serves this machine only
 
 
 def push_data(run: Run, repository: str, *, private: bool, really: bool) -> dict:
@@ -17,25 +19,56 @@ def push_data(run: Run, repository: str, *, private: bool, really: bool) -> dict
     Raises:
         RunError: for a name that is none, a data stage that is not finished, or whatever the hub refuses.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
-
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise RunError(f"{repository}: is no repository name. Write OWNER/NAME.")
+    check_repository(repository)
     run.need("data", run.examples)
     folder = run.examples.parent
     files = {name: folder / name for name in FILES if (folder / name).is_file()}
+    message = f"Data of {run.path.parent.name} {run.path.name}"
+    return send(files, repository, "dataset", message, private=private, really=really)
+
+
+def push_export(folder: Path, repository: str, run: Run, *, private: bool, really: bool) -> dict:
+    """The same with the files of an export: weights, tokenizer and card, to a model repository."""
+    check_repository(repository)
+    files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in STAYS}
+    message = f"{folder.name} of {run.path.parent.name} {run.path.name}"
+    return send(files, repository, "model", message, private=private, really=really)
+
+
+def check_repository(repository: str) -> None:
+    """Raise RunError unless this is a name of a repository."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise RunError(f"{repository}: is no repository name. Write OWNER/NAME.")
+
+
+def send(files: dict[str, Path], repository: str, kind: str, message: str, *, private: bool, really: bool) -> dict:
+    """Create the repository if it is not there, and send the files in one commit.
+
+    Args:
+        files: name in the repository to the file here.
+        kind: dataset or model.
+        really: False: only say what would be sent.
+
+    Returns:
+        {"url", "private", "sent", "files": {name: bytes}}
+
+    Raises:
+        RunError: for whatever the hub refuses.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
     found = {"url": None, "private": private, "sent": really, "files": {n: p.stat().st_size for n, p in files.items()}}
     if not really:
         return found
     api = HfApi()
     try:
-        url = api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
+        url = api.create_repo(repository, repo_type=kind, private=private, exist_ok=True)
         api.create_commit(
             repository,
             [CommitOperationAdd(name, str(path)) for name, path in files.items()],
-            commit_message=f"Data of {run.path.parent.name} {run.path.name}",
-            repo_type="dataset",
+            commit_message=message,
+            repo_type=kind,
         )
     except LocalTokenNotFoundError:
         raise RunError("the hub wants a token. Log in with `hf auth login`, or set HF_TOKEN.") from None

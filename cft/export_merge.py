@@ -1,0 +1,206 @@
+"""Merges an adapter into its base in 16 bits, and shows that what was written answers as the adapter does."""
+
+import gc
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+from rich.console import Console
+
+from cft.errors import RunError
+from cft.export import Trained, check_disk, made_before, placed, told, write_record
+from cft.export_card import write_card
+from cft.export_compare import check_texts, difference, in_words, is_same_model, logits_of
+from cft.models import load_model, load_tokenizer, pick_device
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+BESIDES = 1.5e9  # bytes beside the weights: libraries, compared logits, the largest layer's sum
+TOKENIZER = 40e6  # bytes that a tokenizer and its files may take
+
+
+def export_merged(trained: Trained, folder: Path, console: Console) -> dict:
+    """Write `folder`: a model that needs no PEFT. Returns {"path", "bytes", "made", "check"?, "against_4_bit"?}.
+
+    Raises:
+        RunError: memory or disk is too small, or the merged model answers differently from the adapter; then `folder`
+            is left as it was.
+        EvalError: the adapter belongs to another base or tokenizer.
+        ModelError: the base cannot be had.
+    """
+    identity = {"kind": "merged", **trained.identity}
+    if record := made_before(folder, identity):
+        return told(folder, record, made=False)
+    with placed(folder) as beside:
+        facts = copy_full(trained, beside) if trained.full else merge(trained, beside, console)
+        write_card(trained, beside, "merged", facts)
+        record = write_record(beside, identity, facts)
+    return told(folder, record, made=True)
+
+
+def copy_full(trained: Trained, folder: Path) -> dict:
+    """After full fine-tuning there is nothing to merge: the model as it was trained, with what it needs to answer."""
+    check_disk(folder, sum(p.stat().st_size for p in trained.folder.iterdir() if p.is_file()))
+    for path in trained.folder.iterdir():
+        if path.is_file() and path.name not in ("README.md", "training_args.bin"):
+            shutil.copyfile(path, folder / path.name)
+    tokenizer = load_tokenizer(trained.block)
+    tokenizer.save_pretrained(folder)
+    from transformers import AutoConfig, GenerationConfig
+
+    config = AutoConfig.from_pretrained(folder)
+    greedy_ending(GenerationConfig.from_model_config(config), tokenizer).save_pretrained(folder)
+    return {"merged": False}
+
+
+def merge(trained: Trained, folder: Path, console: Console) -> dict:
+    """Merge, write, read again, compare. Returns {"merged", "effect_kl", "check", "against_4_bit"?}."""
+    from eval.arms import attach, check_tokenizer
+
+    block = trained.block
+    weights = (trained.base.parameters or 0) * BYTES[block.dtype]
+    check_disk(folder, weights + TOKENIZER)
+    device = device_for(weights, console)
+    tokenizer = load_tokenizer(block)
+    check_tokenizer(trained.folder, tokenizer)
+    texts = check_texts(trained.run, tokenizer)
+    console.print(
+        f"merging {trained.name} into {trained.base.public_name}, {block.dtype}, on {device}", highlight=False
+    )
+    with console.status("loading the base"), damage_told(trained):
+        model = attach(load_model(block, device=device), trained.folder, trained.recipe.model.id, "adapter")
+    with console.status("adapter and base on texts of the run"):
+        adapter = logits_of(model, texts)
+        with model.disable_adapter():
+            effect = difference(adapter, logits_of(model, texts))["mean_kl"]
+    with console.status("merging and writing"):
+        untie(model)
+        try:
+            model = model.merge_and_unload(safe_merge=True)
+        except ValueError as error:
+            raise RunError(f"{trained.folder}: cannot be merged: {error}") from error
+        model = settle_ties(model)
+        greedy_ending(model.generation_config, tokenizer)
+        model.config.get_text_config().eos_token_id = tokenizer.eos_token_id
+        model.save_pretrained(folder, max_shard_size="5GB")
+        tokenizer.save_pretrained(folder)
+    del model
+    gc.collect()
+    with console.status("reading it again"):
+        check = difference(adapter, logits_of(reloaded(folder, block, device), texts))
+    if not is_same_model(check, effect):
+        raise RunError(
+            f"{trained.folder}: the merged model does not answer as the adapter does: {in_words(check)}; the adapter "
+            f"itself is {effect:.2g} nats from its base. It was not kept. Serve the adapter itself (--to adapter), or "
+            "merge in model.dtype=float32."
+        )
+    console.print(f"merged against the adapter: {in_words(check)}", highlight=False)
+    console.print(f"  the adapter against its base: mean KL {effect:.2g} nats", highlight=False)
+    facts = {"merged": True, "effect_kl": effect, "check": check}
+    gc.collect()
+    if trained.quantized:
+        facts["against_4_bit"] = against_4_bit(trained, texts, folder, device, console)
+    return facts
+
+
+def against_4_bit(trained: Trained, texts: list, folder: Path, device: str, console: Console) -> dict | None:
+    """How far the merged model is from the adapter on the 4-bit base it was trained on. That is real, and no fault."""
+    from eval.arms import attach
+
+    block = trained.block.model_copy(update={"quantization": "nf4"})
+    with console.status("the 4-bit base that it was trained on"):
+        model = attach(load_model(block, device=pick_device()), trained.folder, trained.recipe.model.id, "adapter")
+        quantized = logits_of(model, texts)
+        del model
+        gc.collect()
+        found = difference(quantized, logits_of(reloaded(folder, trained.block, device), texts))
+    console.print(
+        f"[yellow]trained on 4-bit weights:[/] merged against the adapter on those: {in_words(found)}.\n"
+        "  The merged model has the base's 16-bit weights, which the adapter never saw. Score it: "
+        "eval.arms=[base, adapter, merged] with model.quantization=none.",
+        highlight=False,
+    )
+    return found
+
+
+def device_for(weights: float, console: Console) -> str:
+    """Where to merge: a GPU that has room for the whole model, else the CPU. Says what it takes.
+
+    Raises:
+        RunError: the machine has too little memory.
+    """
+    import torch
+
+    needed = weights + BESIDES
+    if torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > 1.2 * needed:
+        return "cuda"
+    memory = psutil.virtual_memory()
+    console.print(f"needs {needed / 1e9:.1f} GB of memory; {memory.available / 1e9:.1f} GB are free", highlight=False)
+    if needed > memory.total:
+        raise RunError(
+            f"merging needs {needed / 1e9:.1f} GB of memory, this machine has {memory.total / 1e9:.1f} GB. Merge on a "
+            "larger one, or serve the adapter itself (--to adapter)."
+        )
+    if needed > memory.available:
+        console.print("[yellow]more than is free: close other programs, or it may be killed[/]", highlight=False)
+    return "cpu"
+
+
+@contextmanager
+def damage_told(trained: Trained):
+    """torch.OutOfMemoryError as ours."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise RunError(f"{trained.base.name}: does not fit into memory. Close other programs.") from error
+
+
+def reloaded(folder: Path, block, device: str) -> "PreTrainedModel":
+    """The model that was written, loaded as any user would."""
+    return load_model(block.model_copy(update={"id": str(folder.absolute()), "revision": None}), device=device)
+
+
+def untie(model: "PreTrainedModel") -> None:
+    """Give head and embeddings weights of their own where they share them and the adapter changes only one of them."""
+    import torch
+
+    base = model.get_base_model()
+    head, embeddings = base.get_output_embeddings(), base.get_input_embeddings()
+    changed = [hasattr(layer, "base_layer") for layer in (head, embeddings)]
+    inner = [getattr(layer, "base_layer", layer) for layer in (head, embeddings)]
+    if head is not None and any(changed) and inner[0].weight is inner[1].weight:
+        inner[0].weight = torch.nn.Parameter(inner[0].weight.detach().clone(), requires_grad=False)
+
+
+def settle_ties(model: "PreTrainedModel") -> "PreTrainedModel":
+    """Say in the config whether head and embeddings share their weights, as they now do or do not."""
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight.data_ptr() != embeddings.weight.data_ptr():
+        for config in (model.config, model.config.get_text_config()):
+            config.tie_word_embeddings = False
+        model.all_tied_weights_keys = {}
+    return model
+
+
+def greedy_ending(generation, tokenizer: "PreTrainedTokenizerBase"):
+    """The generation config with the token that ends a turn first among its eos, and no sampling or penalty.
+
+    Servers take a model's own generation config as the default of every request, and scores here are without any
+    penalty and, unless the recipe says so, greedy.
+    """
+    named = generation.eos_token_id
+    others = named if isinstance(named, list) else [named]
+    ends = list(dict.fromkeys(i for i in [tokenizer.eos_token_id, *others] if i is not None))
+    kept = {"eos_token_id": ends if len(ends) > 1 else ends[0], "pad_token_id": tokenizer.pad_token_id}
+    kept["bos_token_id"] = tokenizer.bos_token_id
+    generation.update(
+        **kept, do_sample=False, temperature=None, top_k=None, top_p=None, min_p=None, typical_p=None,
+        repetition_penalty=None, max_length=None, max_new_tokens=None,
+    )  # fmt: skip
+    return generation
