@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.console import Console
 
+WIDEST = 26  # characters of a name that are kept on one line
+ROOMY = 96  # characters of a screen on which nothing needs to be folded
+ROOMY = 96  # characters of a screen on which nothing needs to be folded
 FOR_LOGARITHM = 8  # times that the largest of the varied numbers is the smallest
 
 
@@ -39,8 +42,9 @@ def page(table: dict, *, picture: bool) -> str:
         parts.append("![Accuracy of every point, with its 95 % interval, beside the base](sweep.png)")
     if table["tasks"]:
         parts.append(
-            "Differences are paired by question. Over several seeds, interval and p hold for other seeds and questions "
-            "too. p is corrected for all points (Holm). Minutes are those of training and answering, without the base."
+            "Differences are paired by question. A row over several seeds is their mean; its interval and p hold for "
+            "other seeds too. p is corrected for all points (Holm). Minutes are those of training and of answering, "
+            "without the base."
         )
     failed = [run for run in runs if run["status"] == FAILED]
     if failed:
@@ -72,8 +76,11 @@ def print_sweep(table: dict, console: "Console") -> None:
 
     for task in table["tasks"]:
         drawn = Table(title=Text(f"{task['task']}, n = {task['n']}"), title_justify="left", box=None, pad_edge=False)
+        drawn.padding = (0, 1, 0, 0)
         for i in ON_SCREEN:
-            drawn.add_column(Text(HEADINGS[i]), justify="right" if i else "left", overflow="fold")
+            longest = max(len(cells(row)[i]) for row in task["rows"])
+            drawn.add_column(Text(HEADINGS[i]), justify="right" if i else "left", overflow="fold",
+                             min_width=min(longest, WIDEST) if console.width >= ROOMY else None if console.width >= ROOMY else None)  # fmt: skip
         for base in task["bases"]:
             drawn.add_row(*(Text(base_cells(base)[i]) for i in ON_SCREEN), style="dim")
         for row in task["rows"]:
@@ -134,8 +141,8 @@ def _draw_line(task: dict, axes: "Axes", varied: str) -> None:
         axes.set_xscale("log")
     axes.set_xticks(places, [f"{place:g}" for place in places])
     axes.minorticks_off()
-    axes.set_xlabel(varied)
-    axes.set_ylabel("accuracy, % (95 % interval)")
+    axes.set_xlabel(f"{varied} (bars: 95 % interval)")
+    axes.set_ylabel("accuracy, %")
     finish(axes, f"{task['task']}, n = {task['n']}")
 
 

@@ -164,7 +164,7 @@ HEADINGS = (
     "point", "rows", "trained tokens", "steps", "trained parameters", "last loss", "accuracy", "95 %", "against base",
     "95 %", "p (Holm)", "truncated", "no box", "minutes",
 )  # fmt: skip
-ON_SCREEN = (0, 1, 3, 5, 6, 8, 9, 10, 11, 12)  # the columns that fit on 80 characters
+ON_SCREEN = (0, 1, 5, 6, 8, 9, 10, 11, 12)  # the columns that fit on 80 characters
 
 
 def cells(row: dict) -> list[str]:
@@ -173,7 +173,7 @@ def cells(row: dict) -> list[str]:
     if row["seed"] is not None:
         name = f"· seed {row['seed']}"
     elif row["seeds"] > 1:
-        name += f" (mean of {row['seeds']} seeds)"
+        name += f", {row['seeds']} seeds"
 
     def count(key: str) -> str:
         return "–" if row[key] is None else f"{row[key]:,.0f}"
