@@ -239,7 +239,8 @@ class SelectStep(TrainerCallback):
                 shutil.rmtree(self.folder / f"best-{earlier}", ignore_errors=True)
         why = reason_to_stop(self.points, self.block) if step < last else None
         self.stopped = why and f"after step {step} of {last}: {why}"
-        self._tell(step, last)
+        if not kept or self.stopped:
+            self._tell(step, last)
         write_json(self.folder / "curve.json", {
             "task": name, "rule": RULE, "selected_step": self.selected, "last_step": last,
             "stopped_early": self.stopped or False, "max_new_tokens": self.decoding.max_new_tokens,
