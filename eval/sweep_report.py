@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 WIDEST = 26  # characters of a name that are kept on one line
 ROOMY = 96  # characters of a screen on which nothing needs to be folded
-ROOMY = 96  # characters of a screen on which nothing needs to be folded
 FOR_LOGARITHM = 8  # times that the largest of the varied numbers is the smallest
 
 
@@ -80,7 +79,7 @@ def print_sweep(table: dict, console: "Console") -> None:
         for i in ON_SCREEN:
             longest = max(len(cells(row)[i]) for row in task["rows"])
             drawn.add_column(Text(HEADINGS[i]), justify="right" if i else "left", overflow="fold",
-                             min_width=min(longest, WIDEST) if console.width >= ROOMY else None if console.width >= ROOMY else None)  # fmt: skip
+                             min_width=min(longest, WIDEST) if console.width >= ROOMY else None)  # fmt: skip
         for base in task["bases"]:
             drawn.add_row(*(Text(base_cells(base)[i]) for i in ON_SCREEN), style="dim")
         for row in task["rows"]:
