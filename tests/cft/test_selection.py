@@ -1,4 +1,4 @@
-"""`train.select` really asks a tiny model that really trains: what is chosen, what stops it, and that it leaves no trace."""
+"""`train.select` asks a tiny model that really trains: what is chosen, what stops it, and that it leaves no trace."""
 
 import io
 import json
@@ -40,7 +40,7 @@ def write_examples(path: Path, completion: str, n: int = 8) -> Path:
 
 @pytest.fixture(scope="module")
 def learner(tmp_path_factory) -> Path:
-    """The tiny model with embeddings so large that its frozen output layer can be sure of a token: it learns by heart."""
+    """The tiny model with larger embeddings: its frozen output layer can be sure of a token, so it learns by heart."""
     from transformers import AutoModelForCausalLM
 
     folder = make_tiny_model(tmp_path_factory.mktemp("models") / "learner")

@@ -80,7 +80,7 @@ def test_answers_are_planned_for(tmp_path) -> None:
     [
         (
             "{every: 4, task: sums}",
-            'demo.yaml:11: train.select.task = "sums": is in eval.tasks, so the test items would',
+            'demo.yaml:12 train.select.task = "sums": is in eval.tasks, so the test items',
         ),
         ("{task: other}", "has neither steps nor every"),
         ("{every: 4, steps: [2]}", "has both steps and every"),
