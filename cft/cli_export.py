@@ -17,11 +17,11 @@ def export(
     runs: Runs = RUNS,
     to: Annotated[
         list[str] | None,
-        typer.Option("--to", help="merged, gguf, ollama or adapter; again for more. [default: merged]"),
+        typer.Option("--to", help="merged (the default), gguf, ollama or adapter; again for more."),
     ] = None,
     out_folder: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder that the exports go into, each in its own; by default RUN/export."),
+        typer.Option("--out", help="Folder for the exports, each in its own; by default RUN/export."),
     ] = None,
     step: Annotated[int | None, typer.Option(min=1, help="The adapter after N steps, of train.keep_steps.")] = None,
     outtype: Annotated[str, typer.Option(help="Weights of the GGUF: bf16, f16, f32 or q8_0.")] = "bf16",
@@ -53,7 +53,8 @@ def export(
                 f"--push sends one export: give one of --to adapter, merged or gguf, not {', '.join(targets)}."
             )
 
-    from cft.export import Options, export as make, open_trained
+    from cft.export import Options, open_trained
+    from cft.export import export as make
 
     run = find_run(run_name, runs)
     with run.lock():

@@ -26,25 +26,17 @@ def write_card(trained: Trained, folder: Path, kind: str, facts: dict) -> None:
     report = read_json(trained.run.report / "report.json")
     if report and not report.get("tasks"):
         report = report | {"tasks": [report]}
-    arm = arm_of(trained, kind, report)
+    arm = "adapter" if trained.step is None else f"step-{trained.step}"
     if kind == "gguf" and facts.get("outtype") == "q8_0":
         report = None  # 8-bit weights are not what was scored
     write_export_card(
         folder, recipe=trained.recipe, source=trained.base, kind=kind, trained=trained.run.adapter, arm=arm,
         report=report, datasets={task: dataset_of(task) for task in trained.recipe.eval.tasks},
-        about=about(trained, kind, arm, facts, report is not None),
+        about=about(trained, kind, facts),
     )  # fmt: skip
 
 
-def arm_of(trained: Trained, kind: str, report: dict | None) -> str:
-    """The arm whose answers are those of this export: `merged` where it was scored, else that of the adapter."""
-    if trained.step is not None:
-        return f"step-{trained.step}"
-    scored = {arm["name"] for task in (report or {}).get("tasks", []) for arm in task["arms"]}
-    return "merged" if kind != "adapter" and "merged" in scored else "adapter"
-
-
-def about(trained: Trained, kind: str, arm: str, facts: dict, scored: bool) -> str:
+def about(trained: Trained, kind: str, facts: dict) -> str:
     """What the files are, how they compare with what was scored, and how they are loaded."""
     base = f"`{trained.base.hub_id}`" if trained.base.hub_id else "a local model"
     after = f" after {trained.step} optimizer steps" if trained.step is not None else ""
@@ -55,16 +47,15 @@ def about(trained: Trained, kind: str, arm: str, facts: dict, scored: bool) -> s
     }[kind]
     lines = [f"{what}, trained with method `{trained.recipe.train.method}`{after}."]
     if facts.get("check"):
-        against = "the merged model" if kind == "gguf" else f"the adapter, which was scored as `{arm}`"
-        lines.append(
-            f"Compared with {against if scored or kind == 'gguf' else 'the adapter'}: {in_words(facts['check'])}."
-        )
+        against = "the merged model" if kind == "gguf" else "the adapter"
+        lines.append(f"Compared with {against}: {in_words(facts['check'])}.")
     if facts.get("against_4_bit"):
         lines.append(
             "The adapter was trained on 4-bit weights and is merged into 16-bit ones. Against the adapter on the 4-bit "
-            f"base: {in_words(facts['against_4_bit'])}. The scores below are those of "
-            + ("the merged model." if arm == "merged" else "the adapter on the 4-bit base.")
+            f"base: {in_words(facts['against_4_bit'])}. The scores are those of the adapter on the 4-bit base."
         )
+    if kind == "merged" and not trained.full:
+        lines.append("The scores are those of the unmerged adapter.")
     if kind == "gguf" and facts.get("outtype") == "q8_0":
         lines.append("The run's scores are those of 16-bit weights; this file was not scored.")
     return " ".join(lines) + "\n\n" + usage(trained, kind, facts)
@@ -92,7 +83,7 @@ def dataset_of(task: str) -> dict[str, str]:
     import eval as package
 
     base = next(Path(package.__file__).parent.glob(f"tasks/*/{task}.yaml"), None)
-    given = yaml.load(base.read_text(encoding="utf-8"), _TaskLoader) if base else {}  # noqa: S506 - a SafeLoader
+    given = yaml.load(base.read_text(encoding="utf-8"), _TaskLoader) if base else {}
     items = (given.get("dataset_kwargs") or {}).get("items") or {}
     if not items.get("hub"):
         return {"dataset_type": task, "dataset_name": task}

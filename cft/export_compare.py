@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-TEXTS = 4  # of each kind: training rows, and answered questions
-POSITIONS = 128  # of a text, its last ones: 8 texts are 1,024 distributions, 0.3 GB for a vocabulary of 150,000
+TEXTS = 3  # of each kind: training rows, and answered questions
+POSITIONS = 128  # of a text, from the completion's start: 768 distributions, 0.3 GB for a vocabulary of 150,000
 LONGEST = 1024  # tokens of a text
 
-# What rounding alone does. Rounding W + BA to bfloat16 once more gave a mean KL of 0.0002 to 0.0008 nats on the models
-# measured here, and the same model in float32 differs from itself in bfloat16 by as much; an adapter that is lost,
-# doubled or laid on another base is at a tenth to all of the adapter's own effect. See tests/cft/test_export_merge.py.
-ROUNDING_KL = 0.005  # nats, mean over positions
-SHARE_OF_EFFECT = 0.05  # of the mean KL between adapter and base
+# Nats, mean over positions. The same weights computed in bfloat16 and in float32 differ by 0.0005 (Qwen2.5-Coder-0.5B),
+# 0.0007 (Gemma 3 270M) and 0.001 to 0.002 (SmolLM2-135M with and without an adapter): rounding alone. Five times that
+# is a fault, whatever its cause. A weak adapter that is lost in merging changes less, so the share of it that arrived
+# is looked at too.
+ROUNDING_KL = 0.01
+SHARES = (0.9, 1.1)
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def check_texts(run: Run, tokenizer: "PreTrainedTokenizerBase") -> list[Text]:
         found.append((ids + answer, len(ids)))
     texts = []
     for ids, start in found:
-        ids = ids[:LONGEST]
-        texts.append(Text(ids, max(min(start, len(ids)) - 1, len(ids) - POSITIONS, 0)))
+        ids = ids[: min(start - 1 + POSITIONS, LONGEST)]
+        texts.append(Text(ids, max(min(start - 1, len(ids) - POSITIONS), 0)))
     return texts
 
 
@@ -116,14 +117,15 @@ def difference(reference: list["torch.Tensor"], other: list["torch.Tensor"]) -> 
     }
 
 
-def is_same_model(found: dict, effect_kl: float) -> bool:
-    """Whether a difference is within rounding: in nats, or small against what the adapter does to the base.
+def is_same_model(found: dict, share: float | None = None) -> bool:
+    """Whether a difference is within rounding.
 
     Args:
-        effect_kl: mean KL between adapter and base on the same positions.
+        share: of an adapter's update that is in the merged weights; None where there is none to measure.
     """
     kl = found["mean_kl"]
-    return kl is not None and kl == kl and kl <= min(ROUNDING_KL, max(SHARE_OF_EFFECT * effect_kl, ROUNDING_KL / 5))
+    arrived = share is None or SHARES[0] <= share <= SHARES[1]
+    return kl is not None and kl <= ROUNDING_KL and arrived
 
 
 def in_words(found: dict) -> str:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from rich.console import Console
 from cft.errors import RunError
 from cft.export import OUTTYPES, Trained, check_disk, made_before, placed, told, write_record
 from cft.export_card import write_card
-from cft.export_compare import ROUNDING_KL, check_texts, difference, in_words, logits_of
-from cft.export_merge import reloaded
+from cft.export_compare import check_texts, difference, in_words, is_same_model, logits_of
+from cft.export_merge import PLAIN, reloaded
 from cft.models import load_tokenizer
 
 SCRIPT = "convert_hf_to_gguf.py"
@@ -22,7 +23,8 @@ HINT = f"""\
 llama.cpp's converter {SCRIPT} is not here. Get it, no compiling needed, and name its folder:
   git clone --depth 1 https://github.com/ggml-org/llama.cpp
   cft export RUN --to gguf --llama-cpp llama.cpp
-or set LLAMA_CPP to the folder. What else it needs (torch, transformers, gguf) is installed here."""
+or set LLAMA_CPP to the folder. What else it needs is installed here, but for sentencepiece (pip install sentencepiece), which
+it asks for with Llama, Mistral and Gemma models."""
 
 
 def find_converter(given: Path | None) -> Path:
@@ -82,6 +84,8 @@ def convert(converter: Path, merged: Path, file: Path, outtype: str) -> None:
     command = [sys.executable, str(converter), str(merged), "--outfile", str(file), "--outtype", outtype]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     if done.returncode or not file.is_file():
+        if missing := re.search(r"No module named '([\w.]+)'", done.stderr):
+            raise RunError(f"{converter}: needs {missing[1]}. Install it: {sys.executable} -m pip install {missing[1]}")
         last = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-6:])
         raise RunError(
             f"{converter}: failed with exit code {done.returncode}. A newer llama.cpp may know this model.\n  {last}"
@@ -129,7 +133,7 @@ def compare(trained: Trained, merged: Path, file: Path, outtype: str, console: C
 
     parameters = trained.base.parameters or 0
     if 8 * parameters > psutil.virtual_memory().available:
-        console.print("[yellow]too little memory to compare the file with the merged model[/]", highlight=False)
+        console.print("[yellow]too little memory to compare the file with the merged model[/]", **PLAIN)
         return None
     texts = check_texts(trained.run, load_tokenizer(trained.block))
     with console.status("reading the file again"):
@@ -142,14 +146,13 @@ def compare(trained: Trained, merged: Path, file: Path, outtype: str, console: C
                     quantization_config=GgufConfig(dequantize=True),
                 )  # fmt: skip
         except (OSError, ValueError, KeyError, ImportError, NotImplementedError) as error:
-            console.print(
-                f"[yellow]not compared:[/] transformers cannot read this file ({one_line(error)})", highlight=False
-            )
+            told = f"[yellow]not compared:[/] transformers cannot read this file ({one_line(error)})"
+            console.print(told, **PLAIN)
             return None
         found = difference(reference, logits_of(model.eval(), texts))
-    console.print(f"{file.name} against the merged model: {in_words(found)}", highlight=False)
-    if outtype != "q8_0" and not (found["mean_kl"] is not None and found["mean_kl"] <= ROUNDING_KL):
+    console.print(f"{file.name} against the merged model: {in_words(found)}", **PLAIN)
+    if outtype != "q8_0" and not is_same_model(found):
         raise RunError(
-            f"{file.name}: does not answer as the merged model does; it was not kept. Get a newer llama.cpp."
+            f"{file.name}: does not answer as the merged model does, so it was not kept. Get a newer llama.cpp."
         )
     return found

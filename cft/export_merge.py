@@ -13,11 +13,14 @@ from cft.errors import RunError
 from cft.export import Trained, check_disk, made_before, placed, told, write_record
 from cft.export_card import write_card
 from cft.export_compare import check_texts, difference, in_words, is_same_model, logits_of
+from cft.export_round import merge_layers
+from cft.model_fetch import quiet
 from cft.models import load_model, load_tokenizer, pick_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+PLAIN = {"highlight": False, "soft_wrap": True}  # a line as it is
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 BESIDES = 1.5e9  # bytes beside the weights: libraries, compared logits, the largest layer's sum
 TOKENIZER = 40e6  # bytes that a tokenizer and its files may take
@@ -36,7 +39,7 @@ def export_merged(trained: Trained, folder: Path, console: Console) -> dict:
     if record := made_before(folder, identity):
         return told(folder, record, made=False)
     with placed(folder) as beside:
-        facts = copy_full(trained, beside) if trained.full else merge(trained, beside, console)
+        facts = copy_full(trained, beside) if trained.full else merge(trained, beside, folder, console)
         write_card(trained, beside, "merged", facts)
         record = write_record(beside, identity, facts)
     return told(folder, record, made=True)
@@ -57,8 +60,12 @@ def copy_full(trained: Trained, folder: Path) -> dict:
     return {"merged": False}
 
 
-def merge(trained: Trained, folder: Path, console: Console) -> dict:
-    """Merge, write, read again, compare. Returns {"merged", "effect_kl", "check", "against_4_bit"?}."""
+def merge(trained: Trained, folder: Path, final: Path, console: Console) -> dict:
+    """Merge, write, read again, compare. Returns {"merged", "effect_kl", "check", "share"?, "against_4_bit"?}.
+
+    Args:
+        folder: where to write; final: where it is going to stand.
+    """
     from eval.arms import attach, check_tokenizer
 
     block = trained.block
@@ -69,7 +76,9 @@ def merge(trained: Trained, folder: Path, console: Console) -> dict:
     check_tokenizer(trained.folder, tokenizer)
     texts = check_texts(trained.run, tokenizer)
     console.print(
-        f"merging {trained.name} into {trained.base.public_name}, {block.dtype}, on {device}", highlight=False
+        f"merging {trained.name} into {trained.base.public_name}, {block.dtype}, on {device}",
+        highlight=False,
+        soft_wrap=True,
     )
     with console.status("loading the base"), damage_told(trained):
         model = attach(load_model(block, device=device), trained.folder, trained.recipe.model.id, "adapter")
@@ -79,35 +88,42 @@ def merge(trained: Trained, folder: Path, console: Console) -> dict:
             effect = difference(adapter, logits_of(model, texts))["mean_kl"]
     with console.status("merging and writing"):
         untie(model)
-        try:
-            model = model.merge_and_unload(safe_merge=True)
-        except ValueError as error:
-            raise RunError(f"{trained.folder}: cannot be merged: {error}") from error
+        model, shares = merge_layers(model, trained.recipe.seed)
         model = settle_ties(model)
         greedy_ending(model.generation_config, tokenizer)
         model.config.get_text_config().eos_token_id = tokenizer.eos_token_id
-        model.save_pretrained(folder, max_shard_size="5GB")
+        with quiet():
+            model.save_pretrained(folder, max_shard_size="5GB")
         tokenizer.save_pretrained(folder)
     del model
     gc.collect()
     with console.status("reading it again"):
         check = difference(adapter, logits_of(reloaded(folder, block, device), texts))
-    if not is_same_model(check, effect):
+    if not is_same_model(check, shares.get("share")):
         raise RunError(
-            f"{trained.folder}: the merged model does not answer as the adapter does: {in_words(check)}; the adapter "
-            f"itself is {effect:.2g} nats from its base. It was not kept. Serve the adapter itself (--to adapter), or "
-            "merge in model.dtype=float32."
+            f"{trained.folder}: the merged model does not answer as the adapter does: {in_words(check)}; "
+            f"{shares.get('share', 1):.0%} of the adapter's update arrived. It was not kept. Serve the adapter itself: "
+            "--to adapter."
         )
-    console.print(f"merged against the adapter: {in_words(check)}", highlight=False)
-    console.print(f"  the adapter against its base: mean KL {effect:.2g} nats", highlight=False)
-    facts = {"merged": True, "effect_kl": effect, "check": check}
+    console.print(f"merged against the adapter: {in_words(check)}", **PLAIN)
+    console.print(f"  adapter against base: mean KL {effect:.2g} nats", **PLAIN)
+    if shares:
+        console.print(
+            "  of the adapter's update {share:.0%} is in the merged weights (rounding to the nearest would leave "
+            "{share_rounded_to_nearest:.0%})".format(**shares),
+            highlight=False,
+            soft_wrap=True,
+        )
+    facts = {"merged": True, "effect_kl": effect, "check": check, **shares}
     gc.collect()
     if trained.quantized:
-        facts["against_4_bit"] = against_4_bit(trained, texts, folder, device, console)
+        facts["against_4_bit"] = against_4_bit(trained, texts, folder, final, device, console)
     return facts
 
 
-def against_4_bit(trained: Trained, texts: list, folder: Path, device: str, console: Console) -> dict | None:
+def against_4_bit(
+    trained: Trained, texts: list, written: Path, folder: Path, device: str, console: Console
+) -> dict | None:
     """How far the merged model is from the adapter on the 4-bit base it was trained on. That is real, and no fault."""
     from eval.arms import attach
 
@@ -117,12 +133,13 @@ def against_4_bit(trained: Trained, texts: list, folder: Path, device: str, cons
         quantized = logits_of(model, texts)
         del model
         gc.collect()
-        found = difference(quantized, logits_of(reloaded(folder, trained.block, device), texts))
+        found = difference(quantized, logits_of(reloaded(written, trained.block, device), texts))
     console.print(
         f"[yellow]trained on 4-bit weights:[/] merged against the adapter on those: {in_words(found)}.\n"
         "  The merged model has the base's 16-bit weights, which the adapter never saw. Score it: "
-        "eval.arms=[base, adapter, merged] with model.quantization=none.",
+        f"cft eval {trained.recipe.name} model.id={folder} model.quantization=none eval.arms=\\[base]",
         highlight=False,
+        soft_wrap=True,
     )
     return found
 
@@ -139,14 +156,18 @@ def device_for(weights: float, console: Console) -> str:
     if torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > 1.2 * needed:
         return "cuda"
     memory = psutil.virtual_memory()
-    console.print(f"needs {needed / 1e9:.1f} GB of memory; {memory.available / 1e9:.1f} GB are free", highlight=False)
+    console.print(
+        f"needs {needed / 1e9:.1f} GB of memory; {memory.available / 1e9:.1f} GB are free",
+        highlight=False,
+        soft_wrap=True,
+    )
     if needed > memory.total:
         raise RunError(
             f"merging needs {needed / 1e9:.1f} GB of memory, this machine has {memory.total / 1e9:.1f} GB. Merge on a "
             "larger one, or serve the adapter itself (--to adapter)."
         )
     if needed > memory.available:
-        console.print("[yellow]more than is free: close other programs, or it may be killed[/]", highlight=False)
+        console.print("[yellow]more than is free: close other programs, or it may be killed[/]", **PLAIN)
     return "cpu"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from cft.errors import RunError
-from cft.export import Trained, told, write_record
+from cft.export import Trained
 from cft.files import read_json, write_text
 from cft.models import load_tokenizer, starts_with_bos
 
@@ -75,9 +75,8 @@ def go_literal(text: str) -> str:
 def conversation(*texts: str) -> list[dict]:
     """Messages of which the role is told by the mark they begin with."""
     roles = {SYSTEM: "system", USER: "user", ANSWER: "assistant"}
-    return [
-        {"role": next(role for mark, role in roles.items() if text.startswith(mark)), "content": text} for text in texts
-    ]
+    told = [(next(role for mark, role in roles.items() if text.startswith(mark)), text) for text in texts]
+    return [{"role": role, "content": text} for role, text in told]
 
 
 def find_turns(tokenizer: "PreTrainedTokenizerBase") -> Turns:

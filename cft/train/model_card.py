@@ -141,11 +141,8 @@ def write_export_card(
     relation = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}[kind]
     scored = [task for task in (report or {}).get("tasks", []) if any(one["name"] == arm for one in task["arms"])]
     base = {"base_model": source.hub_id, "base_model_relation": relation} if source.hub_id else {}
-    tags = [
-        *([f"base_model:{relation}:{source.hub_id}"] if source.hub_id else []),
-        "trl",
-        *dict.fromkeys([method, "sft"]),
-    ]
+    on_hub = [f"base_model:{relation}:{source.hub_id}"] if source.hub_id else []
+    tags = [*on_hub, "trl", *dict.fromkeys([method, "sft"])]
     data = ModelCardData(
         license=source.licence,
         library_name={"adapter": "peft", "merged": "transformers", "gguf": "gguf"}[kind],
