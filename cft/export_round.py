@@ -1,0 +1,76 @@
+"""Adds an adapter into the base's weights so that it survives 16 bits.
+
+A base in bfloat16 stands on bfloat16's grid. A LoRA update is mostly smaller than half the distance of two neighbours
+there, and rounding the sum to the nearest puts the weight back where it was: the update is lost, not blurred. So the
+sum is made in float32 and rounded up or down at random, with the chance that keeps it right on average (stochastic
+rounding). What arrives of the update is measured and told.
+
+SmolLM2-135M after 4 training steps, all computed in float32, mean KL to the unmerged adapter: 0.00028 nats rounded to
+the nearest, which left 13 % of the update, 0.000014 at random; with an update eight times as large 0.00066 (73 %) and
+0.00007.
+"""
+
+import warnings
+from typing import TYPE_CHECKING
+
+from cft.errors import RunError
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+
+def merge_layers(model: "PeftModel", seed: int) -> tuple["PreTrainedModel", dict]:
+    """The base with the adapter in its weights, each layer merged by PEFT in float32 and rounded to its own type.
+
+    Returns:
+        the model, and {"share": of the update that arrived, 1 is all and 0 none, "share_rounded_to_nearest": what plain
+        rounding would have left of it}.
+
+    Raises:
+        RunError: PEFT cannot merge a layer, or the adapter holds NaN.
+    """
+    import torch
+    from peft.tuners.lora import LoraLayer
+
+    generator = torch.Generator().manual_seed(seed)
+    arrived = nearest = whole = 0.0
+    for name, layer in model.named_modules():
+        if not isinstance(layer, LoraLayer):
+            continue
+        weight = layer.get_base_layer().weight
+        dtype, before = weight.dtype, weight.detach().float()
+        weight.data = before.clone()
+        try:
+            layer.merge(safe_merge=True)
+        except ValueError as error:
+            raise RunError(f"{name}: the adapter cannot be merged. {error}") from error
+        weight = layer.get_base_layer().weight
+        merged = weight.detach()
+        update = merged - before
+        weight.data = rounded(merged, dtype, generator)
+        arrived += ((weight.float() - before) * update).sum().item()
+        nearest += ((merged.to(dtype).float() - before) * update).sum().item()
+        whole += (update * update).sum().item()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="All adapters are already merged")
+        base = model.merge_and_unload()  # puts modules_to_save and trained tokens in place
+    shares = {"share": arrived / whole, "share_rounded_to_nearest": nearest / whole} if whole else {}
+    return base, {key: round(value, 4) for key, value in shares.items()}
+
+
+def rounded(value: "torch.Tensor", dtype: "torch.dtype", generator: "torch.Generator") -> "torch.Tensor":
+    """`value`, float32, in `dtype`; to bfloat16 by chance, so that the expected value is `value` itself.
+
+    A bfloat16 is the upper half of a float32: a random number added to the lower half carries into the upper one as
+    often as the lower half is large.
+    """
+    import torch
+
+    if dtype != torch.bfloat16:
+        return value.to(dtype)
+    bits = value.contiguous().view(torch.int32)
+    noise = torch.randint(0, 1 << 16, bits.shape, generator=generator, dtype=torch.int32).to(bits.device)
+    whole = ((bits + noise) & -(1 << 16)).view(torch.float32)
+    return torch.where(torch.isfinite(whole), whole, value).to(dtype)
