@@ -75,17 +75,17 @@ def groups(answers: TaskAnswers, against: str) -> dict[str, list[dict]]:
     return found
 
 
-def steps(arms: Sequence[dict], last_step: int | None) -> list[dict]:
+def steps(arms: Sequence[dict], adapter_step: int | None) -> list[dict]:
     """Accuracy against training: `{step, arm, accuracy, ci}` in order; empty unless some step-N was scored.
 
     Args:
         arms: of the report.
-        last_step: of the training, which is the adapter's; None leaves the adapter out.
+        adapter_step: of the training after which the adapter was taken; None leaves the adapter out.
     """
     found = []
     for arm in arms:
         number = re.fullmatch(r"step-(\d+)", arm["name"])
-        step = {"base": 0, "adapter": last_step}.get(arm["name"]) if not number else int(number[1])
+        step = {"base": 0, "adapter": adapter_step}.get(arm["name"]) if not number else int(number[1])
         if step is not None:
             found.append({"step": step, "arm": arm["name"], "accuracy": arm["accuracy"], "ci": arm["ci"]})
     return sorted(found, key=lambda point: point["step"]) if any("step-" in point["arm"] for point in found) else []

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from eval import tables
+from eval import curve, tables
 from eval.answers import TaskAnswers
 from eval.findings import model_of
 from eval.statistics import ALPHA
@@ -255,6 +255,8 @@ def task_section(task: dict, answers: TaskAnswers, pictures: dict[str, str]) -> 
     for group in tables.group_tables(task):
         blocks += section(group)
     blocks += [*section(tables.curve_table(task)), *section(tables.step_table(task))]
+    if task.get("selection"):
+        blocks += [*section(curve.curve_by_step(task)), *curve.sentences(task)]
     blocks += [f"![{name}]({file})" for name, file in pictures.items()]
     blocks += section(tables.trait_table(task))
     blocks += [*section(tables.reflection_table(task)), *section(tables.opening_table(task))]

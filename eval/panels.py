@@ -243,7 +243,12 @@ PANELS = {
     "samples": Panel(
         "pass@k and maj@k", draw_curves, lambda task: 3.6, lambda task: any(a["samples"] > 1 for a in task["arms"])
     ),
-    "steps": Panel("Accuracy against training", draw_steps, lambda task: 3.2, lambda task: bool(task["steps"])),
+    "steps": Panel(
+        "Accuracy against training",
+        draw_steps,
+        lambda task: 3.2,
+        lambda task: bool(task["steps"]) and not task.get("selection"),  # whose picture has them
+    ),
     "published": Panel(
         "Ours beside published scores",
         draw_published,

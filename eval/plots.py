@@ -9,6 +9,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from eval import curve
 from eval.panels import PANELS, Panel, draw_changes, draw_outcomes
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def draw(report: dict, path: Path) -> None:
 
 def panels(task: dict) -> Iterator[tuple[str, Panel]]:
     """Name and panel of everything that can be drawn of a task."""
-    return ((name, panel) for name, panel in PANELS.items() if panel.is_there(task))
+    return ((name, panel) for name, panel in (PANELS | {"selection": curve.PANEL}).items() if panel.is_there(task))
 
 
 def draw_panels(report: dict, folder: Path) -> dict[str, dict[str, str]]:

@@ -9,6 +9,7 @@ from cft.files import read_json, write_json, write_text
 from eval import findings, markdown, statistics
 from eval.answers import BASE, Row, TaskAnswers, load_task
 from eval.behaviour import describe
+from eval.curve import load_curve
 from eval.tables import RECIPE, arms_across
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ def write_report(
     run = eval_folder.parent
     if (run / "recipe.yaml").is_file():
         environment = environment | {RECIPE: (run / "recipe.yaml").read_text(encoding="utf-8")}
-    trained = read_json(run / "train" / "metrics.json") or {}
-    last_step = trained.get("summary", {}).get("steps")
-    report = build_report(recipe_name, answers, environment, last_step=last_step)
+    trained = (read_json(run / "train" / "metrics.json") or {}).get("summary", {})
+    adapter_step = trained.get("selected_step", trained.get("steps"))
+    selection = load_curve(run / "train")
+    report = build_report(recipe_name, answers, environment, adapter_step=adapter_step, selection=selection)
     write_pages(report, answers, out)
     return report
 
@@ -49,7 +51,8 @@ def build_report(
     *,
     against: str = BASE,
     notes: Sequence[str] = (),
-    last_step: int | None = None,
+    adapter_step: int | None = None,
+    selection: dict | None = None,
 ) -> dict:
     """The numbers of a report: what report.json holds.
 
@@ -60,7 +63,8 @@ def build_report(
         environment: JSON; see `write_report`. `recipe_yaml`, if there, is the text of the recipe.
         against: the arm that the others are compared with. A task without it has no comparisons.
         notes: sentences that a reader must know; they stand among the warnings of every task.
-        last_step: training steps after which the arm `adapter` was taken, where arms step-N are scored beside it.
+        adapter_step: training steps after which the arm `adapter` was taken, where arms step-N are scored beside it.
+        selection: how that step was chosen (`eval.curve.load_curve`); None where it is the last one.
 
     Returns:
         The first task's report, and under `tasks` the report of every task.
@@ -68,7 +72,8 @@ def build_report(
     reports = []
     for task, arms in answers.items():
         found = task_report(arms, against, notes)
-        found["steps"] = findings.steps(found["arms"], last_step)
+        found["steps"] = findings.steps(found["arms"], adapter_step)
+        found["selection"] = selection
         found["published"] = findings.published(task, arms)
         reports.append({"recipe": name, "task": task, **found, "environment": environment})
     return {**reports[0], "tasks": reports}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-from eval import markdown, plots, tables
+from eval import curve, markdown, plots, tables
 from eval.answers import TaskAnswers
 from eval.page.items import collect, script, tidy
 from eval.panels import Panel
@@ -113,6 +113,8 @@ def task_section(task: dict, number: int) -> str:
         cards.append(beside("Several samples a question", figures["samples"], tables.curve_table(task)))
     if "steps" in figures:
         cards.append(beside("Accuracy against training", figures["steps"], tables.step_table(task)))
+    if "selection" in figures:
+        cards.append(selection_card(task, figures["selection"]))
     cards.append(
         card(
             "What the answers are like",
@@ -185,6 +187,13 @@ def published_card(task: dict, figure: str) -> str:
     )
     parts.append(aside("What the prompts are", f'<dl class="facts">{words}</dl>'))
     return card("Beside published scores", *parts)
+
+
+def selection_card(task: dict, figure: str) -> str:
+    """How the step was chosen: picture, table, and that the test items had no part in it."""
+    told = "".join(map(paragraph, curve.sentences(task)))
+    steps = html_table(tables.step_table(task))
+    return card("How the step was chosen", figure, told, html_table(curve.curve_by_step(task)), steps)
 
 
 def aside(title: str, inside: str) -> str:
