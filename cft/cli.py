@@ -83,17 +83,20 @@ def copy(
     to: Annotated[Path | None, typer.Argument(help="File to write; by default NAME.yaml here.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a shipped recipe to a file of your own, to change it there."""
+    """Copy a shipped recipe or sweep to a file of your own, to change it there."""
     from cft.recipe import find_recipe
+    from cft.sweep import list_sweeps
 
-    source = find_recipe(recipe)
+    sweep = list_sweeps().get(recipe)
+    source = sweep or find_recipe(recipe)
     target = to or Path(source.name)
     target = target / source.name if target.is_dir() else target
     if target.exists():
         raise RecipeError(f"{target}: exists already. Name another file, or remove it first.")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-    answer({"path": str(target)}, as_json, f"{target}\nChange it, then: cft plan {target}")
+    then = f"cft sweep {target} --plan" if sweep else f"cft plan {target}"
+    answer({"path": str(target)}, as_json, f"{target}\nChange it, then: {then}")
 
 
 @app.command()

@@ -77,7 +77,7 @@ def print_sweep(table: dict, console: "Console") -> None:
         drawn = Table(title=Text(f"{task['task']}, n = {task['n']}"), title_justify="left", box=None, pad_edge=False)
         drawn.padding = (0, 1, 0, 0)
         for i in ON_SCREEN:
-            longest = max(len(cells(row)[i]) for row in task["rows"])
+            longest = max((len(cells(row)[i]) for row in task["rows"]), default=0)
             drawn.add_column(Text(HEADINGS[i]), justify="right" if i else "left", overflow="fold",
                              min_width=min(longest, WIDEST) if console.width >= ROOMY else None)  # fmt: skip
         for base in task["bases"]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cft.errors import EvalError
 from cft.files import read_json
 from cft.recipe import Recipe
 from cft.runs import Run
@@ -79,8 +80,16 @@ def build_table(state: SweepState) -> dict:
         "command": state.command,
         "varied": state.varied,
         "runs": runs,
-        "tasks": [_task(task, [one for one in finished if task in one.recipe.eval.tasks]) for task in tasks],
+        "tasks": [_task_or_why(task, [one for one in finished if task in one.recipe.eval.tasks]) for task in tasks],
     }
+
+
+def _task_or_why(task: str, finished: Sequence[PointRun]) -> dict:
+    """The table of a task; without rows, and with a note, where the runs cannot stand in one."""
+    try:
+        return _task(task, finished)
+    except EvalError as error:
+        return {"task": task, "n": 0, "bases": [], "rows": [], "notes": [str(error)]}
 
 
 def _task(task: str, finished: Sequence[PointRun]) -> dict:

@@ -151,3 +151,10 @@ def test_without_a_file_the_shipped_sweeps_are_listed(tmp_path):
     rows = json.loads(cft("sweep", "--json", cwd=tmp_path).stdout)
     assert {"critiques", "teachers", "rank", "right_share", "learning_rate"} <= {row["name"] for row in rows}
     assert all(row["about"] for row in rows)
+
+
+def test_a_shipped_sweep_can_be_copied_and_changed(tmp_path):
+    done = cft("copy", "rank", "mine.yaml", cwd=tmp_path)
+    assert "cft sweep mine.yaml --plan" in done.stdout
+    planned = cft("sweep", "mine.yaml", "vary.train.lora.r=[2]", "--plan", "--json", cwd=tmp_path)
+    assert [row["point"] for row in json.loads(planned.stdout)["runs"]] == ["r 2"]
