@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TITLE = "Accuracy by step, on the items that chose it"
 TESTED = COLOURS[2]
+MOST_TICKS = 10  # steps that fit below the picture
 
 
 def load_curve(train: Path) -> dict | None:
@@ -72,23 +73,25 @@ def draw_curve(task: dict, axes: "Axes") -> None:
     """Validation accuracy with intervals, the base's as a line, the chosen step ringed; test scores beside, if any."""
     curve = task["selection"]
     points = [point for point in curve["points"] if point["step"] > 0]
-    label = f"{curve['task']}, n = {points[0]['n']}"
-    _intervals(axes, points, 0, fmt="o-", color=COLOURS[1], capsize=4, label=label)
+    _intervals(axes, points, 0, fmt="o-", color=COLOURS[1], capsize=4, label="validation items")
     for point in points:
-        axes.annotate(f"{100 * point['accuracy']:.1f}", (point["step"], 100 * point["accuracy"]), (6, 6),
-                      textcoords="offset points")  # fmt: skip
+        value = 100 * point["accuracy"]
+        axes.annotate(f"{value:.1f}", (point["step"], value), (-7, 7), textcoords="offset points", ha="right")
     if base := base_of(curve):
-        axes.axhline(100 * base["accuracy"], color=COLOURS[0], linestyle="--", label="the base on them")
+        axes.axhline(100 * base["accuracy"], color=COLOURS[0], linestyle="--", label="base, same items")
     best = chosen(curve)
     ring = {"marker": "o", "s": 170, "facecolors": "none", "edgecolors": ink(axes), "linewidths": 1.6, "zorder": 5}
     axes.scatter([best["step"]], [100 * best["accuracy"]], label=f"chosen: step {best['step']}", **ring)
     if leaking := [point for point in points if point["leaked"] > (base["leaked"] if base else 0)]:
         places = [point["step"] for point in leaking], [100 * point["accuracy"] for point in leaking]
-        axes.scatter(*places, marker="x", s=60, color=TESTED, zorder=6, label="verdicts in answers")
+        axes.scatter(*places, marker="x", s=60, color=TESTED, zorder=6, label="verdict in answers")
     if tested := [point for point in task["steps"] if point["step"] > 0]:
         shift = 0.012 * max(point["step"] for point in [*points, *tested])  # so that intervals do not hide each other
-        label = f"{task['task']} (test): not used for the choice"
-        _intervals(axes, tested, shift, fmt="s", color=TESTED, mfc="none", capsize=3, label=label)
+        _intervals(axes, tested, shift, fmt="s", color=TESTED, mfc="none", capsize=3, label="test items, not used")
+    places = sorted({point["step"] for point in [*points, *tested]})
+    if len(places) <= MOST_TICKS:
+        axes.set_xticks(places)
+    axes.margins(x=0.1)
     axes.set_xlabel("training steps")
     axes.set_ylabel("accuracy in %, 95 % interval")
     finish(axes, "accuracy by step")
@@ -102,4 +105,4 @@ def _intervals(axes: "Axes", points: list[dict], shift: float, **style) -> None:
     axes.errorbar([point["step"] + shift for point in points], values, yerr=[below, above], **style)
 
 
-PANEL = Panel(TITLE, draw_curve, lambda task: 4.1, lambda task: bool(task.get("selection")))
+PANEL = Panel(TITLE, draw_curve, lambda task: 3.8, lambda task: bool(task.get("selection")))
