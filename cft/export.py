@@ -198,6 +198,8 @@ def placed(folder: Path) -> Iterator[Path]:
     try:
         beside.mkdir(parents=True)
         yield beside
+        for path in beside.glob("*.safetensors"):
+            path.chmod(0o644)  # safetensors writes for its owner only
         if folder.exists():
             folder.rename(old)
         beside.rename(folder)

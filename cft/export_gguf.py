@@ -23,8 +23,7 @@ HINT = f"""\
 llama.cpp's converter {SCRIPT} is not here. Get it, no compiling needed, and name its folder:
   git clone --depth 1 https://github.com/ggml-org/llama.cpp
   cft export RUN --to gguf --llama-cpp llama.cpp
-or set LLAMA_CPP to the folder. What else it needs is installed here, but for sentencepiece (pip install sentencepiece), which
-it asks for with Llama, Mistral and Gemma models."""
+or set LLAMA_CPP to the folder. For Llama, Mistral and Gemma models it also needs: pip install sentencepiece"""
 
 
 def find_converter(given: Path | None) -> Path:

@@ -1,5 +1,6 @@
 """README.md of an adapter or an export: what it is, what made it, how to load it, and, once known, its scores."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,7 @@ def write_export_card(
     on_hub = [f"base_model:{relation}:{source.hub_id}"] if source.hub_id else []
     tags = [*on_hub, "trl", *dict.fromkeys([method, "sft"])]
     data = ModelCardData(
-        license=source.licence,
+        **licence(source.licence),
         library_name={"adapter": "peft", "merged": "transformers", "gguf": "gguf"}[kind],
         pipeline_tag="text-generation",
         tags=[*tags, *(["lora"] if kind == "adapter" else [])],
@@ -160,6 +161,14 @@ def write_export_card(
         f"---\n{data.to_yaml()}\n---\n\n# {recipe.name}\n\n{about}\n\n## Scores\n\n{SCORES_START}\n{tables}\n"
         f"{SCORES_END}\n\n{rest}\n",
     )
+
+
+def licence(name: str | None) -> dict[str, str]:
+    """A licence as a hub's metadata has it: an SPDX id in small letters, or `other` and its name."""
+    if not name:
+        return {}
+    known = re.fullmatch(r"[\w.+-]+", name)
+    return {"license": name.lower()} if known else {"license": "other", "license_name": name}
 
 
 def results(report: dict, arm: str, datasets: dict[str, dict]) -> "list[EvalResult]":
