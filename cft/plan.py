@@ -5,6 +5,7 @@ half-second matrix multiplication on this machine and on the share of that speed
 on two CPU cores with a 0.5B model; see `recipes/README.md`).
 """
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from cft.pipeline import file_hashes
 from cft.recipe import Recipe
 from cft.recipe_faults import did_you_mean
 from cft.runs import Run, run_of
+from cft.train.choice import planned_answers
 from data_builders.build import planned_characters
 from data_builders.estimate import CHARACTERS_PER_TOKEN, TOKENS_PER_ANSWER, estimate_calls
 from data_builders.prices import find_price
@@ -38,6 +40,7 @@ ITEMS = {
     "cft_wordproblems": 300,
     "cft_wordproblems_validation": 300,
     "cft_math500": 500,
+    "cft_math_validation": 12000,
     "cft_gsm8k": 1319,
     "cft_gsm8k_platinum": 1209,
     "cft_amc23": 40,
@@ -96,6 +99,8 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
         note = "" if examples else ", if all pass the filter"
         about = f"{len(rows)} examples{note}, {epochs:.3g} times"
         stages.append(_stage(run, "train", about, tokens * epochs, seconds(tokens * epochs, "train")))
+        if recipe.train.select:
+            stages.append(choosing(run, recipe, optimizer_steps(recipe.train.args, len(rows), epochs), seconds))
     for task in known_tasks(recipe):
         items = min(recipe.eval.limit or ITEMS[task], ITEMS[task])
         samples = recipe.eval.samples
@@ -170,6 +175,30 @@ def training_epochs(args: dict, rows: int) -> float:
     a_batch = args.get("per_device_train_batch_size", 1)
     a_step = a_batch * args.get("gradient_accumulation_steps", max(1, 8 // a_batch))
     return steps * a_step / rows
+
+
+def optimizer_steps(args: dict, rows: int, epochs: float) -> int:
+    """The steps of a training that sees each of its rows `epochs` times."""
+    a_batch = args.get("per_device_train_batch_size", 1)
+    a_step = a_batch * args.get("gradient_accumulation_steps", max(1, 8 // a_batch))
+    return args["max_steps"] if args.get("max_steps", -1) > 0 else math.ceil(math.ceil(rows / a_step) * epochs)
+
+
+def choosing(run: Run, recipe: Recipe, steps: int, seconds: Callable[[float, str], float | None]) -> dict:
+    """The answers to validation items (`train.select`), as a part of the train stage; fewer if training stops early.
+
+    Raises:
+        RecipeError: there is no such task.
+    """
+    block = recipe.train.select
+    if block.task not in ITEMS:
+        raise RecipeError(f"train.select.task: unknown task {block.task!r}. {did_you_mean(block.task, ITEMS)}")
+    answers = planned_answers(recipe, steps, ITEMS[block.task])
+    limit = block.max_new_tokens or recipe.eval.max_new_tokens
+    tokens = answers * (PROMPT_TOKENS + min(limit, ANSWER_TOKENS.get(block.task, COMPETITION_TOKENS)))
+    took = seconds(tokens, "generate")
+    about = f"at most {answers} validation answers, of {block.task}"
+    return _stage(run, "train", about, tokens, took and took - LOAD_SECONDS)
 
 
 def known_tasks(recipe: Recipe) -> list[str]:

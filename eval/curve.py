@@ -91,7 +91,7 @@ def draw_curve(task: dict, axes: "Axes") -> None:
     places = sorted({point["step"] for point in [*points, *tested]})
     if len(places) <= MOST_TICKS:
         axes.set_xticks(places)
-    axes.margins(x=0.1)
+    axes.margins(x=0.14)
     axes.set_xlabel("training steps")
     axes.set_ylabel("accuracy in %, 95 % interval")
     finish(axes, "accuracy by step")

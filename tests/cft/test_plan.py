@@ -57,3 +57,17 @@ def test_the_plan_says_which_difference_the_items_can_find(tmp_path, tiny_model)
     assert drawn["estimates"]["tokens"] == 4 * 240 / 40 * few["stages"][-1]["estimates"]["tokens"]
     alone = json.loads(cft("plan", "quickstart", *overrides, "eval.arms=[base]", "--json", cwd=tmp_path).stdout)
     assert "power" not in alone["stages"][-1]["estimates"]
+
+
+def test_validation_answers_are_a_part_of_the_plan(tmp_path, tiny_model):
+    def planned(*select: str) -> list[dict]:
+        command = ("plan", "quickstart", f"model.id={tiny_model}", "model.dtype=float32", *select, "--json")
+        return json.loads(cft(*command, cwd=tmp_path).stdout)["stages"]
+
+    assert [stage["stage"] for stage in planned()] == ["data", "train", "eval"]
+    _, training, choosing, _ = planned("train.select={every: 5, limit: 30, max_new_tokens: 90}")
+    assert training["stage"] == choosing["stage"] == "train"
+    assert choosing["rows"] == "at most 120 validation answers, of cft_wordproblems_validation"  # steps 0, 5, 10, 12
+    assert choosing["estimates"]["tokens"] == 120 * (110 + 90)
+    told = cft("plan", "quickstart", "train.select={every: 5, task: cft_wordproblem}", cwd=tmp_path)
+    assert told.returncode == 2 and "unknown task 'cft_wordproblem'. Did you mean" in told.stderr
