@@ -10,7 +10,7 @@ from cft.recipe import Recipe
 from cft.runs import Run
 from eval.answers import BASE
 from eval.compare_arms import NamedRun, Scored, differences, in_common, load_scored, pooled
-from eval.findings import share_correct
+from eval.findings import model_of, share_correct
 from eval.seeds import seed_effect
 from eval.statistics import UNBOXED, compare, holm, is_shown, summarise
 from eval.tables import bare_p, bounds, interval, percent, points
@@ -52,7 +52,7 @@ def build_table(state: SweepState) -> dict:
         runs: for each {"point", "seed", "status", "run" (folder or None), "error", "command"}.
         tasks: for each task that a finished run scored:
             task, n: its name and the number of questions that all runs answered.
-            bases: [{"name", "accuracy", "ci", "truncated", "no_box"}], mostly one.
+            bases: [{"name", "accuracy", "ci", "truncated", "no_box"}] of the untrained arms; mostly one.
             rows: a dict for each point and trained arm, and one more for each of its seeds where there are several
                 (`seed` is None in the mean of them):
                     point, arm, seed, value (of the one varied number), seeds (how many).
@@ -103,8 +103,8 @@ def _task(task: str, finished: Sequence[PointRun]) -> dict:
     rows, compared = [], []
     for members in points_of.values():
         for arm in members[0][0].recipe.eval.arms:
-            if arm == BASE and any(other != BASE for other in members[0][0].recipe.eval.arms):
-                continue
+            if model_of(arm) == BASE and members[0][0].recipe.train.method != "none":
+                continue  # it stands among the bases, once for all points
             parts = [next(s for s in scored if s.arm == arm and run in s.runs) for _, run in members]
             mean = _row(arm, members, parts, bases)
             rows.append(mean)
@@ -118,7 +118,7 @@ def _task(task: str, finished: Sequence[PointRun]) -> dict:
     return {
         "task": task,
         "n": len({row["doc_id"] for row in scored[0].rows}),
-        "bases": [{"name": name} | _score(base.rows) for name, base in bases.items()],
+        "bases": [{"name": one.name} | _score(one.rows) for one in scored if model_of(one.arm) == BASE],
         "rows": rows,
         "notes": [*([left_out] if left_out else []), *differences(scored)],
     }

@@ -125,6 +125,17 @@ def test_several_seeds_are_one_row_with_an_interval_for_other_seeds(swept):
     assert "max_examples 2, 2 seeds" in done.stdout
 
 
+def test_a_prompt_of_the_base_stands_once_and_is_no_point(swept):
+    cwd, _ = swept
+    done = cft("sweep", "sweep.yaml", "points=null", "eval.arms=[base, adapter, base@plain]", "name=prompts", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    (task,) = json.loads((cwd / "runs" / "sweeps" / "prompts" / "sweep.json").read_text())["tasks"]
+    assert [base["name"] for base in task["bases"]] == ["base", "base@plain"]
+    assert [(row["point"], row["arm"]) for row in task["rows"]] == [
+        ("max_examples 2", "adapter"), ("max_examples 4", "adapter"),
+    ]  # fmt: skip
+
+
 def test_an_interrupted_sweep_leaves_its_table_and_goes_on(swept, tmp_path):
     cwd, _ = swept
     command = [sys.executable, "-m", "cft.cli", "sweep", "sweep.yaml", "points=null", "name=stopped",
