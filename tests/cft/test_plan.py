@@ -4,15 +4,17 @@ import json
 
 import pytest
 
-from cft.plan import memory_gb, row_tokens
+from cft.model_list import load_entries
+from cft.plan import row_tokens
+from cft.plan_memory import plan_memory
 from cft.recipe import load_recipe
 from tests.cft.test_cli import cft
 
-PARAMETERS = 500_000_000
 
-
-def memory(*overrides: str, rows: tuple[float, ...] = (400.0, 900.0), recipe: str = "quickstart") -> float:
-    return memory_gb(load_recipe(recipe, list(overrides)), PARAMETERS, list(rows))
+def memory(*overrides: str, rows: tuple[float, ...] = (400.0, 900.0), what: str = "training_gb") -> float:
+    architecture = load_entries()["qwen2.5-coder-0.5b"].architecture
+    pairs = [(row / 2, row / 2) for row in rows]
+    return plan_memory(load_recipe("quickstart", list(overrides)), architecture, pairs, None, "cpu")[what]
 
 
 def test_rows_are_those_of_the_files_until_there_are_examples_and_no_more_than_max_examples():
@@ -29,9 +31,10 @@ def test_memory_is_that_of_the_longest_batch_or_of_evaluation_whichever_is_more(
     assert memory(rows=(400, 400)) < memory(rows=(400, 900)) == memory(rows=(900, 900))
     assert memory("train.args.per_device_train_batch_size=4") > 2 * memory()
     assert memory("train.args.gradient_checkpointing=true") < memory()
-    assert memory("eval.batch_size=400") > memory() == memory("eval.batch_size=2")
-    assert memory(rows=()) == memory(rows=(1,)) > memory("eval.batch_size=2", rows=())
-    assert memory_gb(load_recipe("quickstart"), None, [900.0]) is None
+    peak = {"what": "peak_gb"}
+    assert memory("eval.batch_size=400", **peak) > memory("eval.batch_size=2", rows=(3000,), **peak)
+    assert memory("eval.batch_size=2", rows=(3000,), **peak) == memory(rows=(3000,))
+    assert memory(rows=(), **peak) == memory(rows=(1,), **peak) > memory("eval.batch_size=2", rows=(), **peak)
 
 
 def test_the_plan_says_before_the_first_row_what_it_says_with_all_of_them(tmp_path, tiny_model):
