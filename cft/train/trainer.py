@@ -77,7 +77,7 @@ class CompletionTrainer(SFTTrainer):
         if self.args.train_sampling_strategy != "random":
             return super()._get_train_sampler(rows)
         rows_a_step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return StepSampler([len(ids) for ids in rows["input_ids"]], rows_a_step, self.args.data_seed)
+        return StepSampler([len(ids) for ids in rows["input_ids"]], rows_a_step, self.args.seed)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Negative log-likelihood of the completions (B, T), summed and divided by `num_items_in_batch` tokens."""
@@ -113,7 +113,7 @@ class CompletionTrainer(SFTTrainer):
         self._total_train_tokens = 0
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
-        """Keep the types of the trained weights: PEFT loads an adapter in float32, that of a 4-bit base was bfloat16."""
+        """Keep the types of trained weights: PEFT loads an adapter in float32, that of a 4-bit base was bfloat16."""
         types = {name: p.dtype for name, p in self.model.named_parameters() if p.requires_grad}
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         for name, parameter in self.model.named_parameters():
