@@ -5,6 +5,7 @@ half-second matrix multiplication on this machine and on the share of that speed
 on two CPU cores with a 0.5B model; see `recipes/README.md`).
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -14,16 +15,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cft.errors import RecipeError
+from cft.errors import CFTError, RecipeError
 from cft.files import read_json, read_own_jsonl
 from cft.footprint import MFU, find_card
-from cft.models import pick_device, resolve
+from cft.models import load_tokenizer, pick_device, resolve
 from cft.pipeline import file_hashes
 from cft.plan_memory import PROMPT_TOKENS, architecture_of, memory_lines, plan_memory
 from cft.recipe import Recipe
 from cft.recipe_faults import did_you_mean
 from cft.runs import Run, run_of
 from cft.train.choice import planned_answers
+from cft.train.preflight import tokenize_row
 from data_builders.build import planned_characters
 from data_builders.estimate import CHARACTERS_PER_TOKEN, TOKENS_PER_ANSWER, estimate_calls
 from data_builders.prices import find_price
@@ -105,15 +107,14 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         about = f"{sum(row['calls'] for row in asked)} calls to models, {given} rows from files"
         stages.append(_stage(run, "data", about, tokens, None if None in times else sum(times) or 1) | {"calls": asked})
     if recipe.train.method != "none":
-        rows = row_tokens(recipe, examples, expected)
-        tokens = sum(rows)
-        epochs = training_epochs(recipe.train.args, len(rows))
+        pairs = row_tokens(recipe, examples, expected, model.cached)
+        tokens = sum(map(sum, pairs))
+        epochs = training_epochs(recipe.train.args, len(pairs))
         note = "" if examples else ", if all pass the filter"
-        about = f"{len(rows)} examples{note}, {epochs:.3g} times"
-        pairs = [((1 - TRAINED_SHARE) * row, TRAINED_SHARE * row) for row in rows]
+        about = f"{len(pairs)} examples{note}, {epochs:.3g} times"
         stages.append(_stage(run, "train", about, tokens * epochs, training_seconds(pairs, epochs)))
         if recipe.train.select:
-            stages.append(choosing(run, recipe, optimizer_steps(recipe.train.args, len(rows), epochs), seconds))
+            stages.append(choosing(run, recipe, optimizer_steps(recipe.train.args, len(pairs), epochs), seconds))
     for task in known_tasks(recipe):
         items = min(recipe.eval.limit or ITEMS[task], ITEMS[task])
         samples = recipe.eval.samples
@@ -230,13 +231,24 @@ def known_tasks(recipe: Recipe) -> list[str]:
     return recipe.eval.tasks
 
 
-def row_tokens(recipe: Recipe, examples: list[dict], expected: int) -> list[float]:
-    """Tokens of each training row, estimated from the characters of the examples, or of what will become examples."""
+def row_tokens(recipe: Recipe, examples: list[dict], expected: int, cached: bool) -> list[tuple[float, float]]:
+    """(prompt, trained) tokens of each training row.
+
+    Counted where there are examples and the model is cached; else estimated from the characters of the examples,
+    or of what will become examples.
+    """
+    if examples and cached:
+        with contextlib.suppress(CFTError):  # what is wrong with a row or tokenizer is told by training
+            tokenizer = load_tokenizer(recipe.model)
+            rows = [tokenize_row(row, tokenizer) for row in examples]
+            return [(len(row.input_ids) - len(row.trained), len(row.trained)) for row in rows]
     if examples:
         texts = [[message["content"] for message in [*row["prompt"], *row["completion"]]] for row in examples]
-        return [sum(map(len, parts)) / CHARACTERS_PER_TOKEN for parts in texts]
-    rows = [count / CHARACTERS_PER_TOKEN for count in planned_characters(recipe.data)] + [ROW_TOKENS] * expected
-    return rows[: getattr(recipe.data, "max_examples", None)]
+        counts = [sum(map(len, parts)) / CHARACTERS_PER_TOKEN for parts in texts]
+    else:
+        counts = [n / CHARACTERS_PER_TOKEN for n in planned_characters(recipe.data)] + [ROW_TOKENS] * expected
+        counts = counts[: getattr(recipe.data, "max_examples", None)]
+    return [((1 - TRAINED_SHARE) * n, TRAINED_SHARE * n) for n in counts]
 
 
 def matmul_flops(dtype: str) -> float:

@@ -1,4 +1,4 @@
-"""The memory plan: sizes are those of the real models, parts follow what makes them, a card is judged by both stages."""
+"""The memory plan: real models' sizes, parts that follow what makes them, and a card that is judged by both stages."""
 
 import json
 

@@ -19,12 +19,12 @@ def memory(*overrides: str, rows: tuple[float, ...] = (400.0, 900.0), what: str 
 
 def test_rows_are_those_of_the_files_until_there_are_examples_and_no_more_than_max_examples():
     recipe = load_recipe("quickstart")
-    planned = row_tokens(recipe, [], 0)
+    planned = [sum(pair) for pair in row_tokens(recipe, [], 0, True)]
     assert len(planned) == 48 and 500 < min(planned) < max(planned) < 1024
     example = {"prompt": [{"content": "x" * 330}], "completion": [{"content": "y" * 330}]}
-    assert row_tokens(recipe, [example], 7) == [pytest.approx(200)]
-    assert len(row_tokens(load_recipe("quickstart", ["data.max_examples=5"]), [], 0)) == 5
-    assert len(row_tokens(load_recipe("smoke", ["data.max_examples=null"]), [], 8)) == 168 + 8
+    assert row_tokens(recipe, [example], 7, False) == [pytest.approx((100, 100))]
+    assert len(row_tokens(load_recipe("quickstart", ["data.max_examples=5"]), [], 0, True)) == 5
+    assert len(row_tokens(load_recipe("smoke", ["data.max_examples=null"]), [], 8, True)) == 168 + 8
 
 
 def test_memory_is_that_of_the_longest_batch_or_of_evaluation_whichever_is_more():
@@ -37,14 +37,17 @@ def test_memory_is_that_of_the_longest_batch_or_of_evaluation_whichever_is_more(
     assert memory(rows=(), **peak) == memory(rows=(1,), **peak) > memory("eval.batch_size=2", rows=(), **peak)
 
 
-def test_the_plan_says_before_the_first_row_what_it_says_with_all_of_them(tmp_path, tiny_model):
-    overrides = [f"model.id={tiny_model}", "model.dtype=float32"]
+def test_rows_are_counted_as_training_will_once_they_are_there(tmp_path, tiny_model):
+    overrides = [f"model.id={tiny_model}", "model.dtype=float32", "train.args.max_length=4096"]
     before = json.loads(cft("plan", "quickstart", *overrides, "--json", cwd=tmp_path).stdout)
     assert cft("data", "make", "quickstart", *overrides, cwd=tmp_path).returncode == 0
     after = json.loads(cft("plan", "quickstart", *overrides, "--json", cwd=tmp_path).stdout)
     assert [stage["done"] for stage in after["stages"]] == [True, False, False]
-    assert before["stages"][1]["estimates"]["tokens"] == after["stages"][1]["estimates"]["tokens"] > 30_000
-    assert before["estimates"]["memory_gb"] == after["estimates"]["memory_gb"]
+    assert before["stages"][1]["estimates"]["tokens"] > 30_000
+    checked = json.loads(cft("preflight", "quickstart", *overrides, "--json", cwd=tmp_path).stdout)
+    counted = checked["prompt_tokens"] + checked["completion_tokens"]
+    assert after["stages"][1]["estimates"]["tokens"] == counted > 2 * before["stages"][1]["estimates"]["tokens"]
+    assert after["memory"]["training_gb"] >= before["memory"]["training_gb"]
 
 
 def test_the_plan_says_which_difference_the_items_can_find(tmp_path, tiny_model):

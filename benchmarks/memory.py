@@ -1,0 +1,73 @@
+"""Peak memory of `cft train` against what `cft plan` says of it: models x settings, each in a process of its own.
+
+One optimizer step is enough: the longest batch is tried first. On a CPU the peak is the resident memory of the process.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from benchmarks.common import CORES, Finished, console, machine, model_folder, run_process
+from cft.files import write_json
+
+MODELS = ["smollm2-135m", "gemma3-270m", "qwen2.5-coder-0.5b"]
+SETTINGS = {
+    "1 row": [1, "none", "none"],
+    "4 rows": [4, "none", "none"],
+    "4 rows, recomputed": [4, "full", "none"],
+    "1 row, 4-bit": [1, "none", "nf4"],
+}
+
+
+def overrides(rows: int, checkpointing: str, quantization: str) -> list[str]:
+    """What to write on the command line for a setting."""
+    args = {"per_device_train_batch_size": rows, "gradient_accumulation_steps": 1, "max_steps": 1, "max_length": 2048}
+    args["gradient_checkpointing"] = str(checkpointing != "none").lower()
+    return [*(f"train.args.{key}={value}" for key, value in args.items()), f"model.quantization={quantization}"]
+
+
+def main(
+    models: Annotated[list[str] | None, typer.Option("--model", help="Names of `cft models`, or folders.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--setting", help="; ".join(SETTINGS))] = None,
+    out: Annotated[Path | None, typer.Option("--json", help="File for the result.")] = None,
+) -> None:
+    """Measure peak memory and compare it with the plan."""
+    wanted = settings or list(SETTINGS)
+    if unknown := [name for name in wanted if name not in SETTINGS]:
+        raise SystemExit(f"--setting {unknown[0]!r}: is not known. Known: {', '.join(SETTINGS)}.")
+    found = []
+    with tempfile.TemporaryDirectory(prefix="cft-benchmark-") as name:
+        folder = Path(name)
+        for model in models or MODELS:
+            location = model_folder(model, folder / "model")
+            for number, setting in enumerate(wanted):
+                place = folder / f"{len(found)}-{number}"
+                given = ["quickstart", f"model.id={location}", *overrides(*SETTINGS[setting])]
+                cft(["data", "make", *given], place)
+                planned = json.loads(cft(["plan", *given], place).output)["memory"]["training_gb"] * 1e9
+                measured = cft(["train", *given], place).peak_memory_mb * 1e6
+                row = {"model": Path(model).name, "setting": setting, "planned": planned, "measured": measured}
+                found.append(row | {"off": round(planned / measured - 1, 3)})
+                console.print(found[-1], highlight=False)
+    table = Table("model", "setting", "planned GB", "measured GB", "off", title="peak memory of training")
+    for row in found:
+        sizes = (f"{row[key] / 1e9:.2f}" for key in ("planned", "measured"))
+        table.add_row(row["model"], row["setting"], *sizes, f"{row['off']:+.1%}")
+    console.print(table)
+    if out:
+        write_json(out, {"benchmark": "memory", "machine": machine(CORES), "rows": found})
+
+
+def cft(arguments: list[str], folder: Path) -> Finished:
+    """Run a `cft` command on the run folders in `folder`."""
+    command = [sys.executable, "-m", "cft.cli", *arguments, "--runs", str(folder / "runs"), "--json"]
+    return run_process(command, folder / arguments[0], CORES)
+
+
+if __name__ == "__main__":
+    typer.run(main)
