@@ -99,15 +99,15 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def summarise(rounds: list[dict[str, dict[str, Any]]], speeds: list[str]) -> dict[str, Any]:
-    """Medians of each side over the rounds, and our median over theirs for each of `speeds`.
+    """Medians of each side over the rounds, and our median over the second side's for each of `speeds`.
 
     Args:
-        rounds: one {side: {measure: number}} a round, ours before theirs.
+        rounds: one {side: {measure: number}} a round, ours first.
     """
-    ours, theirs = rounds[0]
+    ours, theirs, *more = rounds[0]
     medians = {
         side: {key: round(median(one[side][key] for one in rounds), 4) for key in rounds[0][side]}
-        for side in (ours, theirs)
+        for side in (ours, theirs, *more)
     }
     ratios = {key: round(medians[ours][key] / medians[theirs][key], 3) for key in speeds}
     return {"rounds": rounds, "medians": medians, "ratios": ratios}
@@ -116,7 +116,7 @@ def summarise(rounds: list[dict[str, dict[str, Any]]], speeds: list[str]) -> dic
 def report(title: str, result: dict[str, Any], out: Path | None) -> None:
     """Print the table on standard error, and write `result` to `out`."""
     sides = list(result["medians"])
-    table = Table("", *sides, "ratio of medians", title=title)
+    table = Table("", *sides, f"{sides[0]} / {sides[1]}", title=title)
     for key in result["medians"][sides[0]]:
         cells = []
         for side in sides:

@@ -1,9 +1,11 @@
 """Tokens a second: `cft train` against TRL's own command `trl sft` with its defaults, on the same rows.
 
 Both train a LoRA adapter of the same shape on critiques of recipes/critiques/bakery.jsonl, taking turns, each in a
-process of its own. See benchmarks/README.md for what is compared.
+process of its own; --unsloth adds unsloth, from an environment of its own. Says too what share of the machine's matrix
+multiplication ours reaches. See benchmarks/README.md for what is compared.
 """
 
+import json
 import re
 import shutil
 import sys
@@ -16,11 +18,23 @@ import typer
 
 from benchmarks.common import CORES, Finished, console, machine, model_folder, report, run_process, summarise
 from cft.files import read_json, read_jsonl, write_jsonl
+from cft.footprint import Architecture
 from cft.recipe import load_recipe
 
 ROWS_A_STEP = 8  # TRL: one batch of 8; ours: 8 batches of one row
 TRL_MAX_LENGTH = 1024  # TRL's default
-OURS, TRL = "cft train", "trl sft"
+OURS, TRL, UNSLOTH = "cft train", "trl sft", "unsloth"
+PEAK = """
+import time, torch
+best = 0
+for size in (1024, 2048, 4096):
+    a, b = (torch.randn(size, size).to(torch.bfloat16) for _ in range(2))
+    for _ in range(max(2, 2**33 // size**3)):
+        start = time.perf_counter()
+        a @ b
+        best = max(best, 2 * size**3 / (time.perf_counter() - start))
+print(best)
+"""
 
 
 def main(
@@ -30,6 +44,9 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; in each, both take their turn.")] = 3,
     max_length: Annotated[int, typer.Option(help="Most tokens of a row; a longer row is an error.")] = TRL_MAX_LENGTH,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each side.")] = CORES,
+    unsloth: Annotated[
+        Path | None, typer.Option(help="A Python whose environment has unsloth, to race it too.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--json", help="File for the result.")] = None,
 ) -> None:
     """Measure `cft train` against `trl sft`."""
@@ -68,7 +85,15 @@ def main(
             console.print(f"round {number + 1} of {repeats}: {TRL}", highlight=False)
             theirs = measure_trl(location, folder / "rows", flags, folder / f"trl-{number}", threads, tokens)
             rounds.append({OURS: ours, TRL: theirs})
+            if unsloth:
+                console.print(f"round {number + 1} of {repeats}: {UNSLOTH}", highlight=False)
+                place = folder / f"unsloth-{number}"
+                rounds[-1][UNSLOTH] = measure_unsloth(
+                    unsloth, location, folder / "rows", steps, max_length, place, threads, tokens
+                )
             console.print({side: measured["tokens_per_second"] for side, measured in rounds[-1].items()})
+
+        peak = float(run_process([sys.executable, "-c", PEAK], folder / "peak", threads).output)
 
     result = {
         "benchmark": "training",
@@ -79,8 +104,16 @@ def main(
         "tokens": tokens,
         "longest_tokens": metrics["summary"]["longest_tokens"],
         "trl_flags": [{"flag": " ".join(flag), "why": why} for *flag, why in flags],
+        "matmul_flops": round(peak),
         **summarise(rounds, ["tokens_per_second"]),
     }
+    sizes = Architecture.from_config(read_json(Path(location) / "config.json"))
+    if sizes:  # of ours: what training on these rows takes, over what the machine could do in that time
+        counts = metrics["summary"]
+        each = counts["prompt_tokens"] / counts["rows"], counts["completion_tokens"] / counts["rows"]
+        work = seen * sizes.flops(*each, full=False, recomputes=False)
+        result["mfu"] = round(work / result["medians"][OURS]["train_seconds"] / peak, 3)
+        console.print(f"{OURS}: {result['mfu']:.0%} of the matmul peak, {peak / 1e9:.0f} GFLOP/s", highlight=False)
     report(f"{Path(model).name}: {steps} steps, {tokens} tokens, {threads} thread(s)", result, out)
 
 
@@ -120,6 +153,25 @@ def measure_trl(location: str, rows: Path, flags: list[list[str]], folder: Path,
     if logged["num_tokens"][-1] != f"{tokens:.4g}":  # it prints four digits
         raise SystemExit(f"{TRL} trained on {logged['num_tokens'][-1]} tokens instead of {tokens}: rows were lost.")
     return measures(float(logged["train_runtime"][-1]), tokens, process)
+
+
+def measure_unsloth(
+    python: Path, location: str, rows: Path, steps: int, max_length: int, folder: Path, threads: int, tokens: int
+) -> dict:
+    """Train with unsloth as its notebooks do (benchmarks/unsloth_train.py).
+
+    Raises:
+        SystemExit: it failed, or counts other tokens: a row was cut, dropped, or rendered by another template.
+    """
+    lora = {"r": 16, "lora_alpha": 32} | load_recipe("quickstart").train.lora
+    asked = {"model": location, "rows": str(rows / "train.jsonl"), "steps": steps, "lora": lora}
+    asked |= {"max_length": max_length, "out": str(folder / "adapter")}
+    script = str(Path(__file__).with_name("unsloth_train.py"))
+    process = run_process([str(python), script, json.dumps(asked)], folder, threads)
+    told = json.loads(process.output.strip().splitlines()[-1])
+    if abs(told["num_tokens"] / tokens - 1) > 0.01:  # its template may write some tokens less
+        raise SystemExit(f"{UNSLOTH} trained on {told['num_tokens']:.0f} tokens instead of {tokens}: rows were lost.")
+    return measures(told["train_runtime"], tokens, process)
 
 
 def trl_flags(steps: int, max_length: int, on_cpu: bool) -> list[list[str]]:

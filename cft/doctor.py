@@ -47,6 +47,7 @@ class Gpu:
     name: str
     memory: int  # bytes
     bfloat16: bool
+    used: int = 0  # bytes that programs hold now
 
 
 def check(runs: Path = Path("runs")) -> list[Check]:
@@ -166,13 +167,17 @@ def torch_backend() -> str | None:
 
 def nvidia_gpus() -> list[Gpu]:
     """The GPUs that nvidia-smi names; empty where it is missing or fails."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,compute_cap,memory.used", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=3, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = [[cell.strip() for cell in line.rsplit(",", 2)] for line in answer.splitlines() if line.count(",") >= 2]
-    return [Gpu(name, int(mib) << 20, float(capability) >= 8) for name, mib, capability in rows if mib.isdigit()]
+    rows = [[cell.strip() for cell in line.rsplit(",", 3)] for line in answer.splitlines() if line.count(",") >= 3]
+    return [
+        Gpu(name, int(mib) << 20, float(capability) >= 8, int(used) << 20 if used.isdigit() else 0)
+        for name, mib, capability, used in rows
+        if mib.isdigit()
+    ]
 
 
 def check_gpu(gpus: list[Gpu], why_none: str) -> Check:
@@ -181,6 +186,10 @@ def check_gpu(gpus: list[Gpu], why_none: str) -> Check:
         hint = "Install a CUDA build of torch to use it." if "without CUDA" in why_none else ""
         return Check("gpu", "warn" if hint else "ok", f"{why_none}; the CPU is used", hint)
     text = [f"{gpu.name}, {size(gpu.memory)}, bfloat16 {'yes' if gpu.bfloat16 else 'no'}" for gpu in gpus]
+    if busy := [gpu for gpu in gpus if gpu.used > 0.1 * gpu.memory]:
+        held = "; ".join(f"{size(gpu.used)} of {gpu.name} in use" for gpu in busy)
+        hint = "nvidia-smi says by what; CUDA_VISIBLE_DEVICES chooses another one."
+        return Check("gpu", "warn", f"{'; '.join(text)}; busy: {held}", hint)
     return Check("gpu", "ok", "; ".join(text))
 
 
@@ -243,11 +252,12 @@ def what_works(gpus: list[Gpu], flags: set[str], hub: bool, nf4: bool) -> list[C
         if bfloat16
         else Check("model.dtype=bfloat16", "warn", "works, but is emulated and slow", "Set model.dtype=float32.")
     )
-    if gpus and nf4:
-        lines.append(Check("model.quantization=nf4", "ok", "yes"))
+    if nf4:
+        lines.append(
+            Check("model.quantization=nf4", "ok", "yes" if gpus else "yes, on the CPU, which saves no memory there")
+        )
     else:
-        missing = [*([] if gpus else ["no GPU"]), *([] if nf4 else ["no bitsandbytes"])]
-        lines.append(Check("model.quantization=nf4", "warn" if gpus else "ok", f"no ({', '.join(missing)})"))
+        lines.append(Check("model.quantization=nf4", "warn" if gpus else "ok", "no (no bitsandbytes)"))
     return lines
 
 

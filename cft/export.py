@@ -157,7 +157,9 @@ def export(
             done["ollama"] = export_ollama(trained, out, console)
         if "adapter" in targets:
             done["adapter"] = export_adapter(trained, out / "adapter")
-    except PermissionError as error:
+    except (PermissionError, FileNotFoundError, NotADirectoryError) as error:
+        if isinstance(error, FileNotFoundError) and out.exists():
+            raise  # some other file is missing, which is a bug
         raise RunError(
             f"{error.filename or out}: cannot be written ({error.strerror}). Name a folder with --out."
         ) from None

@@ -81,7 +81,7 @@ class ModelBlock(Block):
     id: Text = Field(description="Name in `cft models`, hub id org/name, local folder, or GGUF file.")
     revision: Text | None = Field(None, description="Hub commit, tag or branch; null takes the pinned or newest one.")
     dtype: Literal["bfloat16", "float32", "float16"] = Field("bfloat16", description="Type of the weights.")
-    quantization: Literal["none", "nf4"] = Field("none", description="nf4 loads 4-bit weights; needs a GPU.")
+    quantization: Literal["none", "nf4"] = Field("none", description="nf4: 4-bit weights (QLoRA), by bitsandbytes.")
     attn_implementation: Text = Field("sdpa", description="transformers' attention: sdpa, eager, flash_attention_2.")
     chat_template: Text | None = Field(
         None, description="null: the tokenizer's own; plain: the shipped plain one; or a path to a .jinja file."

@@ -164,11 +164,15 @@ def write_export_card(
 
 
 def licence(name: str | None) -> dict[str, str]:
-    """A licence as a hub's metadata has it: an SPDX id in small letters, or `other` and its name."""
+    """A licence as a hub's metadata has it: an SPDX id in small letters, or `other` and a name without spaces."""
     if not name:
         return {}
     known = re.fullmatch(r"[\w.+-]+", name)
-    return {"license": name.lower()} if known else {"license": "other", "license_name": name}
+    return (
+        {"license": name.lower()}
+        if known
+        else {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", name.lower())}
+    )
 
 
 def results(report: dict, arm: str, datasets: dict[str, dict]) -> "list[EvalResult]":

@@ -79,13 +79,16 @@ def test_the_constraints_that_are_shipped_name_what_we_need():
 
 
 def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    answer = "NVIDIA GeForce RTX 3060, 12288, 8.6\\nTesla T4, 15360, 7.5"
+    answer = "NVIDIA GeForce RTX 3060, 12288, 8.6, 9000\\nTesla T4, 15360, 7.5, 3"
     fake_nvidia_smi(tmp_path, monkeypatch, f"printf '{answer}'")
 
     assert doctor.nvidia_gpus() == [
-        Gpu("NVIDIA GeForce RTX 3060", 12288 << 20, True),
-        Gpu("Tesla T4", 15360 << 20, False),
+        Gpu("NVIDIA GeForce RTX 3060", 12288 << 20, True, 9000 << 20),
+        Gpu("Tesla T4", 15360 << 20, False, 3 << 20),
     ]
+    busy = doctor.check_gpu(doctor.nvidia_gpus(), "")
+    assert busy.status == "warn" and "busy: 9.4 GB of NVIDIA GeForce RTX 3060 in use" in busy.value
+    assert "nvidia-smi" in busy.hint and "T4 in use" not in busy.value
     fake_nvidia_smi(tmp_path, monkeypatch, "exit 9")
     assert doctor.nvidia_gpus() == []
 
@@ -93,7 +96,7 @@ def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_gpu_that_this_torch_cannot_use_is_pointed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     if doctor.torch_backend() is not None:
         pytest.skip("this torch can use a GPU")
-    fake_nvidia_smi(tmp_path, monkeypatch, "echo 'NVIDIA H100, 81559, 9.0'")
+    fake_nvidia_smi(tmp_path, monkeypatch, "echo 'NVIDIA H100, 81559, 9.0, 10'")
 
     found = by_name(check())["gpu"]
     assert found.status == "warn" and "NVIDIA H100 is here" in found.value and "CUDA build" in found.hint
@@ -104,8 +107,8 @@ def test_a_gpu_that_this_torch_cannot_use_is_pointed_out(tmp_path: Path, monkeyp
     [
         ([Gpu("RTX 3060", 12 << 30, True)], set(), True, "ok", "yes"),
         ([Gpu("T4", 15 << 30, False)], {"amx_bf16"}, False, "warn", "no (no bitsandbytes)"),
-        ([], {"avx512_bf16"}, True, "ok", "no (no GPU)"),
-        ([], set(), False, "warn", "no (no GPU, no bitsandbytes)"),
+        ([], {"avx512_bf16"}, True, "ok", "yes, on the CPU, which saves no memory there"),
+        ([], set(), False, "warn", "no (no bitsandbytes)"),
     ],
 )
 def test_what_will_work_follows(gpus: list[Gpu], flags: set[str], nf4: bool, dtype: str, quantization: str):
