@@ -19,8 +19,10 @@ from cft.cli_common import (
     RUNS,
     AsJson,
     DataFolder,
+    LaunchName,
     MaxCost,
     Overrides,
+    Processes,
     RecipeName,
     RunName,
     Runs,
@@ -128,6 +130,8 @@ def run(
     max_cost: MaxCost = None,
     data: DataFolder = None,
     tracker: Tracker = "none",
+    launch: LaunchName = None,
+    processes: Processes = None,
     as_json: AsJson = False,
 ) -> None:
     """Run all stages of a recipe: data, train, eval, report. The same command goes on where it stopped."""
@@ -135,7 +139,8 @@ def run(
 
     checked = checked_recipe(recipe, overrides, data)
     print_plan(make_plan(checked, runs), progress)
-    run_and_answer(checked, runs, as_json, max_cost=max_cost, tracker=tracker)
+    options = {"max_cost": max_cost, "tracker": tracker, "launch": launch, "processes": processes}
+    run_and_answer(checked, runs, as_json, **options)
 
 
 @app.command()
@@ -145,10 +150,13 @@ def train(
     runs: Runs = RUNS,
     data: DataFolder = None,
     tracker: Tracker = "none",
+    launch: LaunchName = None,
+    processes: Processes = None,
     as_json: AsJson = False,
 ) -> None:
     """Only the train stage: examples to a LoRA adapter."""
-    run_and_answer(checked_recipe(recipe, overrides, data), runs, as_json, "train", tracker=tracker)
+    options = {"tracker": tracker, "launch": launch, "processes": processes}
+    run_and_answer(checked_recipe(recipe, overrides, data), runs, as_json, "train", **options)
 
 
 @app.command("eval")

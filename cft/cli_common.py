@@ -29,6 +29,11 @@ RUNS = Path("runs")
 Tracker = Annotated[
     str, typer.Option("--tracker", help="Report training to tensorboard, trackio or wandb; nothing is sent without it.")
 ]
+LaunchName = Annotated[
+    str | None,
+    typer.Option("--launch", help="Train in several processes: ddp, fsdp2, zero3, or a file of accelerate's."),
+]
+Processes = Annotated[int | None, typer.Option("--processes", help="How many --launch starts; by default one a GPU.")]
 MaxCost = Annotated[
     float | None,
     typer.Option("--max-cost", min=0, help="USD that all answers of models may cost, those kept from before included."),

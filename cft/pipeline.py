@@ -8,6 +8,7 @@ from rich.console import Console
 from cft.asking import Asking, local_identities
 from cft.errors import DataError
 from cft.files import content_id, sha256_file, sha256_folder
+from cft.launch import Launch, check_launch, launch_training
 from cft.models import resolve
 from cft.recipe import Recipe
 from cft.runs import STAGES, Run, Stage, open_run, versions
@@ -53,6 +54,8 @@ def run_stages(
     *,
     max_cost: float | None = None,
     tracker: str = "none",
+    launch: str | None = None,
+    processes: int | None = None,
 ) -> Run:
     """Bring the named stages of the recipe's run to their end and return the run.
 
@@ -60,12 +63,15 @@ def run_stages(
         max_cost: USD that the answers of all models may cost, kept ones included: in making data, and in scoring.
 
         tracker: what training is reported to (`cft.train.trackers`).
+        launch: accelerate configuration by which the train stage starts several processes (`cft.launch`).
+        processes: how many; by default one a GPU.
 
     Raises:
         CFTError: for whatever the user can mend; what is already done stays in the run folder.
     """
     check_tracker(tracker)
-    options = {"data": {"max_cost": max_cost}, "train": {"tracker": tracker}, "eval": {"max_cost": max_cost}}
+    training = {"tracker": tracker, "launch": check_launch(launch, processes, recipe)}
+    options = {"data": {"max_cost": max_cost}, "train": training, "eval": {"max_cost": max_cost}}
     run = open_run(recipe, file_hashes(recipe), root)
     with run.lock():
         for name in STAGES:
@@ -105,7 +111,9 @@ def data_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     console.print(f"data: {told}{', ' + paid if paid else ''}", highlight=False)
 
 
-def train_stage(recipe: Recipe, run: Run, console: Console, tracker: str = "none") -> None:
+def train_stage(
+    recipe: Recipe, run: Run, console: Console, tracker: str = "none", launch: Launch | None = None
+) -> None:
     """Examples -> adapter."""
     if recipe.train.method == "none":
         return
@@ -119,9 +127,12 @@ def train_stage(recipe: Recipe, run: Run, console: Console, tracker: str = "none
     })  # fmt: skip
     if _skip(stage, console):
         return
-    from cft.train.sft import train
+    if launch:
+        counts = launch_training(recipe, run.examples, stage.path, launch, console=console, tracker=tracker)
+    else:
+        from cft.train.sft import train
 
-    counts = train(recipe, run.examples, stage.path, console=console, tracker=tracker)
+        counts = train(recipe, run.examples, stage.path, console=console, tracker=tracker)
     stage.finish(seed=recipe.seed, counts=counts)
 
 

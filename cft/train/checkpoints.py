@@ -8,6 +8,7 @@ from transformers import Trainer, TrainerCallback
 
 from cft.errors import TrainError
 from cft.files import read_json, write_json
+from cft.train import ranks
 
 SETTINGS = "training.json"  # in the checkpoints folder: what they belong to
 COMPLETE = "complete"  # in a checkpoint: the empty file that is written last
@@ -21,6 +22,7 @@ class MarkComplete(TrainerCallback):
     """
 
     def on_save(self, args, state, control, **kwargs):
+        ranks.wait()  # each process has written its part
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
 
@@ -41,10 +43,11 @@ class KeepAdapters(TrainerCallback):
         if state.global_step in self.steps:
             kept = self.folder / f"step-{state.global_step}"
             beside = self.folder / f".{kept.name}.tmp"
-            for path in (beside, kept):
+            for path in (beside, kept) if ranks.is_main() else ():
                 shutil.rmtree(path, ignore_errors=True)
             self.trainer.save_model(str(beside))
-            beside.rename(kept)
+            if ranks.is_main():
+                beside.rename(kept)
 
 
 def newest(folder: Path) -> Path | None:

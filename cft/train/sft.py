@@ -1,7 +1,8 @@
 """Critique fine-tuning from top to bottom: examples in, a LoRA adapter out, with TRL's SFTTrainer and PEFT.
 
 A killed training goes on from its last complete checkpoint and ends with the same weights, bit for bit. One that runs
-out of memory goes on with a safer setting and the same rows a step.
+out of memory goes on with a safer setting and the same rows a step. Several processes (`cft.launch`) train together on
+the rows of each step; only the main one changes files.
 """
 
 import shutil
@@ -23,6 +24,7 @@ from cft.memory import peak_memory_mb
 from cft.models import ModelSource, load_model, load_tokenizer, pick_device, resolve
 from cft.recipe import Recipe, validate_recipe
 from cft.runs import versions
+from cft.train import ranks
 from cft.train.checkpoints import KeepAdapters, MarkComplete, claim, discard_unfinished, newest, step_of
 from cft.train.choice import StoppedEarly, drop_adapters
 from cft.train.defaults import LORA, our_defaults
@@ -116,13 +118,19 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
     setting = Setting.of(planned, recipe.model.quantization)
     job = Job(recipe, source, tokenizer, rows, settings, setting, folder, console, tracker, items)
     done = read_json(folder / "metrics.json")
-    if adapter.is_dir() and done and done["settings"] == settings:  # killed after its last step
-        shutil.rmtree(job.checkpoints, ignore_errors=True)
-        drop_adapters(folder / "selection")
+    finished = adapter.is_dir() and done and done["settings"] == settings  # killed after its last step
+    ranks.wait()  # each process has looked before one changes what it looked at
+    if finished:
+        if ranks.is_main():
+            shutil.rmtree(job.checkpoints, ignore_errors=True)
+            drop_adapters(folder / "selection")
         return done["summary"]
-    shutil.rmtree(adapter, ignore_errors=True)
-    if claim(job.checkpoints, settings, console) is None:
-        shutil.rmtree(folder / "steps", ignore_errors=True)
+    if ranks.is_main():
+        shutil.rmtree(adapter, ignore_errors=True)
+        if claim(job.checkpoints, settings, console) is None:
+            shutil.rmtree(folder / "steps", ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)
+    ranks.wait()
 
     try:
         trainer, used = fit_into_memory(job)
@@ -137,7 +145,9 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
             "micro_batch": used.rows,
             "first_loss": log[0]["loss"],
             "last_loss": log[-1]["loss"],
-            "trained_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+            "trained_parameters": sum(
+                getattr(p, "ds_numel", p.numel()) for p in trainer.model.parameters() if p.requires_grad
+            ),
             "seconds": round(seconds, 1),  # of all steps, whatever start they belong to
             "tokens_per_second": round(log[-1]["tokens"] / seconds, 1),
             "peak_memory_mb": peak_memory_mb(),
@@ -147,11 +157,15 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
             summary |= select.summary()
         if used != setting:
             summary["fell_back_to"] = " ".join(used.overrides(setting))
-        write_json(folder / "metrics.json", {"settings": settings, "summary": summary, "log": log})
+        if ranks.count() > 1:
+            summary["processes"] = ranks.count()
+        if ranks.is_main():
+            write_json(folder / "metrics.json", {"settings": settings, "summary": summary, "log": log})
 
         # The adapter: written beside, renamed when whole
-        shutil.rmtree(beside, ignore_errors=True)
         shutil.copytree(select.best, beside) if select else trainer.save_model(str(beside))
+        if not ranks.is_main():
+            return summary
         if recipe.model.chat_template is not None:  # else the base's own tokenizer is the right one
             tokenizer.save_pretrained(beside)
         write_card(beside, recipe=recipe, source=source, summary=summary, log=log, versions=versions())
@@ -162,8 +176,9 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
         console.print(f"stopped; the same command goes on {where}", highlight=False)
         raise
     except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
-        discard_unfinished(job.checkpoints)
-        shutil.rmtree(beside, ignore_errors=True)
+        if ranks.is_main():
+            discard_unfinished(job.checkpoints)
+            shutil.rmtree(beside, ignore_errors=True)
         explained = explain(error, folder)
         if explained is None:
             raise
@@ -188,7 +203,8 @@ def fit_into_memory(job: Job) -> tuple[CompletionTrainer, Setting]:
             if not is_out_of_memory(error):
                 raise
             tried.append(setting)
-            safer = safer_setting(error, setting)  # lets go of what the failed attempt holds
+            # It lets go of what the failed attempt holds. Of several processes one cannot go back alone
+            safer = safer_setting(error, setting) if ranks.count() == 1 else None
             if safer is None:
                 raise out_of_memory(tried, job.rows.summary()["longest_tokens"]) from None
         discard_unfinished(job.checkpoints)
@@ -208,6 +224,7 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
     recipe, settings = job.recipe, job.settings
     asked = settings["args"] | (setting.args if setting != job.setting else {})
     asked |= reporting(job.tracker, job.folder)
+    asked["gradient_accumulation_steps"] = ranks.share_of(setting.accumulation, setting.rows)
     if asked["padding_free"]:
         asked |= {"max_length": None, "padding_free": setting.rows > 1}  # the preflight has seen to the length
     args = training_arguments(asked, recipe.seed, job.checkpoints)
@@ -216,7 +233,7 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
     block = recipe.model.model_copy(update={"quantization": setting.quantization})
     peft = LoraConfig(**{"task_type": "CAUSAL_LM", "revision": job.source.hub_revision} | settings["lora"])
     token_rows = [{"input_ids": row.input_ids, "labels": row.labels} for row in job.rows.rows]
-    model = load_model(block)
+    model = load_model(block, device="cpu" if ranks.sharded() else None)
     try:
         trainer = CompletionTrainer(
             model=model,

@@ -9,6 +9,7 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from cft.errors import Terminated
+from cft.train import ranks
 
 
 class SaveOnTerm(TrainerCallback):
@@ -36,5 +37,6 @@ class SaveOnTerm(TrainerCallback):
         self.console.print("SIGTERM: this step is finished and saved, then training stops", highlight=False)
 
     def on_step_end(self, args, state, control, **kwargs):
+        self.asked = ranks.any_of(self.asked)  # all processes end with the same step
         if self.asked:
             control.should_save = control.should_training_stop = True

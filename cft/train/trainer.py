@@ -4,12 +4,14 @@ import inspect
 import math
 from collections.abc import Iterator
 
+import datasets
 import torch
 from transformers import TrainerCallback
 from trl import SFTTrainer
 from trl.models import enable_selective_activation_checkpointing
 
 from cft.errors import TrainError
+from cft.train import ranks
 from cft.train.head import FrozenHeadLoss, is_plain_frozen_head
 
 
@@ -20,8 +22,8 @@ class StepSampler(torch.utils.data.Sampler[int]):
     padding, and no change to the optimisation (sorting over the whole epoch would make steps of short rows only).
     """
 
-    def __init__(self, lengths: list[int], rows_a_step: int, seed: int) -> None:
-        self.lengths, self.rows_a_step, self.seed, self.epoch = lengths, rows_a_step, seed, 0
+    def __init__(self, lengths: list[int], rows_a_step: int, seed: int, blank: int = 0) -> None:
+        self.lengths, self.rows_a_step, self.seed, self.blank, self.epoch = lengths, rows_a_step, seed, blank, 0
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -32,9 +34,25 @@ class StepSampler(torch.utils.data.Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        order = torch.randperm(len(self.lengths) - self.blank, generator=generator).tolist()
+        order += range(len(order), len(self.lengths))
         for start in range(0, len(order), self.rows_a_step):
             yield from sorted(order[start : start + self.rows_a_step], key=lambda i: -self.lengths[i])
+
+
+def with_blank_rows(rows: datasets.Dataset, together: int, token: int) -> datasets.Dataset:
+    """The rows, and as many without loss as fill up an epoch's last round of micro-batches.
+
+    Without them accelerate would let some processes train on a few rows twice, so that all have as many.
+
+    Args:
+        together: rows that all processes take at a time.
+    """
+    if not -len(rows) % together or set(rows.column_names) != {"input_ids", "labels"}:
+        return rows
+    blank = {"input_ids": [token], "labels": [-100]}
+    blanks = datasets.Dataset.from_list([blank] * (-len(rows) % together), features=rows.features)
+    return datasets.concatenate_datasets([rows, blanks])
 
 
 def keep_4bit_weights_trainable(model: torch.nn.Module) -> None:
@@ -62,6 +80,12 @@ class CompletionTrainer(SFTTrainer):
             enable_selective_activation_checkpointing(model)
         keep_4bit_weights_trainable(model)
         super().__init__(model=model, args=args, **kwargs)
+        rows, processes = len(self.train_dataset), self.accelerator.num_processes
+        if processes > 1:
+            self.train_dataset = with_blank_rows(
+                self.train_dataset, args.train_batch_size * processes, self.processing_class.eos_token_id
+            )
+        self.blank = len(self.train_dataset) - rows
         self.projects_completions_only = (
             self.args.device.type not in ("cuda", "xpu")  # there TRL's own head is the faster one
             and self.args.loss_type == "nll"
@@ -77,7 +101,9 @@ class CompletionTrainer(SFTTrainer):
         if self.args.train_sampling_strategy != "random":
             return super()._get_train_sampler(rows)
         rows_a_step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return StepSampler([len(ids) for ids in rows["input_ids"]], rows_a_step, self.args.seed)
+        lengths = [len(ids) for ids in rows["input_ids"]]
+        self.order = StepSampler(lengths, rows_a_step, self.args.seed, self.blank)
+        return self.order
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Negative log-likelihood of the completions (B, T), summed and divided by `num_items_in_batch` tokens."""
@@ -121,8 +147,15 @@ class CompletionTrainer(SFTTrainer):
                 parameter.data = parameter.data.to(types[name])
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the adapter only: no pickled arguments, no copy of the tokenizer, no question to the hub."""
-        self.model.save_pretrained(output_dir or self.args.output_dir, save_embedding_layers=False)
+        """Write the adapter only: no pickled arguments, no copy of the tokenizer, no question to the hub.
+
+        Of several processes all must call it, and the main one writes, when it has the others' shares of the weights.
+        """
+        weights = self.accelerator.get_state_dict(self.model_wrapped) if ranks.sharded() else None
+        if ranks.is_main():
+            folder = output_dir or self.args.output_dir
+            self.model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+        ranks.wait()
 
     def create_model_card(self, *args, **kwargs) -> None:
         """Nothing: the adapter gets a card of ours (`cft.train.model_card`), a checkpoint needs none."""
@@ -160,8 +193,14 @@ class LongestBatchFirst(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if state.global_step < state.max_steps:
+        # DeepSpeed cannot try: its backward is a training step
+        if state.global_step < state.max_steps and not self.trainer.is_deepspeed_enabled:
             self.trainer.try_longest_batch()
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        # Of several processes accelerate does not tell the sampler the epoch that a resumed training begins in
+        if hasattr(self.trainer, "order"):
+            self.trainer.order.set_epoch(int(state.epoch or 0))
 
 
 class StopIfDiverged(TrainerCallback):

@@ -1,0 +1,24 @@
+"""cft.train.worker on two CPU processes that accelerate takes for GPUs.
+
+Its FSDP and DeepSpeed branches leave CPU processes out, while torch shards over gloo as well. Started by hand:
+accelerate launch --config_file cft/launch_configs/fsdp2.yaml -m tests.cft.gloo_worker JOB.json
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+
+PartialState._prepare_backend = lambda self, *args, **kwargs: ("gloo", DistributedType.MULTI_GPU)
+begin = PartialState.__init__
+PartialState.__init__ = lambda self, cpu=False, **kwargs: begin(self, False, **kwargs)
+PartialState.set_device = lambda self: setattr(self, "device", torch.device("cpu"))
+
+if __name__ == "__main__":
+    from cft.train import sft, worker
+
+    ours = sft.our_defaults
+    sft.our_defaults = lambda *args: ours(*args) | {"use_cpu": False}  # with it accelerate would not shard
+    sys.exit(worker.main(Path(sys.argv[1])))
