@@ -93,7 +93,7 @@ def _config(name: str) -> tuple[Path, str]:
     own = Path(name)
     config = CONFIGS / f"{name}.yaml" if name in names() else own
     if not config.is_file():
-        raise TrainError(f"--launch {name}: is neither shipped nor a file. {did_you_mean(name, names())}.")
+        raise TrainError(f"--launch {name}: is neither shipped nor a file. {did_you_mean(name, names())}")
     try:
         loaded = load_config_from_file(str(config))
         kind = KINDS.get(getattr(loaded.distributed_type, "value", str(loaded.distributed_type)))
