@@ -142,7 +142,7 @@ def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     if scores_adapter:
         run.need("train", run.adapter)
     stage = run.stage("eval", {
-        "adapter": sha256_folder(run.adapter.parent, "**/adapter_model.safetensors") if scores_adapter else None,
+        "adapter": sha256_folder(run.adapter.parent, "**/*model*.safetensors") if scores_adapter else None,
         "model": resolve(recipe.model).identity,
         "settings": recipe.model.model_dump(mode="json"),
         "eval": recipe.eval.model_dump(mode="json"),

@@ -87,7 +87,7 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
             return None
         args = recipe.train.args
         recomputes = bool(args.get("gradient_checkpointing", device != "cpu"))
-        full = getattr(recipe.train, "full", False)
+        full = recipe.train.full
         total = sum(architecture.flops(*row, full=full, recomputes=recomputes) for row in rows)
         return round(LOAD_SECONDS + epochs * total / (peak * share))
 

@@ -43,8 +43,8 @@ def plan_memory(
     on_gpu = device == "cuda"
     name, room = room_of(card, on_gpu)
     asked = recipe.train.args
-    full = getattr(recipe.train, "full", False)
-    planned = our_defaults(device, recipe.model.dtype, asked, recipe.model.attn_implementation) | asked
+    full = recipe.train.full
+    planned = our_defaults(device, recipe.model.dtype, asked, recipe.model.attn_implementation, full=full) | asked
     setting = Setting.of(planned, recipe.model.quantization)
 
     def training(one: Setting) -> Footprint:

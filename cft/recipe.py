@@ -141,7 +141,7 @@ def read_recipe(
         faults += Schema(models_of(source.value), {"builder": DATA_BLOCKS, "kind": TEACHERS}).faults(error)
         faults += cross_faults(*(_readable(source.value, block) for block in _CROSSED))
     else:
-        faults += cross_faults(recipe.data, recipe.train, recipe.eval)
+        faults += cross_faults(recipe.data, recipe.train, recipe.eval, recipe.model)
     train = source.value.get("train")
     if libraries and isinstance(train, dict):
         from cft.recipe_library_args import library_faults
@@ -161,7 +161,7 @@ def validate_recipe(recipe: Recipe) -> None:
     """
     from cft.recipe_library_args import check_library_args
 
-    faults = [*cross_faults(recipe.data, recipe.train, recipe.eval), *check_library_args(recipe)]
+    faults = [*cross_faults(recipe.data, recipe.train, recipe.eval, recipe.model), *check_library_args(recipe)]
     if faults:
         raise recipe_error(str(recipe.source or recipe.name), recipe.origin.locate(faults))
 
@@ -174,4 +174,9 @@ def _readable(raw: dict[str, Any], block: str) -> Any:
         return None
 
 
-_CROSSED = {"data": TypeAdapter(DataBlock), "train": TypeAdapter(TrainBlock), "eval": TypeAdapter(EvalBlock)}
+_CROSSED = {
+    "data": TypeAdapter(DataBlock),
+    "train": TypeAdapter(TrainBlock),
+    "eval": TypeAdapter(EvalBlock),
+    "model": TypeAdapter(ModelBlock),
+}

@@ -240,6 +240,7 @@ class TrainBlock(Block):
     method: Literal["cft", "sft", "grpo", "none"] = Field(
         description="cft: on critiques; sft: on demonstrations or critiques; none: no training."
     )
+    full: bool = Field(False, description="Train all weights instead of a LoRA adapter; the product is a whole model.")
     lora: dict[str, Any] = Field(default_factory=dict, description="Keys of peft.LoraConfig.")
     args: dict[str, Any] = Field(default_factory=dict, description="Keys of trl.SFTConfig.")
     keep_steps: Annotated[list[Count], AfterValidator(_once)] = Field(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from cft.recipe_faults import Fault, nearest
 
 if TYPE_CHECKING:
-    from cft.recipe_blocks import CritiquesData, DemonstrationsData, EvalBlock, NoData, TrainBlock
+    from cft.recipe_blocks import CritiquesData, DemonstrationsData, EvalBlock, ModelBlock, NoData, TrainBlock
 
 BUILDERS = {
     "cft": ["critiques"],
@@ -16,11 +16,25 @@ BUILDERS = {
 
 
 def cross_faults(
-    data: "CritiquesData | DemonstrationsData | NoData | None", train: "TrainBlock | None", scored: "EvalBlock | None"
+    data: "CritiquesData | DemonstrationsData | NoData | None",
+    train: "TrainBlock | None",
+    scored: "EvalBlock | None",
+    model: "ModelBlock | None",
 ) -> Iterator[Fault]:
     """The faults between blocks. A block that could not be read is None, and what concerns it is not checked."""
     if data and train:
         yield from _method_faults(data, train)
+    if train and train.full:
+        if train.lora:
+            yield Fault(
+                ("train", "lora"), "is not used when all weights are trained", "Leave it out, or train.full", train.lora
+            )
+        if model and model.quantization != "none":
+            mend = "Set it to none, or train a LoRA adapter"
+            yield Fault(("model", "quantization"), "4-bit weights cannot be trained", mend, model.quantization)
+        if scored and "merged" in scored.models:
+            mend = "Name adapter, which is the trained model"
+            yield Fault(("eval", "arms"), "with train.full there is nothing to merge", mend, scored.arms)
     if train and scored:
         if train.method == "none" and scored.models != {"base"}:
             mend = "Set eval.arms to [base], or train with method cft or sft"

@@ -168,7 +168,7 @@ def open_trial(
     if not base_only:
         adapter_identity(run.adapter)
     return Trial(
-        Models(recipe.model, {} if base_only else {"adapter": run.adapter}),
+        Models(recipe.model, {} if base_only else {"adapter": run.adapter}, together=True),
         max_new_tokens=max_new_tokens or recipe.eval.max_new_tokens,
         temperature=temperature,
         top_k=recipe.eval.top_k,

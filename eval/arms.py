@@ -10,7 +10,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,12 +54,22 @@ class Arm:
         return adapter.parent / "steps" / self.model if self.model.startswith("step-") else adapter
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a trained folder is a model by itself (`train.full`) and no adapter."""
+    return (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file()
+
+
 @dataclass
 class Models:
-    """The base model with all adapters attached, loaded when the first answer is owed; and its tokenizer."""
+    """The base model with all adapters attached, loaded when the first answer is owed; and its tokenizer.
+
+    What full fine-tuning left is loaded in its place when it is its turn, so that one model is held at a time.
+    """
 
     block: ModelBlock
     adapters: dict[str, Path]  # of every arm's model that has one: adapter, merged, step-N
+    together: bool = False  # hold whole models side by side, to ask them in turn
+    held: dict[str, "PreTrainedModel"] = field(default_factory=dict)
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -69,16 +79,33 @@ class Models:
     def loaded(self) -> "PreTrainedModel":
         for folder in self.adapters.values():
             check_tokenizer(folder, self.tokenizer)
+        if not self.together:
+            self.held.clear()
         model = load_model(self.block)
         for name, folder in self.adapters.items():
-            model = attach(model, folder, self.block.id, name)
+            if not is_whole(folder):
+                model = attach(model, folder, self.block.id, name)
         return model
+
+    def whole(self, name: str) -> "PreTrainedModel":
+        """A model whose weights were all trained."""
+        if name not in self.held:
+            check_tokenizer(self.adapters[name], self.tokenizer)
+            if not self.together:
+                self.held.clear()
+                vars(self).pop("loaded", None)
+            folder = str(self.adapters[name].absolute())
+            self.held[name] = load_model(self.block.model_copy(update={"id": folder, "revision": None}))
+        return self.held[name]
 
     @contextlib.contextmanager
     def answering_as(self, name: str) -> Iterator["PreTrainedModel"]:
         """The model as this one of `adapters`, or as "base", answers."""
+        if name in self.adapters and is_whole(self.adapters[name]):
+            yield self.whole(name)
+            return
         model = self.loaded
-        if not self.adapters:
+        if all(map(is_whole, self.adapters.values())):
             yield model
         elif name == "base":
             with model.disable_adapter():
@@ -112,6 +139,10 @@ def adapter_identity(adapter: Path) -> dict[str, str]:
     Raises:
         EvalError: the folder is no PEFT adapter.
     """
+    if is_whole(adapter):
+        return {
+            file.name: sha256_file(file) for file in sorted([adapter / "config.json", *adapter.glob("*.safetensors")])
+        }
     files = [adapter / name for name in ("adapter_config.json", "adapter_model.safetensors")]
     if not all(file.is_file() for file in files):
         raise EvalError(f"{adapter}: is no adapter; {' and '.join(file.name for file in files)} must be in it.")

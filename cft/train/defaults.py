@@ -9,17 +9,20 @@ DEFAULT_MAX_LENGTH = 4096  # tokens
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear"}
 
 
-def our_defaults(device: str, dtype: str, asked: dict[str, Any], attention: str = "sdpa") -> dict[str, Any]:
+def our_defaults(
+    device: str, dtype: str, asked: dict[str, Any], attention: str = "sdpa", *, full: bool = False
+) -> dict[str, Any]:
     """Our SFTConfig where it differs from TRL's, or must not change when TRL's does. `train.args` goes over it.
 
     Args:
         asked: the recipe's `train.args`.
         attention: model.attn_implementation.
+        full: all weights are trained.
     """
     # One row fills the cores of a CPU, and never pads
     rows_a_batch = asked.get("per_device_train_batch_size") or (1 if device == "cpu" else 4)
     return {
-        "learning_rate": 2e-4,  # LoRA wants about ten times the rate of full fine-tuning
+        "learning_rate": 1e-5 if full else 2e-4,  # LoRA wants about ten times the rate of full fine-tuning, or more
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.1,  # a share of all steps
         "num_train_epochs": 1,

@@ -37,7 +37,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error).lower() for word in words)
 
 
-def safer_setting(error: BaseException, setting: Setting) -> Setting | None:
+def safer_setting(error: BaseException, setting: Setting, full: bool) -> Setting | None:
     """The setting to try after `error`, and the failed attempt's memory set free. None: nothing is left to try."""
     link: BaseException | None = error
     while link is not None:  # the frames hold the model, its activations and the optimizer
@@ -50,7 +50,7 @@ def safer_setting(error: BaseException, setting: Setting) -> Setting | None:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.empty_cache()
-    may_quantize = on_gpu and importlib.util.find_spec("bitsandbytes") is not None
+    may_quantize = on_gpu and not full and importlib.util.find_spec("bitsandbytes") is not None
     return next_safer(setting, may_quantize=may_quantize)
 
 

@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 
 SCORES_START, SCORES_END = "<!-- scores: start -->", "<!-- scores: end -->"
 CURVE_POINTS = 10
+ADAPTER = """\
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({base})
+model = AutoModelForCausalLM.from_pretrained({base}, dtype="auto")
+model = PeftModel.from_pretrained(model, "path/to/this/folder")"""
+WHOLE = """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = AutoModelForCausalLM.from_pretrained("path/to/this/folder", dtype="auto")"""
 
 
 def write_card(
@@ -30,12 +42,17 @@ def write_card(
     """
     base, revision, method = source.public_name, source.hub_revision, recipe.train.method
     on_hub = {"base_model": base} if source.hub_id else {}  # a hub refuses a card whose base_model is a path
-    tags = [*(f"base_model:adapter:{name}" for name in on_hub.values()), "lora", "trl", *dict.fromkeys([method, "sft"])]
-    head = {**on_hub, "library_name": "peft", "pipeline_tag": "text-generation"}
+    full = recipe.train.full
+    kind, library = ("finetune", "transformers") if full else ("adapter", "peft")
+    tags = [f"base_model:{kind}:{name}" for name in on_hub.values()]
+    tags += [*([] if full else ["lora"]), "trl", *dict.fromkeys([method, "sft"])]
+    head = {**on_hub, "library_name": library, "pipeline_tag": "text-generation"}
     head |= {"license": source.licence, "tags": tags}
     front = yaml.safe_dump({k: v for k, v in head.items() if v}, sort_keys=False, allow_unicode=True)
     from_pretrained = f'"{base}"' + (f', revision="{revision}"' if revision else "")
     facts = "\n".join(f"| {key} | {value} |" for key, value in {"seed": recipe.seed, **summary}.items())
+    made = "All weights of" if full else "A LoRA adapter for"
+    at = f" at revision `{revision}`" if revision else ""
     losses = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in zip(*curve(log), strict=True))
     write_text(
         folder / "README.md",
@@ -44,15 +61,10 @@ def write_card(
 
 # {recipe.name}
 
-A LoRA adapter for `{base}`{f" at revision `{revision}`" if revision else ""}, trained with method `{method}`.
+{made} `{base}`{at}, trained with method `{method}`.
 
 ```python
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained({from_pretrained})
-model = AutoModelForCausalLM.from_pretrained({from_pretrained}, dtype="auto")
-model = PeftModel.from_pretrained(model, "path/to/this/folder")
+{WHOLE if full else ADAPTER.format(base=from_pretrained)}
 ```
 
 ## Scores

@@ -1,4 +1,4 @@
-"""Critique fine-tuning from top to bottom: examples in, a LoRA adapter out, with TRL's SFTTrainer and PEFT.
+"""Critique fine-tuning from top to bottom: examples in, a LoRA adapter (or a whole model) out, with TRL and PEFT.
 
 A killed training goes on from its last complete checkpoint and ends with the same weights, bit for bit. One that runs
 out of memory goes on with a safer setting and the same rows a step. Several processes (`cft.launch`) train together on
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import datasets
+import torch
 from peft import LoraConfig
 from peft.helpers import disable_input_dtype_casting
 from rich.console import Console
@@ -67,8 +68,9 @@ class Job:
 def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tracker: str = "none") -> dict:
     """Train `folder`/adapter on the examples, or go on where a killed training stopped.
 
-    Writes folder/adapter (a PEFT folder with a model card) and folder/metrics.json; folder/steps/step-N the adapters of
-    train.keep_steps; folder/checkpoints stands only while training is unfinished.
+    Writes folder/adapter (a PEFT folder with a model card; with train.full a whole model in its place) and
+    folder/metrics.json; folder/steps/step-N what stood after the steps of train.keep_steps; folder/checkpoints stands
+    only while training is unfinished.
 
     Args:
         tracker: "none", or what else each step is reported to: tensorboard, trackio, wandb.
@@ -84,7 +86,10 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
     validate_recipe(recipe)
     adapter, beside = folder / "adapter", folder / ".adapter.tmp"
     asked = recipe.train.args
-    planned = our_defaults(pick_device(), recipe.model.dtype, asked, recipe.model.attn_implementation) | asked
+    planned = our_defaults(
+        pick_device(), recipe.model.dtype, asked, recipe.model.attn_implementation, full=recipe.train.full
+    )
+    planned |= asked
 
     # The rows, as the model will see them
     source = resolve(recipe.model)
@@ -102,7 +107,7 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
         "quantization": recipe.model.quantization,
         "attn_implementation": recipe.model.attn_implementation,
         "chat_template": tokenizer.chat_template,
-        "lora": LORA | recipe.train.lora,
+        "lora": None if recipe.train.full else LORA | recipe.train.lora,
         "args": planned,
         "seed": recipe.seed,
         "keep_steps": recipe.train.keep_steps,
@@ -163,6 +168,8 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
             write_json(folder / "metrics.json", {"settings": settings, "summary": summary, "log": log})
 
         # The adapter: written beside, renamed when whole
+        if recipe.train.full and not ranks.sharded():
+            trainer.model.to(getattr(torch, recipe.model.dtype))  # trained in float32
         shutil.copytree(select.best, beside) if select else trainer.save_model(str(beside))
         if not ranks.is_main():
             return summary
@@ -204,7 +211,7 @@ def fit_into_memory(job: Job) -> tuple[CompletionTrainer, Setting]:
                 raise
             tried.append(setting)
             # It lets go of what the failed attempt holds. Of several processes one cannot go back alone
-            safer = safer_setting(error, setting) if ranks.count() == 1 else None
+            safer = safer_setting(error, setting, job.recipe.train.full) if ranks.count() == 1 else None
             if safer is None:
                 raise out_of_memory(tried, job.rows.summary()["longest_tokens"]) from None
         discard_unfinished(job.checkpoints)
@@ -229,9 +236,14 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
         asked |= {"max_length": None, "padding_free": setting.rows > 1}  # the preflight has seen to the length
     args = training_arguments(asked, recipe.seed, job.checkpoints)
 
-    # The trainer: base weights in recipe.model.dtype, LoRA weights in float32 (bfloat16 on a 4-bit base)
+    # The trainer: base weights in recipe.model.dtype, LoRA weights in float32 (bfloat16 on a 4-bit base). All weights
+    # are trained in float32, which autocast computes with in bfloat16: their steps are smaller than bfloat16's rounding
     block = recipe.model.model_copy(update={"quantization": setting.quantization})
-    peft = LoraConfig(**{"task_type": "CAUSAL_LM", "revision": job.source.hub_revision} | settings["lora"])
+    peft = None
+    if recipe.train.full:
+        block = block.model_copy(update={"dtype": "float32"})
+    else:
+        peft = LoraConfig(**{"task_type": "CAUSAL_LM", "revision": job.source.hub_revision} | settings["lora"])
     token_rows = [{"input_ids": row.input_ids, "labels": row.labels} for row in job.rows.rows]
     model = load_model(block, device="cpu" if ranks.sharded() else None)
     try:
@@ -266,7 +278,7 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
         job.console.print(f"going on from step {step_of(checkpoint)}", highlight=False)
     try:
         # Under autocast PEFT's own cast of every LoRA input, to float32 and straight back, is a third of the time
-        no_cast = disable_input_dtype_casting(trainer.model, active=args.bf16 or args.fp16)
+        no_cast = disable_input_dtype_casting(trainer.model, active=bool(peft) and (args.bf16 or args.fp16))
         with suppress(StoppedEarly), term.listening(), no_cast:
             trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     finally:

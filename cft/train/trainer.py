@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import datasets
 import torch
+from peft import PeftModel
 from transformers import TrainerCallback
 from trl import SFTTrainer
 from trl.models import enable_selective_activation_checkpointing
@@ -65,6 +66,11 @@ def keep_4bit_weights_trainable(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def plain(model: torch.nn.Module) -> torch.nn.Module:
+    """The transformers model: what is below an adapter, or the model itself where all weights are trained."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
 class CompletionTrainer(SFTTrainer):
     """SFTTrainer whose CPU path computes the output layer only where a row's completion is predicted.
 
@@ -92,9 +98,9 @@ class CompletionTrainer(SFTTrainer):
             and self.label_smoother is None
             and not self.aux_loss_enabled
             and self.accelerator.num_processes == 1
-            and "logits_to_keep" in inspect.signature(type(self.model.get_base_model()).forward).parameters
+            and "logits_to_keep" in inspect.signature(type(plain(self.model)).forward).parameters
         )
-        self.needs_no_logits = self.projects_completions_only and is_plain_frozen_head(self.model.get_base_model())
+        self.needs_no_logits = self.projects_completions_only and is_plain_frozen_head(plain(self.model))
 
     def _get_train_sampler(self, train_dataset=None) -> torch.utils.data.Sampler | None:
         rows = self.train_dataset if train_dataset is None else train_dataset
@@ -112,7 +118,7 @@ class CompletionTrainer(SFTTrainer):
         targets = inputs["labels"][:, 1:]  # (B, T-1)
         forward = {key: value for key, value in inputs.items() if key != "labels"} | {"use_cache": False}
         if self.needs_no_logits:
-            base = model.get_base_model()
+            base = plain(model)
             with self.accelerator.autocast():  # which model.forward has around it, but its parts have not
                 hidden = base.base_model(**forward).last_hidden_state  # (B, T, D)
             has_loss = targets != -100
@@ -147,14 +153,18 @@ class CompletionTrainer(SFTTrainer):
                 parameter.data = parameter.data.to(types[name])
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the adapter only: no pickled arguments, no copy of the tokenizer, no question to the hub.
+        """Write the adapter only (or the whole model and its tokenizer): no pickled arguments, no question to the hub.
 
         Of several processes all must call it, and the main one writes, when it has the others' shares of the weights.
         """
         weights = self.accelerator.get_state_dict(self.model_wrapped) if ranks.sharded() else None
         if ranks.is_main():
             folder = output_dir or self.args.output_dir
-            self.model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+            if isinstance(self.model, PeftModel):
+                self.model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+            else:
+                self.model.save_pretrained(folder, state_dict=weights)
+                self.processing_class.save_pretrained(folder)  # so that it loads by itself
         ranks.wait()
 
     def create_model_card(self, *args, **kwargs) -> None:
