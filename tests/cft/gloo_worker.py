@@ -20,5 +20,7 @@ if __name__ == "__main__":
     from cft.train import sft, worker
 
     ours = sft.our_defaults
-    sft.our_defaults = lambda *args: ours(*args) | {"use_cpu": False}  # with it accelerate would not shard
+    sft.our_defaults = lambda *args, **more: (
+        ours(*args, **more) | {"use_cpu": False}
+    )  # with it accelerate would not shard
     sys.exit(worker.main(Path(sys.argv[1])))

@@ -226,8 +226,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
         elif path.startswith("/test-org/tiny-qwen2/resolve/") and path.rpartition("/")[2] in files:
             self.answer(files[path.rpartition("/")[2]])
         else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
+            gated = "/test-org/gated" in path
+            self.send_response(403 if gated else 404)
+            self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -307,6 +308,14 @@ def test_a_repository_that_does_not_exist_is_said_so(hub: dict):
     done = fetch_in_process("test-org/other", hub)
 
     assert "ModelError: test-org/other" in done.stderr and "Check the id, the revision" in done.stderr
+
+
+def test_a_gated_repository_says_where_its_licence_is(hub: dict):
+    done = fetch_in_process("test-org/gated", hub)
+
+    told = " ".join(done.stderr.split())
+    assert f"accept its licence at {hub['HF_ENDPOINT']}/test-org/gated with your account" in told
+    assert "`hf auth login`, or set HF_TOKEN" in told
 
 
 @pytest.mark.network
