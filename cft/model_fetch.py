@@ -196,18 +196,20 @@ def fetch_hub(hub_id: str, revision: str | None, console: Console, remote_code: 
         check_space(cache, size, hub_id, "HF_HOME")
         console.print(f"{hub_id}: {size / 1e6:,.0f} MB from the hub", highlight=False, soft_wrap=True)
         folder = Path(snapshot_download(**request))
-    except GatedRepoError as error:
-        raise UnreachableError(
-            f"{hub_id} is gated: accept its licence at {constants.ENDPOINT}/{hub_id} with your account, then log in "
-            "with `hf auth login`, or set HF_TOKEN"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise UnreachableError(
-            f"{hub_id}: the hub has no such repository, or it is private: log in with `hf auth login`, or set HF_TOKEN"
-        ) from error
     except (HTTPError, OSError, ValueError) as error:
         if isinstance(error, ModelError | PermissionError) or getattr(error, "errno", None) == errno.ENOSPC:
             raise
+        causes = [error, error.__cause__, error.__context__]  # snapshot_download tells of its own fault first
+        if any(isinstance(cause, GatedRepoError) for cause in causes):
+            raise UnreachableError(
+                f"{hub_id} is gated: accept its licence at {constants.ENDPOINT}/{hub_id} with your account, then log "
+                "in with `hf auth login`, or set HF_TOKEN"
+            ) from error
+        if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+            raise UnreachableError(
+                f"{hub_id}: the hub has no such repository, or it is private: log in with `hf auth login`, or set "
+                "HF_TOKEN"
+            ) from error
         raise UnreachableError(f"{hub_id}@{revision or 'main'}: {one_line(error)}") from error
     if missing := missing_parts(folder):
         raise ModelError(f"{hub_id}: is no model we can load, it lacks {', '.join(missing)}.")
