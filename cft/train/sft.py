@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import datasets
-import torch
 from peft import LoraConfig
 from peft.helpers import disable_input_dtype_casting
 from rich.console import Console
@@ -168,8 +167,6 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
             write_json(folder / "metrics.json", {"settings": settings, "summary": summary, "log": log})
 
         # The adapter: written beside, renamed when whole
-        if recipe.train.full and not ranks.sharded():
-            trainer.model.to(getattr(torch, recipe.model.dtype))  # trained in float32
         shutil.copytree(select.best, beside) if select else trainer.save_model(str(beside))
         if not ranks.is_main():
             return summary
@@ -256,6 +253,7 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
         )
     except (TypeError, ValueError) as error:
         raise TrainError(f"train.lora or train.args: {error}. See peft.LoraConfig and trl.SFTConfig.") from error
+    trainer.product_dtype = recipe.model.dtype
     check_rows_stay_apart(trainer)
     progress, term = TrainProgress(job.console), SaveOnTerm(job.console)
     trainer.remove_callback(PrinterCallback)

@@ -1,5 +1,6 @@
 """TRL's SFTTrainer, with what a laptop needs: loss without logits, little padding, the longest batch tried first."""
 
+import copy
 import inspect
 import math
 from collections.abc import Iterator
@@ -71,6 +72,15 @@ def plain(model: torch.nn.Module) -> torch.nn.Module:
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
+def in_dtype(weights: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The weights in a type; those that share memory (a head tied to the embedding) still do."""
+    cast = {}
+    for weight in weights.values():
+        if (key := (weight.data_ptr(), weight.shape)) not in cast:
+            cast[key] = weight.to(dtype) if weight.is_floating_point() else weight
+    return {name: cast[weight.data_ptr(), weight.shape] for name, weight in weights.items()}
+
+
 class CompletionTrainer(SFTTrainer):
     """SFTTrainer whose CPU path computes the output layer only where a row's completion is predicted.
 
@@ -79,6 +89,8 @@ class CompletionTrainer(SFTTrainer):
     the positions with loss are projected, by `cft.train.head` where the layer is frozen, else by the model's own
     `logits_to_keep`. The loss is the same to rounding.
     """
+
+    product_dtype = "float32"  # of a whole model that is saved; the recipe's model.dtype
 
     def __init__(self, model, args, **kwargs) -> None:
         if (args.gradient_checkpointing_kwargs or {}).get("selective"):
@@ -155,6 +167,7 @@ class CompletionTrainer(SFTTrainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the adapter only (or the whole model and its tokenizer): no pickled arguments, no question to the hub.
 
+        A whole model is trained in float32 and written in `product_dtype`; a checkpoint keeps float32, to go on from.
         Of several processes all must call it, and the main one writes, when it has the others' shares of the weights.
         """
         weights = self.accelerator.get_state_dict(self.model_wrapped) if ranks.sharded() else None
@@ -163,7 +176,12 @@ class CompletionTrainer(SFTTrainer):
             if isinstance(self.model, PeftModel):
                 self.model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
             else:
-                self.model.save_pretrained(folder, state_dict=weights)
+                weights = self.model.state_dict() if weights is None else weights
+                dtype = self.model.dtype if _internal_call else getattr(torch, self.product_dtype)
+                self.model.save_pretrained(folder, state_dict=in_dtype(weights, dtype))
+                config = copy.deepcopy(self.model.config)
+                config.dtype = dtype  # save_pretrained has written that of the training
+                config.save_pretrained(folder)
                 self.processing_class.save_pretrained(folder)  # so that it loads by itself
         ranks.wait()
 

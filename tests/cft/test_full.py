@@ -52,7 +52,25 @@ def test_all_weights_learn_and_the_folder_loads_by_itself(trained, tiny_model):
     ids = tokenizer.apply_chat_template(messages, return_tensors="pt")["input_ids"]
     losses = [AutoModelForCausalLM.from_pretrained(m)(ids, labels=ids).loss for m in (tiny_model, folder / "adapter")]
     assert losses[1] < losses[0] - 0.3
-    assert state(folder / "steps" / "step-4").keys() == after.keys()
+    kept = state(folder / "steps" / "step-4")
+    assert kept.keys() == after.keys() and {tensor.dtype for tensor in kept.values()} == {torch.bfloat16}
+    for one in ("adapter", "steps/step-4"):
+        assert json.loads((folder / one / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_the_chosen_step_has_the_type_of_the_recipe_too(tiny_model, tmp_path):
+    import torch
+
+    overrides = [f"model.id={tiny_model}", "train.full=true", "train.lora={}", "train.args.max_length=9000",
+                 "data.students=[]", "data.teachers=[{kind: file, path: bakery}]",
+                 "eval.max_new_tokens=12", "train.select={every: 2, limit: 4}"]  # fmt: skip
+    for stage in ("data", "train"):
+        done = cft(stage, "smoke", *overrides, "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    (adapter,) = tmp_path.glob("runs/smoke/*/train/adapter")
+    assert "selected_step" in json.loads((adapter.parent / "metrics.json").read_text())["summary"]
+    assert {tensor.dtype for tensor in state(adapter).values()} == {torch.bfloat16}
+    assert json.loads((adapter / "config.json").read_text())["dtype"] == "bfloat16"
 
 
 def test_stopped_and_gone_on_it_is_the_same_bit_for_bit(trained, tiny_model, tmp_path, monkeypatch):
