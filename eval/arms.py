@@ -1,8 +1,9 @@
 """The arms: what is scored. One loaded base serves them all; adapters are switched on and off, or merged for a while.
 
 An arm is written MODEL or MODEL@PROMPT. MODEL is `base`, `adapter`, `merged` (the adapter added into the weights by
-PEFT, rounded to the nearest; `cft export` rounds at random and keeps more of it) or `step-N` (after N training steps); PROMPT is a variant of `eval/tasks/prompts`:
-`base@fewshot` is the base model with four worked examples, a control that needs no training.
+PEFT, rounded to the nearest; `cft export` rounds at random and keeps more of it) or `step-N` (after N training steps).
+PROMPT is a variant of `eval/tasks/prompts`: `base@fewshot` is the base model with four worked examples, a control that
+needs no training.
 """
 
 import contextlib
