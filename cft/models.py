@@ -33,6 +33,7 @@ def pick_device() -> str:
 def load_model(block: "ModelBlock", *, device: str | None = None) -> "PreTrainedModel":
     """The base model in eval mode, in `block.dtype`, on `device` (by default `pick_device()`).
 
+    "auto" attention is sdpa here; training chooses for itself (`cft.train.speed`).
     `name_or_path` of model and config is the public name, because PEFT writes it into adapters as their base
     (`LoraConfig(revision=resolve(block).hub_revision)` adds the revision).
 
@@ -46,7 +47,8 @@ def load_model(block: "ModelBlock", *, device: str | None = None) -> "PreTrained
 
     source = resolve(block)
     device = device or pick_device()
-    options = {"dtype": getattr(torch, block.dtype), "attn_implementation": block.attn_implementation}
+    attention = "sdpa" if block.attn_implementation == "auto" else block.attn_implementation
+    options = {"dtype": getattr(torch, block.dtype), "attn_implementation": attention}
     if block.quantization == "nf4":
         options["quantization_config"] = nf4_config(options["dtype"])
     if device != "cpu":

@@ -6,7 +6,6 @@ on two CPU cores with a 0.5B model; see `recipes/README.md`).
 """
 
 import contextlib
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from cft.recipe import Recipe
 from cft.recipe_faults import did_you_mean
 from cft.runs import Run, run_of
 from cft.train.choice import planned_answers
+from cft.train.defaults import optimizer_steps, training_epochs
 from cft.train.preflight import tokenize_row
 from data_builders.build import planned_characters
 from data_builders.estimate import CHARACTERS_PER_TOKEN, TOKENS_PER_ANSWER, estimate_calls
@@ -181,23 +181,6 @@ def expected_rows(data: Any, asked: list[dict]) -> int:
     sampled = sum(row["calls"] for row in asked if row["role"] == "student")
     exact = sum(len(t.styles) for t in getattr(data, "teachers", []) if t.kind == "exact")
     return written + min(sampled, getattr(data, "max_candidates", None) or sampled) * exact
-
-
-def training_epochs(args: dict, rows: int) -> float:
-    """How often training sees each of its rows: `num_train_epochs`, or what `max_steps` makes of it."""
-    steps = args.get("max_steps", -1)
-    if steps <= 0:
-        return float(args.get("num_train_epochs", 1))
-    a_batch = args.get("per_device_train_batch_size", 1)
-    a_step = a_batch * args.get("gradient_accumulation_steps", max(1, 8 // a_batch))
-    return steps * a_step / rows
-
-
-def optimizer_steps(args: dict, rows: int, epochs: float) -> int:
-    """The steps of a training that sees each of its rows `epochs` times."""
-    a_batch = args.get("per_device_train_batch_size", 1)
-    a_step = a_batch * args.get("gradient_accumulation_steps", max(1, 8 // a_batch))
-    return args["max_steps"] if args.get("max_steps", -1) > 0 else math.ceil(math.ceil(rows / a_step) * epochs)
 
 
 def choosing(run: Run, recipe: Recipe, steps: int, seconds: Callable[[float, str], float | None]) -> dict:

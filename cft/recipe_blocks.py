@@ -82,7 +82,10 @@ class ModelBlock(Block):
     revision: Text | None = Field(None, description="Hub commit, tag or branch; null takes the pinned or newest one.")
     dtype: Literal["bfloat16", "float32", "float16"] = Field("bfloat16", description="Type of the weights.")
     quantization: Literal["none", "nf4"] = Field("none", description="nf4: 4-bit weights (QLoRA), by bitsandbytes.")
-    attn_implementation: Text = Field("sdpa", description="transformers' attention: sdpa, eager, flash_attention_2.")
+    attn_implementation: Text = Field(
+        "auto",
+        description="transformers' attention: sdpa, eager, flash_attention_2; auto: flash if it is there.",
+    )
     chat_template: Text | None = Field(
         None, description="null: the tokenizer's own; plain: the shipped plain one; or a path to a .jinja file."
     )

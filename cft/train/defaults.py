@@ -1,5 +1,6 @@
 """What training does where a recipe says nothing. No torch here, so that `cft plan` can read it."""
 
+import math
 from typing import Any
 
 ROWS_A_STEP = 8  # below 32: large batches hurt LoRA more than full fine-tuning
@@ -16,7 +17,7 @@ def our_defaults(
 
     Args:
         asked: the recipe's `train.args`.
-        attention: model.attn_implementation.
+        attention: what training attends with (`cft.train.speed.training_attention`).
         full: all weights are trained.
     """
     # One row fills the cores of a CPU, and never pads
@@ -47,3 +48,20 @@ def our_defaults(
         "report_to": "none",
         "disable_tqdm": True,  # cft.train.progress instead
     }
+
+
+def training_epochs(args: dict, rows: int) -> float:
+    """How often training sees each of its rows: `num_train_epochs`, or what `max_steps` makes of it."""
+    steps = args.get("max_steps", -1)
+    if steps <= 0:
+        return float(args.get("num_train_epochs", 1))
+    a_batch = args.get("per_device_train_batch_size", 1)
+    a_step = a_batch * args.get("gradient_accumulation_steps", max(1, 8 // a_batch))
+    return steps * a_step / rows
+
+
+def optimizer_steps(args: dict, rows: int, epochs: float) -> int:
+    """The steps of a training that sees each of its rows `epochs` times."""
+    a_batch = args.get("per_device_train_batch_size", 1)
+    a_step = a_batch * args.get("gradient_accumulation_steps", max(1, 8 // a_batch))
+    return args["max_steps"] if args.get("max_steps", -1) > 0 else math.ceil(math.ceil(rows / a_step) * epochs)

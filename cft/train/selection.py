@@ -25,6 +25,7 @@ from cft.files import content_id, read_json, read_own_jsonl, write_json, write_j
 from cft.generation import Completion, render
 from cft.recipe import Recipe
 from cft.train.choice import RULE, StoppedEarly, best_step, reason_to_stop, steps_to_ask
+from cft.train.speed import uncompiled
 from eval.answers import BASE
 from eval.arms import Arm
 from eval.batched import BatchedDecoding, Decoding
@@ -128,7 +129,7 @@ def answering(model: "PreTrainedModel | PeftModel", *, as_base: bool) -> Iterato
     for layer in layers:
         layer.cast_input_dtype_enabled = True
     try:
-        with random_numbers_kept(), model.disable_adapter() if off else nullcontext():
+        with random_numbers_kept(), uncompiled(model), model.disable_adapter() if off else nullcontext():
             yield model.get_base_model() if adapted else model  # below accelerate's autocast
     finally:
         for layer, cast in zip(layers, casts, strict=True):

@@ -33,9 +33,10 @@ from cft.train.faults import explain, is_out_of_memory, out_of_memory, safer_set
 from cft.train.model_card import write_card
 from cft.train.preflight import Preflight, load_rows, preflight
 from cft.train.progress import TrainProgress, only_our_progress
+from cft.train.speed import compile_layers, training_attention, worth_compiling
 from cft.train.stopping import SaveOnTerm
 from cft.train.trackers import reporting
-from cft.train.trainer import CompletionTrainer, LongestBatchFirst, StopIfDiverged, check_rows_stay_apart
+from cft.train.trainer import CompletionTrainer, LongestBatchFirst, StopIfDiverged, check_rows_stay_apart, plain
 
 if TYPE_CHECKING:
     from eval.lm_tasks import Items
@@ -84,11 +85,9 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
     """
     validate_recipe(recipe)
     adapter, beside = folder / "adapter", folder / ".adapter.tmp"
-    asked = recipe.train.args
-    planned = our_defaults(
-        pick_device(), recipe.model.dtype, asked, recipe.model.attn_implementation, full=recipe.train.full
-    )
-    planned |= asked
+    asked, full, device = recipe.train.args, recipe.train.full, pick_device()
+    attention = training_attention(recipe.model, device, sharded=ranks.sharded())
+    planned = our_defaults(device, recipe.model.dtype, asked, attention, full=full) | asked
 
     # The rows, as the model will see them
     source = resolve(recipe.model)
@@ -99,14 +98,18 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
         "most {max_length}".format(**rows.summary()),
         highlight=False,
     )
+    if planned.setdefault("torch_compile") is None:
+        planned["torch_compile"] = worth_compiling(recipe, source, rows, planned, device)
+    if planned["torch_compile"]:
+        console.print("compiling the decoder layers first: the run is long enough to pay for it", highlight=False)
     settings = {
         "examples_sha256": sha256_file(examples),
         "model": source.identity,
         "dtype": recipe.model.dtype,
         "quantization": recipe.model.quantization,
-        "attn_implementation": recipe.model.attn_implementation,
+        "attn_implementation": attention,
         "chat_template": tokenizer.chat_template,
-        "lora": None if recipe.train.full else LORA | recipe.train.lora,
+        "lora": None if full else LORA | recipe.train.lora,
         "args": planned,
         "seed": recipe.seed,
         "keep_steps": recipe.train.keep_steps,
@@ -228,6 +231,7 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
     recipe, settings = job.recipe, job.settings
     asked = settings["args"] | (setting.args if setting != job.setting else {})
     asked |= reporting(job.tracker, job.folder)
+    compiling = {key: asked.pop(key, None) for key in ("torch_compile", "torch_compile_backend", "torch_compile_mode")}
     asked["gradient_accumulation_steps"] = ranks.share_of(setting.accumulation, setting.rows)
     if asked["padding_free"]:
         asked |= {"max_length": None, "padding_free": setting.rows > 1}  # the preflight has seen to the length
@@ -235,7 +239,8 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
 
     # The trainer: base weights in recipe.model.dtype, LoRA weights in float32 (bfloat16 on a 4-bit base). All weights
     # are trained in float32, which autocast computes with in bfloat16: their steps are smaller than bfloat16's rounding
-    block = recipe.model.model_copy(update={"quantization": setting.quantization})
+    changed = {"quantization": setting.quantization, "attn_implementation": settings["attn_implementation"]}
+    block = recipe.model.model_copy(update=changed)
     peft = None
     if recipe.train.full:
         block = block.model_copy(update={"dtype": "float32"})
@@ -255,6 +260,8 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
         raise TrainError(f"train.lora or train.args: {error}. See peft.LoraConfig and trl.SFTConfig.") from error
     trainer.product_dtype = recipe.model.dtype
     check_rows_stay_apart(trainer)
+    if any(compiling.values()):
+        compile_layers(plain(trainer.model), compiling["torch_compile_backend"], compiling["torch_compile_mode"])
     progress, term = TrainProgress(job.console), SaveOnTerm(job.console)
     trainer.remove_callback(PrinterCallback)
     keep = KeepAdapters(trainer, recipe.train.keep_steps, job.folder / "steps")
