@@ -120,6 +120,9 @@ def report(title: str, result: dict[str, Any], out: Path | None) -> None:
     for key in result["medians"][sides[0]]:
         cells = []
         for side in sides:
+            if key not in result["medians"][side]:
+                cells.append("")
+                continue
             each = ", ".join(f"{one[side][key]:g}" for one in result["rounds"])
             cells.append(f"{result['medians'][side][key]:g}" + (f" ({each})" if len(result["rounds"]) > 1 else ""))
         ratio = result["ratios"].get(key)

@@ -1,8 +1,8 @@
 """Tokens a second: `cft train` against TRL's own command `trl sft` with its defaults, on the same rows.
 
 Both train a LoRA adapter of the same shape on critiques of recipes/critiques/bakery.jsonl, taking turns, each in a
-process of its own; --unsloth adds unsloth, from an environment of its own. Says too what share of the machine's matrix
-multiplication ours reaches. See benchmarks/README.md for what is compared.
+process of its own. --compiled adds ours with compiled layers, --unsloth adds unsloth, from an environment of its own.
+Says too what share of the machine's matrix multiplication ours reaches. See benchmarks/README.md for what is compared.
 """
 
 import json
@@ -23,7 +23,7 @@ from cft.recipe import load_recipe
 
 ROWS_A_STEP = 8  # TRL: one batch of 8; ours: 8 batches of one row
 TRL_MAX_LENGTH = 1024  # TRL's default
-OURS, TRL, UNSLOTH = "cft train", "trl sft", "unsloth"
+OURS, TRL, COMPILED, UNSLOTH = "cft train", "trl sft", "cft train, compiled", "unsloth"
 PEAK = """
 import time, torch
 best = 0
@@ -44,6 +44,7 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; in each, both take their turn.")] = 3,
     max_length: Annotated[int, typer.Option(help="Most tokens of a row; a longer row is an error.")] = TRL_MAX_LENGTH,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each side.")] = CORES,
+    compiled: Annotated[bool, typer.Option("--compiled", help="Race ours with train.args.torch_compile too.")] = False,
     unsloth: Annotated[
         Path | None, typer.Option(help="A Python whose environment has unsloth, to race it too.")
     ] = None,
@@ -68,7 +69,9 @@ def main(
 
         # The rows, once
         made = folder / "made"
-        cft(["data", *settings], made, folder / "data", threads)
+        compiling = [*settings, "train.args.torch_compile=true"]
+        for one in [settings, compiling][: 1 + compiled]:  # another recipe has another run folder
+            cft(["data", *one], made, folder / "data", threads)
         examples = next(made.glob("*/*/data/examples.jsonl"))
         given = [{key: row[key] for key in ("prompt", "completion")} for _, row in read_jsonl(examples)]
         if len(given) != rows:
@@ -85,6 +88,9 @@ def main(
             console.print(f"round {number + 1} of {repeats}: {TRL}", highlight=False)
             theirs = measure_trl(location, folder / "rows", flags, folder / f"trl-{number}", threads, tokens)
             rounds.append({OURS: ours, TRL: theirs})
+            if compiled:
+                console.print(f"round {number + 1} of {repeats}: {COMPILED}", highlight=False)
+                rounds[-1][COMPILED], _ = measure_ours(compiling, made, folder / f"compiled-{number}", threads, seen)
             if unsloth:
                 console.print(f"round {number + 1} of {repeats}: {UNSLOTH}", highlight=False)
                 place = folder / f"unsloth-{number}"
@@ -135,7 +141,9 @@ def measure_ours(settings: list[str], made: Path, folder: Path, threads: int, se
     tokens = (counts["prompt_tokens"] + counts["completion_tokens"]) * seen // counts["rows"]  # of the tokenised rows
     if last["tokens"] != tokens:
         raise SystemExit(f"{OURS} trained on {last['tokens']} tokens instead of {tokens}.")
-    return measures(last["train_runtime"], tokens, process), metrics
+    found = measures(last["train_runtime"], tokens, process)
+    found["tokens_per_second_of_steps"] = counts["tokens_per_second"]  # without the trial, and without compiling
+    return found, metrics
 
 
 def measure_trl(location: str, rows: Path, flags: list[list[str]], folder: Path, threads: int, tokens: int) -> dict:
