@@ -11,6 +11,7 @@ from data_builders.batch_files import BatchFiles
 from data_builders.calls import Backend, ledger_path
 from data_builders.endpoint import Endpoint
 from data_builders.engine import Budget
+from data_builders.servers import Servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ class Asking:
                    TextColumn("{task.fields[note]}"))  # fmt: skip
         self.progress = Progress(*columns, console=console, transient=True)
         self.task = None
+        self.servers: dict[tuple[str, ...], Servers] = {}  # which are left out is known to all who ask them
 
     @contextmanager
     def shown(self) -> "Iterator[None]":
@@ -42,7 +44,9 @@ class Asking:
             return InProcess(local_model(self.model, block), block.batch_size, self.note)
         if block.endpoint.batch:
             return BatchFiles(block.endpoint, block.model, self.ledgers)
-        return Endpoint(block.endpoint, block.model, self.budget, self._waits)
+        at = tuple(block.endpoint.addresses)
+        servers = self.servers.setdefault(at, Servers(at, lambda line: self._waits(line, 0)))
+        return Endpoint(block.endpoint, block.model, self.budget, self._waits, servers)
 
     def check(self, data: "CritiquesData") -> None:
         """Check the servers that have not answered anything yet, before the students' samples take their time.
@@ -69,7 +73,10 @@ class Asking:
             self.progress.update(self.task, note=told)
 
     def _waits(self, fault: str, seconds: float) -> None:
-        self.note(f"{fault[:80]}; again in {seconds:.0f} s" if seconds else fault)
+        if seconds:
+            self.note(f"{fault[:80]}; again in {seconds:.0f} s")
+        else:
+            self.progress.console.print(fault, markup=False, highlight=False)
 
 
 def local_model(model: "ModelBlock", block: "StudentBlock | ModelTeacher") -> "ModelBlock":

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from cft.asking import Asking
 from cft.recipe import EndpointBlock, ModelBlock, StudentBlock
+from cft.recipe_faults import Schema, recipe_error
 from data_builders.ranking import load_pool, rank
 from data_builders.students import ask, candidates_of, plan_solutions
 
@@ -18,7 +20,7 @@ def rank_pool(
     samples: int,
     temperature: float,
     max_new_tokens: int,
-    base_url: str | None,
+    base_url: list[str],
     api_key_env: str | None,
     limit: int | None,
     batch_size: int,
@@ -30,10 +32,10 @@ def rank_pool(
     """The ranking of `data_builders.ranking.rank`. Answers that are in the ledgers are not asked for again.
 
     Raises:
-        DataError, ModelError: for a pool, server or model that cannot be used.
+        DataError, ModelError, RecipeError: for a pool, server or model that cannot be used.
     """  # fmt: skip
     problems = load_pool(pool)[:limit]
-    endpoint = EndpointBlock(base_url=base_url, api_key_env=api_key_env) if base_url else None
+    endpoint = _endpoint(base_url, api_key_env) if base_url else None
     candidates = []
     asking = Asking(ModelBlock(id=models[0]), ledgers, console, max_cost)
     with asking.shown():
@@ -47,6 +49,13 @@ def rank_pool(
             rows = ask(calls, asking.backend(student), ledgers, lambda row: asking.on_answer(row["model"], 0, row))
             candidates += candidates_of(problems, calls, rows)
     return rank(problems, candidates)
+
+
+def _endpoint(base_url: list[str], api_key_env: str | None) -> EndpointBlock:
+    try:
+        return EndpointBlock(base_url=base_url, api_key_env=api_key_env)
+    except ValidationError as error:
+        raise recipe_error("cft problems rank", Schema({}, {}).faults(error)) from None
 
 
 def print_ranking(ranked: list[dict], console: Console) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, PrivateAttr, TypeAdapter
 
 from cft.recipe_faults import KeyPath, Origin, did_you_mean
 from cft.recipe_source import dump_yaml
@@ -34,6 +34,15 @@ def _server(url: str) -> str:
     if parts.username or parts.query:
         raise ValueError("holds more than an address. Keys belong in the environment: name the variable in api_key_env")
     return url
+
+
+def _servers(given: Any) -> str | list[str]:
+    """One address, or several in alphabetical order: the order in which they are written means nothing."""
+    if not isinstance(given, list):
+        return _ADDRESS.validate_python(given, strict=True)
+    urls = _ADDRESSES.validate_python(given, strict=True)
+    _once([url.rstrip("/").lower() for url in urls])
+    return sorted(urls) if len(urls) > 1 else urls[0]
 
 
 def _variable(name: str) -> str:
@@ -69,6 +78,10 @@ Names = Annotated[list[Text], AfterValidator(_once)]
 Count = Annotated[int, Field(ge=1)]
 
 
+_ADDRESS = TypeAdapter(Annotated[str, AfterValidator(_server)])
+_ADDRESSES = TypeAdapter(Annotated[list[Annotated[str, AfterValidator(_server)]], Field(min_length=1)])
+
+
 class Block(BaseModel):
     """A mapping of a recipe: no key but its own, no value but of its type, never changed."""
 
@@ -100,15 +113,15 @@ class PriceBlock(Block):
 
 
 class EndpointBlock(Block):
-    """An OpenAI-compatible server, hosted or on this machine, and how it is asked."""
+    """An OpenAI-compatible server, hosted or on this machine, and how it is asked; or several with the same model."""
 
-    base_url: Annotated[str, AfterValidator(_server)] = Field(
-        description="Where it is, e.g. http://localhost:8000/v1 for `vllm serve`."
+    base_url: Annotated[str | list[str], PlainValidator(_servers)] = Field(
+        description="Where it is, e.g. http://localhost:8000/v1 for `vllm serve`; a list: servers that share the work."
     )
     api_key_env: Annotated[str, AfterValidator(_variable)] | None = Field(
         None, description="Environment variable with the API key; null: the server needs none."
     )
-    concurrency: Count = Field(8, description="Most calls in flight.")
+    concurrency: Count = Field(8, description="Most calls in flight, at each server.")
     max_attempts: Count = Field(6, description="Most attempts at one call; waits for a rate limit do not count.")
     timeout: float = Field(120, gt=0, description="Seconds without any sign of life after which an attempt has failed.")
     patience: float = Field(600, gt=0, description="Seconds without any answer after which the run stops.")
@@ -120,6 +133,16 @@ class EndpointBlock(Block):
     send_seed: bool = Field(False, description="Send a seed with each call, another one for each sample.")
     price: PriceBlock | None = Field(None, description="What tokens cost; null: as in recipes/prices.yaml.")
     extra_body: dict[str, Any] = Field(default_factory=dict, description="Further keys of the request's body.")
+
+    @property
+    def addresses(self) -> list[str]:
+        """All servers, at least one."""
+        return [self.base_url] if isinstance(self.base_url, str) else self.base_url
+
+    @property
+    def in_flight(self) -> int:
+        """Most calls in flight at all servers together."""
+        return self.concurrency * len(self.addresses)
 
 
 class StudentBlock(Block):

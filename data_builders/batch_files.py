@@ -28,7 +28,7 @@ class BatchFiles:
 
     def __init__(self, block: "EndpointBlock", model: str, folder: Path) -> None:
         self.block, self.model = block, model
-        self.host = f"batch file for {urlsplit(block.base_url).hostname}"
+        self.host = f"batch file for {urlsplit(block.addresses[0]).hostname}"
         self.price: Price | None = find_price(block, model)
         stem = ledger_path(folder, model).stem
         self.requests = folder / f"{stem}.batch-requests.jsonl"

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from data_builders.calls import Call, cost_of, ledger_path, read_ledger
 from data_builders.prices import find_price
 from data_builders.problems import Problem, load_problem
+from data_builders.servers import hosts_of
 from data_builders.students import candidates_of, plan_solutions, select
 from data_builders.teachers.file import read_files
 from data_builders.teachers.model import plan_critiques
@@ -90,7 +90,7 @@ def _priced(
 ) -> dict:
     host, cost = "this process", 0.0
     if block.endpoint:
-        host, price = urlsplit(block.endpoint.base_url).netloc, find_price(block.endpoint, model)
+        host, price = ", ".join(hosts_of(block.endpoint.addresses)), find_price(block.endpoint, model)
         cost = round(price.cost(input_tokens, output_tokens), 4) if price else None
     return {
         "model": model, "host": host, "role": role, "calls": calls, "at_most": at_most,

@@ -15,6 +15,7 @@ from cft.recipe import EvalBlock
 from data_builders.calls import Answer, Call, Ledger
 from data_builders.endpoint import Endpoint, request_body
 from data_builders.engine import Budget, RetryableError
+from data_builders.servers import Servers
 from eval.arms import Arm, Models
 from eval.batched import Batched, BatchedDecoding, Decoding, LmEvalModel
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from eval.lm_tasks import Items
 
 OnProgress = Callable[[int, int], None]  # (answers done, new tokens since the last call)
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -158,21 +160,33 @@ class Local(Answerer):
 
 
 class Served(Answerer):
-    """A server that speaks the OpenAI API. Chat prompts go to it as messages, plain ones as text to complete."""
+    """One or several servers of the OpenAI API. Chat prompts go to them as messages, plain ones as text to complete."""
 
-    def __init__(self, block: EvalBlock, seed: int, max_cost: float | None = None) -> None:
+    def __init__(
+        self, block: EvalBlock, seed: int, max_cost: float | None = None, say: Say = lambda line: None
+    ) -> None:
         """
         Args:
             max_cost: USD that all answers together may cost, kept ones included.
+            say: called with a line that the user should see: which of several servers is left out, say.
         """
         super().__init__(block, seed)
         self.budget = Budget(max_cost)
         # Each sample asks with a seed of its own: with one seed for all, a server that honours it repeats itself.
         self.endpoint = block.endpoint.model_copy(update={"send_seed": block.temperature > 0})
+        self.servers = Servers(self.endpoint.addresses, say)  # which are left out is known to all arms
+        self.say = say
 
     def check(self) -> None:
         for model in self.block.served.values():
-            Endpoint(self.endpoint, model, self.budget).check()
+            self._ask_at(Endpoint, model).check()
+
+    def _ask_at(self, kind: type[Endpoint], model: str) -> Endpoint:
+        def on_wait(fault: str, seconds: float) -> None:
+            if not seconds:
+                self.say(fault)
+
+        return kind(self.endpoint, model, self.budget, on_wait, self.servers)
 
     def render(self, messages: list[dict[str, str]]) -> str:
         return json.dumps(messages, ensure_ascii=False)
@@ -183,7 +197,7 @@ class Served(Answerer):
 
     def answer(self, arm: Arm, items: "Items", log: Path, on_progress: OnProgress) -> Answered:
         name, block = self.block.served[arm.model], self.block
-        backend = (Endpoint if items.chat else CompletionsEndpoint)(self.endpoint, name, self.budget)
+        backend = self._ask_at(Endpoint if items.chat else CompletionsEndpoint, name)
         sampling = {"temperature": block.temperature, "max_tokens": block.max_new_tokens}
         sampling |= {"top_p": block.top_p} if block.temperature else {}
         sampling |= {"stop": list(items.stop_strings)} if items.stop_strings else {}
@@ -220,10 +234,10 @@ class Served(Answerer):
 class CompletionsEndpoint(Endpoint):
     """The same server, asked to go on with a text (`/v1/completions`) instead of answering messages."""
 
-    async def _request(self, call: Call) -> Answer:
+    async def _request(self, call: Call, client: Any) -> Answer:
         body = request_body(call, self.block)
         (message,), model = body.pop("messages"), body.pop("model")
-        found = await self.client.completions.create(model=model, prompt=message["content"], extra_body=body)
+        found = await client.completions.create(model=model, prompt=message["content"], extra_body=body)
         choice = found.choices[0] if found.choices else None
         if choice is None or not choice.finish_reason:
             raise RetryableError("the answer was cut off on its way (it has no finish_reason)")

@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def evaluate(
         raise EvalError(f"eval.arms names the {', '.join(trained)}, but there is none: train first, or score the base.")
     models = Models(recipe.model, {name: arm.folder(adapter) for name, arm in trained.items()})
     identities = {name: adapter_identity(path) for name, path in models.adapters.items()}
-    answerer = Served(block, recipe.seed, max_cost) if block.endpoint else Local(block, recipe.seed, models)
+    say = partial(console.print, markup=False, highlight=False)
+    answerer = Served(block, recipe.seed, max_cost, say) if block.endpoint else Local(block, recipe.seed, models)
     answerer.check()
     metadata = block.data | ({"data_dir": block.data_dir} if block.data_dir else {})
     manager = task_manager(block.tasks, metadata)

@@ -58,7 +58,7 @@ class Call:
         body = {}
         with contextlib.suppress(ValueError, TypeError):
             body = dict(json.loads(raw))
-        self.path, self.headers = path, headers
+        self.path, self.headers, self.served_model = path, headers, SERVED_MODEL
         self.key = headers.get("idempotency-key")
         self.model, self.messages, self.stream = body.get("model"), body.get("messages"), bool(body.get("stream"))
         if "prompt" in body:  # a text to go on with
@@ -101,7 +101,7 @@ def completion(call: Call, fault: str | None) -> list[bytes]:
     asked, told = len(json.dumps(call.messages)) // 4 + 1, len(text) // 4 + 1
     usage = {"prompt_tokens": asked, "completion_tokens": told, "total_tokens": asked + told}
     base = {"id": f"chatcmpl-{digest(call.messages, call.key)[:24]}", "created": int(time.time())}
-    base |= {"object": "chat.completion" + ".chunk" * call.stream, "model": SERVED_MODEL}
+    base |= {"object": "chat.completion" + ".chunk" * call.stream, "model": call.served_model}
     if call.path == TEXT:
         choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
         return whole(200, base | {"object": "text_completion", "choices": [choice], "usage": usage})
@@ -191,6 +191,7 @@ class Server:
 
     async def chat(self, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer or fail; a ConnectionError means that the connection is to be closed."""
+        call.served_model = self.options.served_model
         self.log("request", call)
         fault = self.fault_for(call)
         if fault:
@@ -276,6 +277,7 @@ async def main() -> None:
         parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--down-after", type=int)
     parser.add_argument("--require-key")
+    parser.add_argument("--served-model", default=SERVED_MODEL)
     parser.add_argument("--only-model")
     options = parser.parse_args()
     if unknown := set(options.faults) - set(FAULTS):
