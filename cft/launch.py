@@ -20,6 +20,7 @@ from cft.errors import Terminated, TrainError
 from cft.files import read_json, write_json
 from cft.recipe import Recipe
 from cft.recipe_faults import did_you_mean
+from cft.train.choice import SHARDED
 
 CONFIGS = Path(__file__).parent / "launch_configs"
 KINDS = {"MULTI_GPU": "ddp", "MULTI_CPU": "ddp", "NO": "ddp", "FSDP": "fsdp2", "DEEPSPEED": "zero3"}
@@ -73,11 +74,8 @@ def check_launch(name: str | None, processes: int | None, recipe: Recipe) -> Lau
             f"--launch {name}: does not shard the 4-bit weights of model.quantization={recipe.model.quantization}. "
             "Use --launch ddp, or model.quantization=none."
         )
-    if processes > 1 and recipe.train.select:
-        raise TrainError(
-            "train.select asks the model in one process, but several would train. Set train.select=null, keep adapters "
-            "with train.keep_steps, and score those on the validation task."
-        )
+    if kind != "ddp" and recipe.train.select:
+        raise TrainError(f"--launch {name}: {SHARDED}")
     return Launch(name, config, kind, processes, gpus)
 
 

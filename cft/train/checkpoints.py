@@ -11,6 +11,7 @@ from cft.files import read_json, write_json
 from cft.train import ranks
 
 SETTINGS = "training.json"  # in the checkpoints folder: what they belong to
+LAUNCH = "launch.json"  # in the checkpoints folder: how the processes that write them share the weights
 COMPLETE = "complete"  # in a checkpoint: the empty file that is written last
 
 
@@ -66,14 +67,56 @@ def claim(folder: Path, settings: dict, console: Console) -> Path | None:
 
     Args:
         settings: what decides the adapter's weights, as JSON. Checkpoints of other settings are deleted.
+
+    Raises:
+        TrainError: it is one of processes that shared the weights in a way that these do not. Nothing is deleted then.
     """
-    if read_json(folder / SETTINGS) != settings:
-        if newest(folder):
+    last, begun = newest(folder), read_json(folder / LAUNCH) or {"sharding": None, "processes": 1}
+    if last:
+        refuse_other_launch(last, begun)
+    if not same_training(read_json(folder / SETTINGS), settings, processes=begun["processes"]):
+        if last:
             console.print(f"[yellow]{folder}: belongs to other rows or settings, removed; training starts anew[/]")
         shutil.rmtree(folder, ignore_errors=True)
-        write_json(folder / SETTINGS, settings)
+    write_json(folder / SETTINGS, settings)
+    write_json(folder / LAUNCH, {"sharding": ranks.sharding(), "processes": ranks.count()})
     discard_unfinished(folder)
     return newest(folder)
+
+
+def same_training(before: dict | None, now: dict, *, processes: int) -> bool:
+    """Whether two trainings' settings decide the same weights.
+
+    Args:
+        processes: of the training before. Layers are compiled in one process only, which changes no more than rounding.
+    """
+    if before is None or processes == ranks.count():
+        return before == now
+    one, other = (settings | {"args": settings["args"] | {"torch_compile": None}} for settings in (before, now))
+    return one == other
+
+
+def refuse_other_launch(checkpoint: Path, begun: dict) -> None:
+    """Raise TrainError where the processes cannot read a checkpoint.
+
+    FSDP and DeepSpeed keep weights and optimizer in files of their own: FSDP's are whole, for any number of processes,
+    DeepSpeed's are one a process. Without them each process has all weights, and its checkpoints are those of one.
+
+    Args:
+        begun: what stands in LAUNCH.
+    """
+    before, now = begun["sharding"], ranks.sharding()
+    if before != now:
+        mend = f"with --launch {before}" if before else "without --launch, or with --launch ddp"
+        today = f"--launch {now}" if now else "a training whose processes each have all weights"
+    elif before == "zero3" and begun["processes"] != ranks.count():
+        mend, today = f"with --processes {begun['processes']}", f"{ranks.count()} processes"
+    else:
+        return
+    raise TrainError(
+        f"{checkpoint}: {today} cannot go on from it, for it was begun otherwise. Go on {mend}; or delete "
+        f"{checkpoint.parent} to start anew."
+    )
 
 
 def discard_unfinished(folder: Path) -> None:

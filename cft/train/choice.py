@@ -12,6 +12,11 @@ from cft.errors import TrainError
 from cft.recipe_blocks import Recipe, SelectBlock
 
 RULE = "highest accuracy on the validation items, of equals the earliest step; one that leaks verdicts only if all do"
+SHARDED = (
+    "train.select cannot ask a model whose weights several processes share (FSDP, DeepSpeed). Use --launch ddp, where "
+    "each has them all; or set train.select=null, keep adapters with train.keep_steps, and score those on the "
+    "validation task."
+)
 LEAST_LEAKS = 2  # answers above the base's: one may be chance, or a word problem that speaks of a verdict
 
 

@@ -4,10 +4,13 @@ Asked of torch.distributed and not of the environment: a scheduler may set RANK 
 """
 
 import os
+from typing import TypeVar
 
 import torch.distributed as dist
 
 from cft.errors import TrainError
+
+T = TypeVar("T")
 
 
 def count() -> int:
@@ -15,9 +18,14 @@ def count() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if count() > 1 else 0
+
+
 def is_main() -> bool:
     """Whether this process is the one that prints, and changes files."""
-    return count() == 1 or dist.get_rank() == 0
+    return rank() == 0
 
 
 def wait() -> None:
@@ -26,20 +34,43 @@ def wait() -> None:
         dist.barrier()
 
 
+def gathered(own: T) -> list[T]:
+    """What each process has, in the order of their numbers. All must call it."""
+    if count() == 1:
+        return [own]
+    values: list = [None] * count()
+    dist.all_gather_object(values, own)
+    return values
+
+
+def of_main(own: T) -> T:
+    """What the main process has. All must call it."""
+    values = [own]
+    if count() > 1:
+        dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
 def any_of(said: bool) -> bool:
     """Whether any process says so. All must ask."""
-    if count() == 1:
-        return said
-    answers: list[bool | None] = [None] * count()
-    dist.all_gather_object(answers, said)
-    return any(answers)
+    return any(gathered(said))
+
+
+def sharding() -> str | None:
+    """The launch under which the processes share the weights, fsdp2 or zero3; None where each has all of them.
+
+    A lone process that accelerate started with such a configuration counts too: its weights are wrapped all the same.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return None
+    kinds = {"FSDP": "fsdp2", "DEEPSPEED": "zero3"}
+    used = [kind for name, kind in kinds.items() if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true"]
+    return next(iter(used), None)
 
 
 def sharded() -> bool:
-    """Whether the processes share the weights (FSDP, DeepSpeed), so that none loads them onto its GPU by itself."""
-    return count() > 1 and any(
-        os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" for name in ("FSDP", "DEEPSPEED")
-    )
+    """Whether the processes share the weights, so that none loads them onto its GPU by itself."""
+    return sharding() is not None
 
 
 def share_of(accumulation: int, rows: int) -> int:

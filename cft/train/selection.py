@@ -2,21 +2,15 @@
 
 The items come from a task, their prompts and the decoding are the evaluation's, and the one grader grades them. Asking
 leaves no trace in the training: weights, optimizer and random numbers are as if nobody had asked. A killed asking goes
-on from its last finished batch, and no step is asked twice.
+on from its last finished batch, and no step is asked twice. Several processes share the batches of an asking
+(`cft.train.validating`).
 """
 
-import os
-import random
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from peft import PeftModel
-from peft.tuners.tuners_utils import BaseTunerLayer
 from rich.console import Console
 from transformers import Trainer, TrainerCallback
 
@@ -24,11 +18,12 @@ from cft.errors import EvalError, Terminated, TrainError
 from cft.files import content_id, read_json, read_own_jsonl, write_json, write_jsonl
 from cft.generation import Completion, render
 from cft.recipe import Recipe
-from cft.train.choice import RULE, StoppedEarly, best_step, reason_to_stop, steps_to_ask
-from cft.train.speed import uncompiled
+from cft.train import ranks
+from cft.train.choice import RULE, SHARDED, StoppedEarly, best_step, reason_to_stop, steps_to_ask
+from cft.train.validating import LeftError, ValidationDecoding, answering, random_numbers_kept
 from eval.answers import BASE
 from eval.arms import Arm
-from eval.batched import BatchedDecoding, Decoding
+from eval.batched import Decoding
 from eval.behaviour import traits
 from eval.lm_tasks import Items, load_items, quiet, task_manager
 from eval.run import arm_progress
@@ -36,15 +31,9 @@ from eval.scoring import graded_rows
 from eval.statistics import summarise
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
     from cft.train.progress import TrainProgress
-
-KEEP_BASE_WEIGHTS = (True, False, "gaussian", "orthogonal", "eva")  # ways of LoRA to begin that leave the base as it is
-
-
-class _LeftError(Exception):
-    """SIGTERM came while the items were asked."""
 
 
 def validation_items(recipe: Recipe, tokenizer: "PreTrainedTokenizerBase") -> Items:
@@ -52,13 +41,10 @@ def validation_items(recipe: Recipe, tokenizer: "PreTrainedTokenizerBase") -> It
 
     Raises:
         EvalError: they cannot be had, or items of eval.tasks are among them.
-        TrainError: several processes train.
+        TrainError: processes that share the weights train.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise TrainError(
-            "train.select asks the model in one process, but several train here. Set train.select to null, keep "
-            "adapters with train.keep_steps, and score those on the validation task."
-        )
+    if ranks.sharded():
+        raise TrainError(SHARDED)
     block, scored = recipe.train.select, recipe.eval
     metadata = scored.data | ({"data_dir": scored.data_dir} if scored.data_dir else {})
     with random_numbers_kept():
@@ -105,46 +91,6 @@ def _plain(question: str) -> str:
     return "".join(question.split()).casefold()
 
 
-@contextmanager
-def random_numbers_kept() -> Iterator[None]:
-    """Whatever happens inside, the global random numbers go on as if it had not."""
-    python, numpy_state = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy_state)
-
-
-@contextmanager
-def answering(model: "PreTrainedModel | PeftModel", *, as_base: bool) -> Iterator["PreTrainedModel"]:
-    """The model in training, as the evaluation will have it: no dropout, no autocast, and with `as_base` no adapter."""
-    adapted = isinstance(model, PeftModel)
-    off = adapted and as_base and all(c.init_lora_weights in KEEP_BASE_WEIGHTS for c in model.peft_config.values())
-    # Training switches off PEFT's cast of LoRA inputs, which autocast makes needless; without autocast it is needed.
-    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
-    casts, training = [layer.cast_input_dtype_enabled for layer in layers], model.training
-    model.eval()
-    for layer in layers:
-        layer.cast_input_dtype_enabled = True
-    try:
-        with random_numbers_kept(), uncompiled(model), model.disable_adapter() if off else nullcontext():
-            yield model.get_base_model() if adapted else model  # below accelerate's autocast
-    finally:
-        for layer, cast in zip(layers, casts, strict=True):
-            layer.cast_input_dtype_enabled = cast
-        model.train(training)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # the KV cache's room goes back to training
-
-
-class ValidationDecoding(BatchedDecoding):
-    """Names our own keys in its messages."""
-
-    block_name = "train.select"
-
-
 class SelectStep(TrainerCallback):
     """Asks after the steps of `train.select`, keeps the best adapter so far, and stops training where that is wiser.
 
@@ -165,7 +111,7 @@ class SelectStep(TrainerCallback):
             TrainError: the weights are spread over devices, where this cannot ask.
         """
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-            raise TrainError("train.select does not ask a model that FSDP or DeepSpeed has split. Set it to null.")
+            raise TrainError(SHARDED)
         self.trainer, self.items, self.folder, self.console = trainer, items, folder, console
         self.progress, self.leave = progress, leave
         self.tokenizer, self.block = trainer.processing_class, recipe.train.select
@@ -174,9 +120,10 @@ class SelectStep(TrainerCallback):
         self.stopped: str | None = None  # why, if training stopped early
         self.owes = False  # whether SIGTERM left a step without its answers
         owner = content_id(identity, items.prompts, items.golds, vars(self.decoding))
-        if (read_json(folder / "owner.json") or {}).get("id") != owner:
+        if ranks.is_main() and (read_json(folder / "owner.json") or {}).get("id") != owner:
             shutil.rmtree(folder, ignore_errors=True)
             write_json(folder / "owner.json", {"id": owner})
+        ranks.wait()
 
     @property
     def selected(self) -> int | None:
@@ -203,7 +150,7 @@ class SelectStep(TrainerCallback):
             for step in [0] * self.block.include_base + [step for step in self.steps if step <= state.global_step]:
                 if step == state.global_step or self._path(step).is_file():
                     self._ask(step, now=state.global_step, last=state.max_steps)
-        except _LeftError:
+        except LeftError:
             raise Terminated from None
         if self.stopped:
             raise StoppedEarly
@@ -213,7 +160,7 @@ class SelectStep(TrainerCallback):
             return
         try:
             self._ask(state.global_step, now=state.global_step, last=state.max_steps)
-        except _LeftError:
+        except LeftError:
             self.owes = True
         if self.stopped:
             control.should_training_stop = True
@@ -222,31 +169,45 @@ class SelectStep(TrainerCallback):
         return self.folder / f"step-{step}.jsonl"
 
     def _ask(self, step: int, now: int, last: int) -> None:
-        """Bring the answers of a step to their end, and draw the conclusions; the model is as after step `now`."""
+        """Bring the answers of a step to their end, and draw the conclusions; the model is as after step `now`.
+
+        Of several processes the main one grades and writes; all come to the same conclusions.
+        """
         name, arm = self.items.task.config.task, BASE if step == 0 else f"step-{step}"
-        kept = read_own_jsonl(self._path(step))
+        kept = ranks.of_main(read_own_jsonl(self._path(step)) if ranks.is_main() else [])
         given = [Completion(row["response"], row["tokens"], row["finish_reason"]) for row in kept]
-        rows = graded_rows(name, arm, self.items, given or self._answers(step))  # kept ones too: by the grader of today
-        write_jsonl(self._path(step), rows)
-        (self.folder / f"progress-{step}.jsonl").unlink(missing_ok=True)
+        given = given or self._answers(step)
+        rows = None
+        if ranks.is_main():
+            rows = graded_rows(name, arm, self.items, given)  # kept ones too: by the grader of today
+            write_jsonl(self._path(step), rows)
+            (self.folder / f"progress-{step}.jsonl").unlink(missing_ok=True)
+        rows = ranks.of_main(rows)
         self.points = [point for point in self.points if point["step"] != step] + [point_of(step, rows)]
         if step == now == self.selected:
-            if not self.best.is_dir():
-                beside = self.folder / ".best.tmp"
-                shutil.rmtree(beside, ignore_errors=True)
-                self.trainer.save_model(str(beside))
-                beside.rename(self.best)
-            for earlier in [point["step"] for point in self.points if point["step"] != step]:
-                shutil.rmtree(self.folder / f"best-{earlier}", ignore_errors=True)
+            self._keep_best(step)
         why = reason_to_stop(self.points, self.block) if step < last else None
         self.stopped = why and f"after step {step} of {last}: {why}"
         if not kept or self.stopped:
             self._tell(step, last)
-        write_json(self.folder / "curve.json", {
-            "task": name, "rule": RULE, "selected_step": self.selected, "last_step": last,
-            "stopped_early": self.stopped or False, "max_new_tokens": self.decoding.max_new_tokens,
-            "points": self.points,
-        })  # fmt: skip
+        if ranks.is_main():
+            write_json(self.folder / "curve.json", {
+                "task": name, "rule": RULE, "selected_step": self.selected, "last_step": last,
+                "stopped_early": self.stopped or False, "max_new_tokens": self.decoding.max_new_tokens,
+                "points": self.points,
+            })  # fmt: skip
+
+    def _keep_best(self, step: int) -> None:
+        """Write the adapter of the step that is the best so far, unless it stands; the earlier best one goes."""
+        beside = self.folder / ".best.tmp"
+        if ranks.of_main(not self.best.is_dir()):
+            if ranks.is_main():
+                shutil.rmtree(beside, ignore_errors=True)
+            self.trainer.save_model(str(beside))
+            if ranks.is_main():
+                beside.rename(self.best)
+        for earlier in [point["step"] for point in self.points if point["step"] != step] if ranks.is_main() else ():
+            shutil.rmtree(self.folder / f"best-{earlier}", ignore_errors=True)
 
     def _answers(self, step: int) -> list[Completion]:
         log = self.folder / f"progress-{step}.jsonl"
@@ -259,7 +220,7 @@ class SelectStep(TrainerCallback):
 
             def tick_or_leave(done: int, new_tokens: int) -> None:
                 if self.leave():
-                    raise _LeftError
+                    raise LeftError
                 tick(done, new_tokens)
 
             asking = ValidationDecoding(model, self.tokenizer, self.decoding, log=log, on_progress=tick_or_leave)

@@ -170,9 +170,12 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
             write_json(folder / "metrics.json", {"settings": settings, "summary": summary, "log": log})
 
         # The adapter: written beside, renamed when whole
-        shutil.copytree(select.best, beside) if select else trainer.save_model(str(beside))
+        if not select:
+            trainer.save_model(str(beside))
         if not ranks.is_main():
             return summary
+        if select:
+            shutil.copytree(select.best, beside)
         if recipe.model.chat_template is not None:  # else the base's own tokenizer is the right one
             tokenizer.save_pretrained(beside)
         write_card(beside, recipe=recipe, source=source, summary=summary, log=log, versions=versions())

@@ -72,13 +72,24 @@ def plain(model: torch.nn.Module) -> torch.nn.Module:
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
-def in_dtype(weights: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The weights in a type; those that share memory (a head tied to the embedding) still do."""
-    cast = {}
-    for weight in weights.values():
-        if (key := (weight.data_ptr(), weight.shape)) not in cast:
+def first_names(model: torch.nn.Module) -> dict[str, str]:
+    """For each parameter's name the first name of the same parameter: another one where a head is the embedding."""
+    first: dict[int, str] = {}
+    named = model.named_parameters(remove_duplicate=False)
+    return {name: first.setdefault(id(parameter), name) for name, parameter in named}
+
+
+def in_dtype(weights: dict[str, torch.Tensor], dtype: torch.dtype, first: dict[str, str]) -> dict[str, torch.Tensor]:
+    """The weights in a type, those of one parameter as one tensor: gathered from several processes they are copies.
+
+    Args:
+        first: `first_names` of the model.
+    """
+    cast: dict[str, torch.Tensor] = {}
+    for name, weight in weights.items():
+        if (key := first.get(name, name)) not in cast:
             cast[key] = weight.to(dtype) if weight.is_floating_point() else weight
-    return {name: cast[weight.data_ptr(), weight.shape] for name, weight in weights.items()}
+    return {name: cast[first.get(name, name)] for name in weights}
 
 
 class CompletionTrainer(SFTTrainer):
@@ -161,7 +172,7 @@ class CompletionTrainer(SFTTrainer):
         types = {name: p.dtype for name, p in self.model.named_parameters() if p.requires_grad}
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         for name, parameter in self.model.named_parameters():
-            if name in types:
+            if parameter.dtype != types.get(name, parameter.dtype):
                 parameter.data = parameter.data.to(types[name])
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -178,7 +189,7 @@ class CompletionTrainer(SFTTrainer):
             else:
                 weights = self.model.state_dict() if weights is None else weights
                 dtype = self.model.dtype if _internal_call else getattr(torch, self.product_dtype)
-                self.model.save_pretrained(folder, state_dict=in_dtype(weights, dtype))
+                self.model.save_pretrained(folder, state_dict=in_dtype(weights, dtype, first_names(self.model)))
                 config = copy.deepcopy(self.model.config)
                 config.dtype = dtype  # save_pretrained has written that of the training
                 config.save_pretrained(folder)

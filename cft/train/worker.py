@@ -7,12 +7,15 @@ import sys
 import threading
 import time
 import traceback
+from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
 
 from cft.errors import CFTError, Terminated, TrainError
 from cft.files import write_json
+
+PATIENCE = timedelta(hours=6)  # of processes that wait for each other; the library's is ten minutes on GPUs
 
 
 def main(job_file: Path) -> int:
@@ -45,7 +48,8 @@ def work(job: dict) -> None:
     from cft.recipe import Recipe
     from cft.train.sft import train
 
-    state = PartialState(cpu=pick_device() == "cpu")
+    # One may have to wait for another that writes a large model, or an answer; of one that is gone the launcher tells
+    state = PartialState(cpu=pick_device() == "cpu", timeout=PATIENCE)
     if state.num_processes != job["processes"]:  # else each would train alone, on all rows
         raise TrainError(
             f"{job['processes']} processes were asked for, but accelerate made {state.num_processes} of them. Check "

@@ -2,8 +2,11 @@
 
 Its FSDP and DeepSpeed branches leave CPU processes out, while torch shards over gloo as well. Started by hand:
 accelerate launch --config_file cft/launch_configs/fsdp2.yaml -m tests.cft.gloo_worker JOB.json
+With STOP_IN=N in the environment each process sends itself SIGTERM in step N, as a scheduler would.
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,9 +19,16 @@ begin = PartialState.__init__
 PartialState.__init__ = lambda self, cpu=False, **kwargs: begin(self, False, **kwargs)
 PartialState.set_device = lambda self: setattr(self, "device", torch.device("cpu"))
 
+
+def stop_in(self, args, state, control, **kwargs) -> None:
+    if state.global_step + 1 == int(os.environ.get("STOP_IN", "0")):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 if __name__ == "__main__":
     from cft.train import sft, worker
 
+    sft.SaveOnTerm.on_step_begin = stop_in
     ours = sft.our_defaults
     sft.our_defaults = lambda *args, **more: (
         ours(*args, **more) | {"use_cpu": False}

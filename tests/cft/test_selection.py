@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cft.errors import CFTError, EvalError, Terminated, TrainError
-from cft.models import load_tokenizer
+from cft.errors import CFTError, EvalError, Terminated
 from cft.recipe import Recipe
 from tests.cft.test_train import make_recipe, run_train, same_weights
 from tests.tiny import make_tiny_model
@@ -245,12 +244,3 @@ def test_items_of_the_test_task_are_refused_whatever_their_spaces(folder, learne
     recipe = recipe_with(learner, folder, every=4, data=str(tmp_path / "v.jsonl"))
     with pytest.raises(EvalError, match=r"1 of 2 items of cft_math_validation are test items of cft_math500"):
         run_train(recipe, folder / "examples.jsonl", tmp_path / "train")
-
-
-def test_several_processes_are_refused(folder, learner, monkeypatch) -> None:
-    from cft.train.selection import validation_items
-
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    recipe = recipe_with(learner, folder, every=4)
-    with pytest.raises(TrainError, match=r"several train here. Set train.select to null"):
-        validation_items(recipe, load_tokenizer(recipe.model))

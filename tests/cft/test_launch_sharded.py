@@ -1,0 +1,102 @@
+"""Processes that share the weights: what they save is one process's model, and who may go on from their checkpoints."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cft.errors import TrainError
+from cft.launch import CONFIGS
+from cft.recipe import Recipe
+from tests.cft.test_launch import ARGS, ROOT, assert_same_training, one_thread  # noqa: F401 - a fixture
+from tests.cft.test_train import make_recipe, run_train, write_examples
+
+# bfloat16 is what the folder is written in; the processes here are taken for GPUs, which must not autocast on a CPU
+FULL = ARGS | {"bf16": False}
+
+
+def full(model: Path) -> Recipe:
+    recipe = make_recipe(model, FULL)
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"full": True})})
+
+
+def sharded(kind: str, recipe: Recipe, examples: Path, folder: Path, *, processes: int = 2, stop_in: int = 0) -> dict:
+    """Train in CPU processes that share the weights, as tests.cft.gloo_worker makes accelerate do.
+
+    Returns:
+        what the processes that failed left behind: {"kind": ..., "text": ...} of one of them, or nothing.
+    """
+    for path in folder.glob("error-*"):
+        path.unlink()
+    job = {"recipe": recipe.model_dump(mode="json"), "examples": str(examples), "folder": str(folder)}
+    job |= {"parent": os.getpid(), "kind": kind, "processes": processes}
+    job |= {"tracker": "none", "terminal": False, "width": 80}
+    folder.mkdir(exist_ok=True)
+    (folder / "job.json").write_text(json.dumps(job))
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{kind}.yaml")]
+    command += ["--num_processes", str(processes), "-m", "tests.cft.gloo_worker", str(folder / "job.json")]
+    environment = os.environ | {"STOP_IN": str(stop_in)}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, env=environment)
+    told = sorted((json.loads(path.read_text()) for path in folder.glob("error-*")), key=lambda e: e["kind"] != "mend")
+    assert bool(done.returncode) == bool(told), done.stderr[-3000:]
+    return told[0] if told else {}
+
+
+@pytest.fixture(scope="module")
+def one(tiny_model, tmp_path_factory):
+    """Recipe, examples and the folder of a training of all weights in one process."""
+    folder = tmp_path_factory.mktemp("one")
+    recipe, examples = full(tiny_model), write_examples(folder / "examples.jsonl", 9)
+    run_train(recipe, examples, folder)
+    return recipe, examples, folder
+
+
+def assert_same_model(one: Path, other: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    a, b = (load_file(folder / "adapter" / "model.safetensors") for folder in (one, other))
+    assert a.keys() == b.keys()  # no second copy of a head that is the embedding
+    assert {tensor.dtype for tensor in b.values()} == {torch.bfloat16}
+    for key in a:  # a weight may fall on the other side of a rounding to bfloat16
+        assert torch.allclose(a[key].float(), b[key].float(), rtol=2**-7, atol=1e-6), key
+    logs = [json.loads((folder / "metrics.json").read_text())["log"] for folder in (one, other)]
+    assert [row["loss"] for row in logs[1]] == pytest.approx([row["loss"] for row in logs[0]], rel=1e-5)
+
+
+def assert_loads_by_itself(folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.dtype == torch.bfloat16 and model.lm_head.weight is model.model.embed_tokens.weight
+    ids = AutoTokenizer.from_pretrained(folder)("2+2", return_tensors="pt")["input_ids"]
+    assert model(ids).logits.isfinite().all()
+
+
+def test_all_weights_shared_stopped_and_gone_on_are_the_model_of_one_process(one, tmp_path) -> None:
+    recipe, examples, alone = one
+    assert sharded("fsdp2", recipe, examples, tmp_path, stop_in=3)["kind"] == "terminated"
+    saved = tmp_path / "checkpoints/checkpoint-3"
+    assert (saved / "complete").exists() and not (tmp_path / "adapter").exists()
+    with pytest.raises(TrainError) as caught:  # one process cannot read that; nothing is lost
+        run_train(recipe, examples, tmp_path)
+    assert str(caught.value) == (
+        f"{saved}: a training whose processes each have all weights cannot go on from it, for it was begun otherwise. "
+        f"Go on with --launch fsdp2; or delete {saved.parent} to start anew."
+    )
+    assert sharded("fsdp2", recipe, examples, tmp_path) == {}
+    assert_same_model(alone, tmp_path)
+    assert_loads_by_itself(tmp_path / "adapter")
+
+
+def test_so_they_are_with_deepspeed(one, tmp_path) -> None:
+    pytest.importorskip("deepspeed")
+    recipe, examples, alone = one
+    assert sharded("zero3", recipe, examples, tmp_path, stop_in=3)["kind"] == "terminated"
+    assert sharded("zero3", recipe, examples, tmp_path) == {}
+    assert_same_model(alone, tmp_path)
+    assert_loads_by_itself(tmp_path / "adapter")
