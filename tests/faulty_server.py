@@ -225,7 +225,7 @@ class Server:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError), contextlib.closing(writer):
             while True:
                 call = await read_call(reader)
-                if call.path == CHAT:
+                if call.path in (CHAT, TEXT):
                     self.in_flight.add(call)
                     try:
                         await self.chat(call, reader, writer)
