@@ -120,7 +120,8 @@ class CompletionTrainer(SFTTrainer):
             and self.args.loss_type == "nll"
             and self.label_smoother is None
             and not self.aux_loss_enabled
-            and self.accelerator.num_processes == 1
+            and processes == 1
+            and not ranks.sharded()  # FSDP's hooks want the whole model's forward
             and "logits_to_keep" in inspect.signature(type(plain(self.model)).forward).parameters
         )
         self.needs_no_logits = self.projects_completions_only and is_plain_frozen_head(plain(self.model))

@@ -86,7 +86,8 @@ def test_two_processes_train_what_one_trains(single, tmp_path) -> None:
     assert (tmp_path / "adapter" / "README.md").is_file() and not (tmp_path / "checkpoints").exists()
 
 
-def test_a_terminated_training_saves_its_step_and_goes_on(single, tmp_path) -> None:
+@pytest.mark.parametrize("again", ["in two processes", "in one"])
+def test_a_terminated_training_saves_its_step_and_goes_on(single, tmp_path, again) -> None:
     recipe, examples, one = single
     job = f"""
 import sys
@@ -112,7 +113,7 @@ launch_training(recipe, Path({str(examples)!r}), Path({str(tmp_path)!r}), check_
     assert not ranks_of(tmp_path)
     saved = [path.parent.name for path in tmp_path.glob("checkpoints/*/complete")]
     assert saved and "checkpoint-6" not in saved, shown
-    _, shown = launched(recipe, examples, tmp_path)
+    _, shown = (launched if again == "in two processes" else run_train)(recipe, examples, tmp_path)
     assert "going on from step" in shown
     assert_same_training(one, tmp_path)
 
@@ -196,27 +197,3 @@ def test_accelerate_reads_every_shipped_configuration() -> None:
 def test_the_command_line_refuses_before_anything_runs(tmp_path) -> None:
     result = CliRunner().invoke(app, ["train", "smoke", "--launch", "dpp", "--runs", str(tmp_path)])
     assert isinstance(result.exception, TrainError) and not list(tmp_path.iterdir())
-
-
-def sharded(kind: str, single, folder: Path) -> None:
-    """Train in two CPU processes that share the weights, as tests.cft.gloo_worker makes accelerate do."""
-    recipe, examples, _ = single
-    job = {"recipe": recipe.model_dump(mode="json"), "examples": str(examples), "folder": str(folder)}
-    job |= {"tracker": "none", "parent": os.getpid(), "kind": kind, "processes": 2, "terminal": False, "width": 80}
-    (folder / "job.json").write_text(json.dumps(job))
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{kind}.yaml")]
-    command += ["--num_processes", "2", "-m", "tests.cft.gloo_worker", str(folder / "job.json")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
-    told = "".join(path.read_text() for path in folder.glob("error-*"))
-    assert not done.returncode, told + done.stderr[-3000:]
-
-
-def test_two_processes_that_share_the_weights_train_what_one_trains(single, tmp_path) -> None:
-    sharded("fsdp2", single, tmp_path)
-    assert_same_training(single[2], tmp_path)
-
-
-def test_so_they_do_with_deepspeed(single, tmp_path) -> None:
-    pytest.importorskip("deepspeed")
-    sharded("zero3", single, tmp_path)
-    assert_same_training(single[2], tmp_path)

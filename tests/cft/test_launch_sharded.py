@@ -1,5 +1,6 @@
 """Processes that share the weights: what they save is one process's model, and who may go on from their checkpoints."""
 
+import io
 import json
 import os
 import subprocess
@@ -7,11 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cft.errors import TrainError
+from cft.files import write_json
 from cft.launch import CONFIGS
 from cft.recipe import Recipe
-from tests.cft.test_launch import ARGS, ROOT, assert_same_training, one_thread  # noqa: F401 - a fixture
+from cft.train.checkpoints import claim
+from tests.cft.test_launch import ARGS, ROOT, assert_same_training, launched, one_thread  # noqa: F401 - a fixture
 from tests.cft.test_train import make_recipe, run_train, write_examples
 
 # bfloat16 is what the folder is written in; the processes here are taken for GPUs, which must not autocast on a CPU
@@ -100,3 +104,69 @@ def test_so_they_are_with_deepspeed(one, tmp_path) -> None:
     assert sharded("zero3", recipe, examples, tmp_path) == {}
     assert_same_model(alone, tmp_path)
     assert_loads_by_itself(tmp_path / "adapter")
+
+
+def stopped_alone(recipe: Recipe, examples: Path, folder: Path, monkeypatch, step: int) -> Path:
+    """The checkpoint of a training in one process that was stopped after a step."""
+    from cft.train import sft
+
+    class Interrupted(sft.TrainProgress):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == step:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sft, "TrainProgress", Interrupted)
+        run_train(recipe, examples, folder)
+    return folder / f"checkpoints/checkpoint-{step}"
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_model, tmp_path_factory):
+    """Recipe, examples and the folder of a training of an adapter in one process."""
+    folder = tmp_path_factory.mktemp("adapter")
+    recipe, examples = make_recipe(tiny_model, ARGS, dtype="float32"), write_examples(folder / "examples.jsonl", 9)
+    run_train(recipe, examples, folder)
+    return recipe, examples, folder
+
+
+def test_what_one_process_began_goes_on_where_each_has_all_weights_only(adapter, tmp_path, monkeypatch) -> None:
+    recipe, examples, alone = adapter
+    saved = stopped_alone(recipe, examples, tmp_path, monkeypatch, step=3)
+    assert sharded("fsdp2", recipe, examples, tmp_path)["text"] == (
+        f"{saved}: --launch fsdp2 cannot go on from it, for it was begun otherwise. Go on without --launch, or with "
+        f"--launch ddp; or delete {saved.parent} to start anew."
+    )
+    assert (saved / "complete").exists()
+    assert "going on from step 3" in launched(recipe, examples, tmp_path)[1]
+    assert_same_training(alone, tmp_path)
+
+
+def test_two_processes_that_share_the_weights_train_the_adapter_that_one_trains(adapter, tmp_path) -> None:
+    recipe, examples, alone = adapter
+    assert sharded("fsdp2", recipe, examples, tmp_path) == {}
+    assert_same_training(alone, tmp_path)
+
+
+def test_so_they_do_with_deepspeed(adapter, tmp_path) -> None:
+    pytest.importorskip("deepspeed")
+    recipe, examples, alone = adapter
+    assert sharded("zero3", recipe, examples, tmp_path) == {}
+    assert_same_training(alone, tmp_path)
+
+
+def test_an_adapter_goes_on_with_another_number_of_processes_that_share_the_weights(adapter, tmp_path) -> None:
+    recipe, examples, alone = adapter
+    assert sharded("fsdp2", recipe, examples, tmp_path, stop_in=3)["kind"] == "terminated"
+    assert sharded("fsdp2", recipe, examples, tmp_path, processes=1) == {}
+    assert_same_training(alone, tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "processes"), [("zero3", 4), ("fsdp2", 1)])
+def test_checkpoints_of_a_sharded_training_are_kept_from_one_process(tmp_path, kind, processes) -> None:
+    (tmp_path / "checkpoint-7").mkdir()
+    (tmp_path / "checkpoint-7" / "complete").touch()
+    write_json(tmp_path / "launch.json", {"sharding": kind, "processes": processes})
+    with pytest.raises(TrainError, match=rf"checkpoint-7: .* Go on with --launch {kind}"):
+        claim(tmp_path, {"args": {}}, Console(file=io.StringIO()))
+    assert (tmp_path / "checkpoint-7" / "complete").exists()
