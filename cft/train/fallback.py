@@ -84,6 +84,12 @@ def ladder(setting: Setting, *, may_quantize: bool) -> Iterator[Setting]:
         step = next_safer(step, may_quantize=may_quantize)
 
 
+def safer_for(processes: int, setting: Setting, *, may_quantize: bool) -> Setting | None:
+    """The next safer setting whose micro-batches several processes can share equally; None if there is none left."""
+    _, *safer = ladder(setting, may_quantize=may_quantize)
+    return next((step for step in safer if step.accumulation % processes == 0), None)
+
+
 def _yaml(value: Any) -> str:
     if isinstance(value, dict):
         return "'{" + ", ".join(f"{key}: {_yaml(item)}" for key, item in value.items()) + "}'"

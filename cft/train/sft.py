@@ -28,7 +28,7 @@ from cft.train import ranks
 from cft.train.checkpoints import KeepAdapters, MarkComplete, claim, discard_unfinished, newest, step_of
 from cft.train.choice import StoppedEarly, drop_adapters
 from cft.train.defaults import LORA, our_defaults
-from cft.train.fallback import Setting
+from cft.train.fallback import Setting, safer_for
 from cft.train.faults import explain, is_out_of_memory, out_of_memory, safer_setting, training_arguments
 from cft.train.model_card import write_card
 from cft.train.preflight import Preflight, load_rows, preflight
@@ -213,10 +213,13 @@ def fit_into_memory(job: Job) -> tuple[CompletionTrainer, Setting]:
             if not is_out_of_memory(error):
                 raise
             tried.append(setting)
-            # It lets go of what the failed attempt holds. Of several processes one cannot go back alone
-            safer = safer_setting(error, setting, job.recipe.train.full) if ranks.count() == 1 else None
+            longest, full = job.rows.summary()["longest_tokens"], job.recipe.train.full
+            if ranks.count() > 1:  # one cannot go back alone
+                by_hand = safer_for(ranks.count(), setting, may_quantize=False)
+                raise out_of_memory(tried, longest, by_hand) from None
+            safer = safer_setting(error, setting, full)  # it lets go of what the failed attempt holds
             if safer is None:
-                raise out_of_memory(tried, job.rows.summary()["longest_tokens"]) from None
+                raise out_of_memory(tried, longest) from None
         discard_unfinished(job.checkpoints)
         if safer.quantization != setting.quantization:  # other weights: earlier steps were trained on them
             for path in job.checkpoints.glob("checkpoint-*"):

@@ -2,10 +2,12 @@
 
 Its FSDP and DeepSpeed branches leave CPU processes out, while torch shards over gloo as well. Started by hand:
 accelerate launch --config_file cft/launch_configs/fsdp2.yaml -m tests.cft.gloo_worker JOB.json
-With STOP_IN=N in the environment each process sends itself SIGTERM in step N, as a scheduler would.
+With STOP_IN=N in the environment each process sends itself SIGTERM in step N, as a scheduler would. With LIMIT=N the
+second process has N bytes of memory above what its modules take.
 """
 
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -28,6 +30,9 @@ def stop_in(self, args, state, control, **kwargs) -> None:
 if __name__ == "__main__":
     from cft.train import sft, worker
 
+    if (limit := int(os.environ.get("LIMIT", "0"))) and os.environ["RANK"] == "1":
+        limit += int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     sft.SaveOnTerm.on_step_begin = stop_in
     ours = sft.our_defaults
     sft.our_defaults = lambda *args, **more: (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cft.errors import TrainError
-from cft.train.fallback import Setting, ladder, next_safer
+from cft.train.fallback import Setting, ladder, next_safer, safer_for
 from tests.cft.test_train import finish, in_process, make_recipe, run_train, weights, write_examples
 
 limited = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits memory by what Linux tells of it")
@@ -33,6 +33,12 @@ def test_safer_settings_come_in_the_order_of_what_they_cost():
 def test_a_step_keeps_its_rows(rows, accumulation, then):
     safer = next_safer(Setting(rows, accumulation, "full"), may_quantize=False)
     assert (safer.rows, safer.accumulation) == then and safer.rows_a_step == rows * accumulation
+
+
+@pytest.mark.parametrize(("processes", "then"), [(1, (2, 10)), (2, (2, 10)), (4, (1, 20)), (3, None)])
+def test_several_processes_can_share_what_is_next(processes, then):
+    safer = safer_for(processes, Setting(5, 4, "full"), may_quantize=False)
+    assert (safer and (safer.rows, safer.accumulation)) == then
 
 
 def test_the_overrides_are_those_that_lead_there(tiny_model):

@@ -27,8 +27,11 @@ def full(model: Path) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"full": True})})
 
 
-def sharded(kind: str, recipe: Recipe, examples: Path, folder: Path, *, processes: int = 2, stop_in: int = 0) -> dict:
+def sharded(kind: str, recipe: Recipe, examples: Path, folder: Path, *, processes: int = 2, **hooks) -> dict:
     """Train in CPU processes that share the weights, as tests.cft.gloo_worker makes accelerate do.
+
+    Args:
+        hooks: what tests.cft.gloo_worker takes from the environment, such as stop_in.
 
     Returns:
         what the processes that failed left behind: {"kind": ..., "text": ...} of one of them, or nothing.
@@ -42,7 +45,7 @@ def sharded(kind: str, recipe: Recipe, examples: Path, folder: Path, *, processe
     (folder / "job.json").write_text(json.dumps(job))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{kind}.yaml")]
     command += ["--num_processes", str(processes), "-m", "tests.cft.gloo_worker", str(folder / "job.json")]
-    environment = os.environ | {"STOP_IN": str(stop_in)}
+    environment = os.environ | {name.upper(): str(value) for name, value in hooks.items()}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, env=environment)
     told = sorted((json.loads(path.read_text()) for path in folder.glob("error-*")), key=lambda e: e["kind"] != "mend")
     assert bool(done.returncode) == bool(told), done.stderr[-3000:]
@@ -170,3 +173,17 @@ def test_checkpoints_of_a_sharded_training_are_kept_from_one_process(tmp_path, k
     with pytest.raises(TrainError, match=rf"checkpoint-7: .* Go on with --launch {kind}"):
         claim(tmp_path, {"args": {}}, Console(file=io.StringIO()))
     assert (tmp_path / "checkpoint-7" / "complete").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits memory by what Linux tells of it")
+def test_where_one_runs_out_of_memory_the_error_names_the_setting_to_try_by_hand(tiny_model, tmp_path) -> None:
+    recipe = make_recipe(
+        tiny_model, {"bf16": False, "per_device_train_batch_size": 32, "gradient_accumulation_steps": 2}
+    )
+    examples = write_examples(tmp_path / "examples.jsonl", 64, repeat=60)
+    told = sharded("fsdp2", recipe, examples, tmp_path, limit=1_000_000_000)
+    assert told["kind"] == "mend" and told["text"].startswith("out of memory on this machine, with rows of up to ")
+    assert (
+        "What is left: what several processes do not try by themselves: train.args.per_device_train_batch_size=16 "
+        "train.args.gradient_accumulation_steps=4; or a smaller model"
+    ) in told["text"]
