@@ -85,15 +85,19 @@ def claim(folder: Path, settings: dict, console: Console) -> Path | None:
 
 
 def same_training(before: dict | None, now: dict, *, processes: int) -> bool:
-    """Whether two trainings' settings decide the same weights.
+    """Whether two trainings' settings decide the same weights, to rounding where their processes are not as many.
 
     Args:
-        processes: of the training before. Layers are compiled in one process only, which changes no more than rounding.
+        processes: of the training before.
     """
     if before is None or processes == ranks.count():
         return before == now
-    one, other = (settings | {"args": settings["args"] | {"torch_compile": None}} for settings in (before, now))
-    return one == other
+    return to_rounding(before) == to_rounding(now)
+
+
+def to_rounding(settings: dict) -> dict:
+    """The settings without what changes no more than rounding: layers are compiled in one process, not in several."""
+    return settings | {"args": settings["args"] | {"torch_compile": None}}
 
 
 def refuse_other_launch(checkpoint: Path, begun: dict) -> None:

@@ -25,7 +25,7 @@ from cft.models import ModelSource, load_model, load_tokenizer, pick_device, res
 from cft.recipe import Recipe, validate_recipe
 from cft.runs import versions
 from cft.train import ranks
-from cft.train.checkpoints import KeepAdapters, MarkComplete, claim, discard_unfinished, newest, step_of
+from cft.train.checkpoints import KeepAdapters, MarkComplete, claim, discard_unfinished, newest, step_of, to_rounding
 from cft.train.choice import StoppedEarly, drop_adapters
 from cft.train.defaults import LORA, our_defaults
 from cft.train.fallback import Setting, safer_for
@@ -276,8 +276,8 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
         from cft.train.selection import SelectStep
 
         trainer.select = SelectStep(
-            trainer, recipe, job.items, job.folder / "selection", identity=[settings, setting.quantization],
-            console=job.console, progress=progress, leave=lambda: term.asked,
+            trainer, recipe, job.items, job.folder / "selection", console=job.console, progress=progress,
+            identity=[to_rounding(settings), setting.quantization], leave=lambda: term.asked,
         )  # fmt: skip
     callbacks = LongestBatchFirst(trainer), StopIfDiverged(), progress, keep, trainer.select, term, MarkComplete()
     for callback in filter(None, callbacks):

@@ -175,6 +175,18 @@ def test_checkpoints_of_a_sharded_training_are_kept_from_one_process(tmp_path, k
     assert (tmp_path / "checkpoint-7" / "complete").exists()
 
 
+@pytest.mark.parametrize(("processes", "kept"), [(2, True), (1, False)])
+def test_compiled_layers_set_trainings_apart_only_where_one_process_did_both(tmp_path, processes, kept) -> None:
+    saved = tmp_path / "checkpoint-7"
+    saved.mkdir()
+    (saved / "complete").touch()
+    write_json(tmp_path / "launch.json", {"sharding": None, "processes": processes})
+    write_json(tmp_path / "training.json", {"args": {"torch_compile": False}, "seed": 0})
+    settings = {"args": {"torch_compile": True}, "seed": 0}
+    assert claim(tmp_path, settings, Console(file=io.StringIO())) == (saved if kept else None)
+    assert claim(tmp_path, settings | {"seed": 1}, Console(file=io.StringIO())) is None
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits memory by what Linux tells of it")
 def test_where_one_runs_out_of_memory_the_error_names_the_setting_to_try_by_hand(tiny_model, tmp_path) -> None:
     recipe = make_recipe(
