@@ -104,3 +104,16 @@ def test_evaluation(tiny_model: Path, tmp_path: Path):
         assert measured["correct"] == 0
     assert result["ratios"].keys() == {"items_per_second", "tokens_per_second"}
     assert "items per second" in done.stderr
+
+
+def test_asking_one_server_and_several(tmp_path: Path):
+    out = tmp_path / "asking.json"
+    command = ["-m", "benchmarks.asking", "--calls", "12", "--servers", "3", "--latency", "0.01", "--repeats", "1"]
+    done = subprocess.run(
+        [sys.executable, *command, "--json", str(out)], cwd=REPOSITORY, capture_output=True, text=True
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    assert list(result["medians"]) == ["3 servers", "1 server"] and result["servers"] == 3
+    ours, theirs = (side["calls_per_second"] for side in result["medians"].values())
+    assert result["ratios"]["calls_per_second"] == pytest.approx(ours / theirs, abs=0.001)
