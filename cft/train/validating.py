@@ -82,8 +82,8 @@ class ValidationDecoding(BatchedDecoding):
         kept = ranks.of_main(read_own_jsonl(self.log) if ranks.is_main() else [])
         lines = {tuple(line["batch"]): line for line in kept}
         owed = [batch for batch in batches if tuple(batch) not in lines]
+        self.done = sum(map(len, lines))
         for start in range(0, len(owed), ranks.count()):
-            self.done = sum(map(len, lines))
             told = ranks.gathered(self._one_batch(prompts, owed[start : start + ranks.count()][ranks.rank() :][:1]))
             new = [line for line, _ in told if line]
             lines |= {tuple(line["batch"]): line for line in new}
@@ -91,9 +91,10 @@ class ValidationDecoding(BatchedDecoding):
                 append_jsonl(self.log, new)
             if any(left for _, left in told):
                 raise LeftError
-        self.done = sum(map(len, lines))
-        with suppress(LeftError):  # nothing is owed any more; training sees to the signal
-            self.on_progress(self.done, 0)
+            self.done = sum(map(len, lines))
+            others = [line for number, (line, _) in enumerate(told) if line and number != ranks.rank()]
+            with suppress(LeftError):  # it leaves in the next batch; after the last one nothing is owed
+                self.on_progress(self.done, sum(row["tokens"] for line in others for row in line["answers"]))
         answers = {i: row for batch in batches for i, row in zip(batch, lines[tuple(batch)]["answers"], strict=True)}
         return [Completion(**answers[i]) for i in range(len(answers))]
 
