@@ -5,12 +5,14 @@ decoder layer of the Llama family (Qwen, Llama, Gemma, SmolLM), counted with sav
 measurement says so; `benchmarks/memory.py` compares with the peak of real trainings on a CPU. GPUs were not measured.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
 from cft.errors import ModelError
+from cft.train.defaults import LENGTHS_ON_CPU
 from cft.train.fallback import Setting
 
 HEAD_CHUNK = 256  # positions whose logits exist at a time, as in cft/train/head.py
@@ -171,7 +173,8 @@ def footprint(
         lora: keys of peft.LoraConfig; None where all weights are trained.
     """
     longest, completion = max(((p + c, c) for p, c in rows), default=(0, 0))
-    tokens, number = setting.rows * longest, 4 if dtype == "float32" else 2
+    padded = longest if on_gpu else math.ceil(longest / LENGTHS_ON_CPU) * LENGTHS_ON_CPU
+    tokens, number = setting.rows * padded, 4 if dtype == "float32" else 2
     d, layers = model.hidden_size, model.num_hidden_layers
     embedding = model.embedding_parameters
     other = model.parameters - model.linear_parameters

@@ -141,6 +141,8 @@ class CompletionTrainer(SFTTrainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         targets = inputs["labels"][:, 1:]  # (B, T-1)
         forward = {key: value for key, value in inputs.items() if key != "labels"} | {"use_cache": False}
+        if "attention_mask" in forward and forward["attention_mask"][:, 0].all():
+            del forward["attention_mask"]  # no token sees padding after it, and attention without a mask is faster
         if self.needs_no_logits:
             base = plain(model)
             with self.accelerator.autocast():  # which model.forward has around it, but its parts have not

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import Embedding
 
 from cft.errors import TrainError
 from cft.train.head import CHUNK, FrozenHeadLoss, is_plain_frozen_head
@@ -68,6 +69,25 @@ def test_micro_batches_of_any_size_train_the_same(tiny_model, tmp_path):
     for other in found[1:]:
         for key, value in found[0].items():
             torch.testing.assert_close(value, other[key], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_padding_changes_nothing_and_a_cpu_sees_few_lengths(tiny_model, tmp_path, attention):
+    examples = write_examples(tmp_path / "examples.jsonl", 8)
+    widths = {}
+    for multiple in (None, 64):
+        seen = widths[multiple] = set()
+        args = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "num_train_epochs": 2}
+        args |= {"learning_rate": 1e-3} | ({} if multiple else {"pad_to_multiple_of": None})
+        recipe = make_recipe(tiny_model, args, dtype="float32", attn_implementation=attention)
+        with torch.nn.modules.module.register_module_forward_pre_hook(
+            lambda module, given, seen=seen: seen.add(given[0].shape[1]) if isinstance(module, Embedding) else None
+        ):
+            run_train(recipe, examples, tmp_path / str(multiple))
+    assert widths[64] == {3, 64, 128} and widths[None] == {3, 49, 74}  # 3: the head is looked at first
+    plain = weights(tmp_path / "None" / "adapter")
+    for key, value in weights(tmp_path / "64" / "adapter").items():
+        torch.testing.assert_close(value, plain[key], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
