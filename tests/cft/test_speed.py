@@ -50,7 +50,7 @@ def test_without_a_compiler_a_long_training_goes_on_uncompiled(tiny_model, tmp_p
 
 
 def test_a_model_without_a_list_of_layers_is_not_compiled():
-    with pytest.raises(TrainError, match="torch_compile: .* has no `layers` to compile. Leave it out"):
+    with pytest.raises(TrainError, match="has no `layers` to compile"):
         speed.compile_layers(type("Odd", (), {"base_model": torch.nn.Linear(1, 1)})())
 
 
@@ -64,6 +64,11 @@ def test_automatic_attention_is_sdpa_where_no_flash_attention_is(tiny_model):
 
 
 def test_a_card_is_known_by_its_name(monkeypatch):
-    for name, tera in [("NVIDIA GeForce RTX 4090", 165), ("NVIDIA L4", 121), ("NVIDIA H100 80GB HBM3", 989), ("X", 100)]:
+    for name, tera in [
+        ("NVIDIA GeForce RTX 4090", 165),
+        ("NVIDIA L4", 121),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("X", 100),
+    ]:
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda name=name: name)
         assert speed.nominal_flops("cuda") == pytest.approx(speed.MFU * tera * 1e12)
