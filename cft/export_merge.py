@@ -1,6 +1,7 @@
 """Merges an adapter into its base in 16 bits, and shows that what was written answers as the adapter does."""
 
 import gc
+import shlex
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ from cft.errors import RunError
 from cft.export import Trained, check_disk, made_before, placed, told, write_record
 from cft.export_card import write_card
 from cft.export_compare import check_texts, difference, in_words, is_same_model, logits_of
-from cft.export_round import merge_layers
+from cft.export_round import merge_into_base
+from cft.files import sha256_file
 from cft.model_fetch import quiet
 from cft.models import load_model, load_tokenizer, pick_device
 
@@ -39,25 +41,37 @@ def export_merged(trained: Trained, folder: Path, console: Console) -> dict:
     if record := made_before(folder, identity):
         return told(folder, record, made=False)
     with placed(folder) as beside:
-        facts = copy_full(trained, beside) if trained.full else merge(trained, beside, folder, console)
+        facts = copy_full(trained, beside, console) if trained.full else merge(trained, beside, folder, console)
         write_card(trained, beside, "merged", facts)
         record = write_record(beside, identity, facts)
     return told(folder, record, made=True)
 
 
-def copy_full(trained: Trained, folder: Path) -> dict:
-    """After full fine-tuning there is nothing to merge: the model as it was trained, with what it needs to answer."""
+def copy_full(trained: Trained, folder: Path, console: Console) -> dict:
+    """After full fine-tuning there is nothing to merge: the model as it was trained, with what it needs to answer.
+
+    Returns:
+        {"merged": False, "copied": {file of weights: its sha256, which is that of the run's}}.
+
+    Raises:
+        RunError: the disk is too small, or a copy is not what was copied.
+    """
     check_disk(folder, sum(p.stat().st_size for p in trained.folder.iterdir() if p.is_file()))
     for path in trained.folder.iterdir():
         if path.is_file() and path.name not in ("README.md", "training_args.bin"):
             shutil.copyfile(path, folder / path.name)
+    weights = {name: sha256 for name, sha256 in trained.identity["trained"].items() if name.endswith(".safetensors")}
+    for name, sha256 in weights.items():
+        if sha256_file(folder / name) != sha256:
+            raise RunError(f"{trained.folder / name}: its copy is another file. Look at the disk, and try again.")
+    console.print(f"copied {len(weights)} file(s) of weights; the sha256 of each is that of the run's", **PLAIN)
     tokenizer = load_tokenizer(trained.block)
     tokenizer.save_pretrained(folder)
     from transformers import AutoConfig, GenerationConfig
 
     config = AutoConfig.from_pretrained(folder)
     greedy_ending(GenerationConfig.from_model_config(config), tokenizer).save_pretrained(folder)
-    return {"merged": False}
+    return {"merged": False, "copied": weights}
 
 
 def merge(trained: Trained, folder: Path, final: Path, console: Console) -> dict:
@@ -87,9 +101,7 @@ def merge(trained: Trained, folder: Path, final: Path, console: Console) -> dict
         with model.disable_adapter():
             effect = difference(adapter, logits_of(model, texts))["mean_kl"]
     with console.status("merging and writing"):
-        untie(model)
-        model, shares = merge_layers(model, trained.recipe.seed)
-        model = settle_ties(model)
+        model, shares = merge_into_base(model, trained.recipe.seed)
         greedy_ending(model.generation_config, tokenizer)
         model.config.get_text_config().eos_token_id = tokenizer.eos_token_id
         with quiet():
@@ -136,12 +148,18 @@ def against_4_bit(
         found = difference(quantized, logits_of(reloaded(written, trained.block, device), texts))
     console.print(
         f"[yellow]trained on 4-bit weights:[/] merged against the adapter on those: {in_words(found)}.\n"
-        "  The merged model has the base's 16-bit weights, which the adapter never saw. Score it: "
-        f"cft eval {trained.recipe.name} model.id={folder} model.quantization=none eval.arms=\\[base]",
-        highlight=False,
-        soft_wrap=True,
+        "  The merged model has the base's 16-bit weights, which the adapter never saw. Score it:",
+        **PLAIN,
     )
+    console.print("  " + scoring_command(trained, folder), markup=False, **PLAIN)
     return found
+
+
+def scoring_command(trained: Trained, folder: Path) -> str:
+    """What scores a merged model as the run scored its own; to be pasted into a shell."""
+    block = ["model.quantization=none", "eval.arms=[base]"]
+    recipe = trained.run.path / "recipe.yaml"  # its name may be another recipe's, or that of a file
+    return shlex.join(["cft", "eval", str(recipe), f"model.id={folder}", *block])
 
 
 def device_for(weights: float, console: Console) -> str:
@@ -185,28 +203,6 @@ def damage_told(trained: Trained):
 def reloaded(folder: Path, block, device: str) -> "PreTrainedModel":
     """The model that was written, loaded as any user would."""
     return load_model(block.model_copy(update={"id": str(folder.absolute()), "revision": None}), device=device)
-
-
-def untie(model: "PreTrainedModel") -> None:
-    """Give head and embeddings weights of their own where they share them and the adapter changes only one of them."""
-    import torch
-
-    base = model.get_base_model()
-    head, embeddings = base.get_output_embeddings(), base.get_input_embeddings()
-    changed = [hasattr(layer, "base_layer") for layer in (head, embeddings)]
-    inner = [getattr(layer, "base_layer", layer) for layer in (head, embeddings)]
-    if head is not None and any(changed) and inner[0].weight is inner[1].weight:
-        inner[0].weight = torch.nn.Parameter(inner[0].weight.detach().clone(), requires_grad=False)
-
-
-def settle_ties(model: "PreTrainedModel") -> "PreTrainedModel":
-    """Say in the config whether head and embeddings share their weights, as they now do or do not."""
-    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
-    if head is not None and head.weight.data_ptr() != embeddings.weight.data_ptr():
-        for config in (model.config, model.config.get_text_config()):
-            config.tie_word_embeddings = False
-        model.all_tied_weights_keys = {}
-    return model
 
 
 def greedy_ending(generation, tokenizer: "PreTrainedTokenizerBase"):

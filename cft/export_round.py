@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+def merge_into_base(model: "PeftModel", seed: int) -> tuple["PreTrainedModel", dict]:
+    """`merge_layers`, with head and embeddings that share their weights parted first if the adapter changes one."""
+    untie(model)
+    base, shares = merge_layers(model, seed)
+    return settle_ties(base), shares
+
+
 def merge_layers(model: "PeftModel", seed: int) -> tuple["PreTrainedModel", dict]:
     """The base with the adapter in its weights, each layer merged by PEFT in float32 and rounded to its own type.
 
@@ -74,3 +81,25 @@ def rounded(value: "torch.Tensor", dtype: "torch.dtype", generator: "torch.Gener
     noise = torch.randint(0, 1 << 16, bits.shape, generator=generator, dtype=torch.int32).to(bits.device)
     whole = ((bits + noise) & -(1 << 16)).view(torch.float32)
     return torch.where(torch.isfinite(whole), whole, value).to(dtype)
+
+
+def untie(model: "PreTrainedModel") -> None:
+    """Give head and embeddings weights of their own where they share them and the adapter changes only one of them."""
+    import torch
+
+    base = model.get_base_model()
+    head, embeddings = base.get_output_embeddings(), base.get_input_embeddings()
+    changed = [hasattr(layer, "base_layer") for layer in (head, embeddings)]
+    inner = [getattr(layer, "base_layer", layer) for layer in (head, embeddings)]
+    if head is not None and any(changed) and inner[0].weight is inner[1].weight:
+        inner[0].weight = torch.nn.Parameter(inner[0].weight.detach().clone(), requires_grad=False)
+
+
+def settle_ties(model: "PreTrainedModel") -> "PreTrainedModel":
+    """Say in the config whether head and embeddings share their weights, as they now do or do not."""
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight.data_ptr() != embeddings.weight.data_ptr():
+        for config in (model.config, model.config.get_text_config()):
+            config.tie_word_embeddings = False
+        model.all_tied_weights_keys = {}
+    return model

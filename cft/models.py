@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelSource", "fetch_model", "list_models", "load_model", "load_tokenizer", "pick_device", "resolve"]
 
+NOW = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+DATE = date(2024, 7, 26)
 PLAIN_TEMPLATE = Path(__file__).parent / "templates" / "plain.jinja"
 MEDIA = re.compile("image|vision|video|audio", re.IGNORECASE)
 
@@ -127,6 +130,8 @@ def load_tokenizer(block: "ModelBlock") -> "PreTrainedTokenizerBase":
         raise ModelError(f"{block.id}: its tokenizer has no eos token, so no answer could end. Take another model.")
     if block.chat_template is not None:
         set_chat_template(tokenizer, block.chat_template)
+    if isinstance(tokenizer.chat_template, str):
+        tokenizer.chat_template = without_clock(tokenizer.chat_template)
     if (end := end_of_turn(tokenizer)) is not None:
         tokenizer.eos_token = end
     if tokenizer.pad_token in (None, tokenizer.eos_token):
@@ -137,6 +142,14 @@ def load_tokenizer(block: "ModelBlock") -> "PreTrainedTokenizerBase":
             "masked out of training. Add a pad token to tokenizer_config.json, or take another model."
         )
     return tokenizer
+
+
+def without_clock(template: str) -> str:
+    """The chat template with a fixed date wherever it asks for today's, so that a prompt is the same on every day.
+
+    Llama 3's templates write "Today Date: ..." into the system prompt; the date is the one they fall back to.
+    """
+    return NOW.sub(lambda found: f'"{DATE.strftime(found[2])}"', template)
 
 
 def set_chat_template(tokenizer: "PreTrainedTokenizerBase", template: str) -> None:

@@ -116,6 +116,7 @@ class Local(Answerer):
             "arm": arm.model,
             "backend": self.block.backend,
             "batch_size": self.block.batch_size,
+            **({"merge": f"as cft export, seed {self.models.seed}"} if arm.model == "merged" else {}),
             **self.sampling(),
         }
 

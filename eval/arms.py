@@ -1,12 +1,13 @@
-"""The arms: what is scored. One loaded base serves them all; adapters are switched on and off, or merged for a while.
+"""The arms: what is scored. One loaded base serves them all, and adapters are switched on and off.
 
-An arm is written MODEL or MODEL@PROMPT. MODEL is `base`, `adapter`, `merged` (the adapter added into the weights by
-PEFT, rounded to the nearest; `cft export` rounds at random and keeps more of it) or `step-N` (after N training steps).
+An arm is written MODEL or MODEL@PROMPT. MODEL is `base`, `adapter`, `merged` (the weights that `cft export` writes, on
+a base loaded for it alone) or `step-N` (after N training steps).
 PROMPT is a variant of `eval/tasks/prompts`: `base@fewshot` is the base model with four worked examples, a control that
 needs no training.
 """
 
 import contextlib
+import gc
 import json
 import re
 import warnings
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cft.errors import EvalError
+from cft.export_round import merge_into_base
 from cft.files import sha256_file
-from cft.models import load_model, load_tokenizer
+from cft.models import load_model, load_tokenizer, without_clock
 from cft.recipe import ModelBlock
 from cft.recipe_blocks import ARM
 
@@ -64,11 +66,13 @@ def is_whole(folder: Path) -> bool:
 class Models:
     """The base model with all adapters attached, loaded when the first answer is owed; and its tokenizer.
 
-    What full fine-tuning left is loaded in its place when it is its turn, so that one model is held at a time.
+    What full fine-tuning left, and a base with an adapter merged in, is loaded in its place when it is its turn, so
+    that one model is held at a time and merging leaves the base alone.
     """
 
     block: ModelBlock
     adapters: dict[str, Path]  # of every arm's model that has one: adapter, merged, step-N
+    seed: int = 0  # of the rounding of merged weights: the recipe's, as in cft export
     together: bool = False  # hold whole models side by side, to ask them in turn
     held: dict[str, "PreTrainedModel"] = field(default_factory=dict)
 
@@ -84,54 +88,46 @@ class Models:
             self.held.clear()
         model = load_model(self.block)
         for name, folder in self.adapters.items():
-            if not is_whole(folder):
+            if name != "merged" and not is_whole(folder):
                 model = attach(model, folder, self.block.id, name)
         return model
 
-    def whole(self, name: str) -> "PreTrainedModel":
-        """A model whose weights were all trained."""
+    def is_alone(self, name: str) -> bool:
+        """Whether this one has weights of its own instead of an adapter that is switched on."""
+        return name in self.adapters and (name == "merged" or is_whole(self.adapters[name]))
+
+    def alone(self, name: str) -> "PreTrainedModel":
+        """A model with weights of its own: all of them trained, or an adapter merged into the 16-bit base."""
         if name not in self.held:
-            check_tokenizer(self.adapters[name], self.tokenizer)
+            folder = self.adapters[name]
+            check_tokenizer(folder, self.tokenizer)
             if not self.together:
                 self.held.clear()
                 vars(self).pop("loaded", None)
-            folder = str(self.adapters[name].absolute())
-            self.held[name] = load_model(self.block.model_copy(update={"id": folder, "revision": None}))
+                gc.collect()
+            if is_whole(folder):
+                block = self.block.model_copy(update={"id": str(folder.absolute()), "revision": None})
+                self.held[name] = load_model(block)
+            else:
+                base = load_model(self.block.model_copy(update={"quantization": "none"}))
+                self.held[name] = merge_into_base(attach(base, folder, self.block.id, name), self.seed)[0].eval()
         return self.held[name]
 
     @contextlib.contextmanager
     def answering_as(self, name: str) -> Iterator["PreTrainedModel"]:
         """The model as this one of `adapters`, or as "base", answers."""
-        if name in self.adapters and is_whole(self.adapters[name]):
-            yield self.whole(name)
+        if self.is_alone(name):
+            yield self.alone(name)
             return
         model = self.loaded
-        if all(map(is_whole, self.adapters.values())):
+        if all(map(self.is_alone, self.adapters)):
             yield model
         elif name == "base":
             with model.disable_adapter():
                 yield model
         else:
             model.set_adapter(name)
-            with merged(model) if name == "merged" else contextlib.nullcontext():
-                yield model
-
-
-@contextlib.contextmanager
-def merged(model: "PreTrainedModel") -> Iterator[None]:
-    """The active adapter added into the base weights until the context ends; then the weights of before, bit for bit.
-
-    They are kept in memory meanwhile: taking the adapter out again would leave rounding errors in bfloat16.
-    """
-    layers = [module for module in model.modules() if hasattr(module, "lora_A") and hasattr(module, "base_layer")]
-    kept = [layer.base_layer.weight.detach().clone() for layer in layers]
-    model.merge_adapter()
-    try:
-        yield
-    finally:
-        model.unmerge_adapter()
-        for layer, weight in zip(layers, kept, strict=True):
-            layer.base_layer.weight.data.copy_(weight)
+            yield model
 
 
 def adapter_identity(adapter: Path) -> dict[str, str]:
@@ -166,7 +162,8 @@ def check_tokenizer(adapter: Path, tokenizer: "PreTrainedTokenizerBase") -> None
             f"{adapter}: was trained with another tokenizer ({len(own)} tokens, the base has {len(tokenizer)}). "
             "Set model.id to the base that the adapter belongs to."
         )
-    if own.chat_template != tokenizer.chat_template:
+    template = own.chat_template
+    if (without_clock(template) if isinstance(template, str) else template) != tokenizer.chat_template:
         raise EvalError(
             f"{adapter}: was trained with another chat template. Set model.chat_template as it was in training."
         )

@@ -54,7 +54,7 @@ def evaluate(
     trained = {arm.model: arm for arm in arms if arm.model != "base"} if block.endpoint is None else {}
     if trained and adapter is None:
         raise EvalError(f"eval.arms names the {', '.join(trained)}, but there is none: train first, or score the base.")
-    models = Models(recipe.model, {name: arm.folder(adapter) for name, arm in trained.items()})
+    models = Models(recipe.model, {name: arm.folder(adapter) for name, arm in trained.items()}, recipe.seed)
     identities = {name: adapter_identity(path) for name, path in models.adapters.items()}
     say = partial(console.print, markup=False, highlight=False)
     answerer = Served(block, recipe.seed, max_cost, say) if block.endpoint else Local(block, recipe.seed, models)

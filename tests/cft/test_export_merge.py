@@ -2,6 +2,11 @@
 
 import io
 import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,12 +19,16 @@ from cft.errors import CFTError, EvalError, RunError
 from cft.export import export, open_trained
 from cft.export_compare import difference, is_same_model
 from cft.export_round import rounded
+from cft.files import sha256_file
 from tests.cft.exporting import make_base, make_run, record, save_adapter
 
 
 @pytest.fixture(scope="module")
 def base(tiny_model, tmp_path_factory):
     return make_base(tiny_model, tmp_path_factory.mktemp("bases") / "base")
+
+
+ROOT = Path(__file__).parents[2]
 
 
 def console() -> Console:
@@ -159,12 +168,13 @@ def test_a_step_that_was_kept_is_exported_and_another_refused(base, tmp_path):
 
 
 def test_a_fully_trained_model_is_copied(base, tmp_path):
-    import shutil
-
     run = make_run(tmp_path, base)
     shutil.rmtree(run.adapter)
     shutil.copytree(base, run.adapter)
-    done = merge(run)
+    said = console()
+    done = merge(run, said)
+    assert done["copied"] == {"model.safetensors": sha256_file(run.adapter / "model.safetensors")}
+    assert "copied 1 file(s) of weights" in said.file.getvalue()
     assert (
         not done["merged"]
         and (run.adapter / "model.safetensors").read_bytes()
@@ -173,6 +183,19 @@ def test_a_fully_trained_model_is_copied(base, tmp_path):
     assert AutoTokenizer.from_pretrained(done["path"]).chat_template
     with pytest.raises(RunError, match=r"has no adapter\. Give --to merged"):
         export(open_trained(run), ["adapter"], None, console())
+
+
+def test_a_copy_that_is_another_file_is_refused(base, tmp_path):
+    run = make_run(tmp_path, base)
+    shutil.rmtree(run.adapter)
+    shutil.copytree(base, run.adapter)
+    trained = open_trained(run)
+    assert trained.identity["trained"]  # hashed, and then the file on the disk changes
+    weights = run.adapter / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(RunError, match=r"model\.safetensors: its copy is another file"):
+        export(trained, ["merged"], None, console())
+    assert list((run.path / "export").iterdir()) == []
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -191,6 +214,16 @@ def test_one_trained_on_4_bit_weights_is_merged_into_16_bit_ones_and_says_how_fa
     said = console()
     done = merge(run, said)
     assert done["check"]["mean_kl"] < 0.01 and done["against_4_bit"]["mean_kl"] > 3 * done["check"]["mean_kl"]
-    assert "trained on 4-bit weights" in said.file.getvalue() and "eval.arms=[base]" in said.file.getvalue()
+    assert "trained on 4-bit weights" in said.file.getvalue()
+    [hint] = [line for line in said.file.getvalue().splitlines() if line.startswith("  cft eval ")]
+    program, *arguments = shlex.split(hint)
+    assert program == "cft" and "'eval.arms=[base]'" in hint  # a shell would look for files of this name
+    items = tmp_path / "items.jsonl"
+    items.write_text('{"problem": "1+1?", "answer": "2"}\n')
+    arguments = [sys.executable, "-m", "cft.cli", *arguments, f"eval.data.cft_math500={items}", "--runs", str(tmp_path)]
+    scored = subprocess.run(
+        arguments, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert scored.returncode == 0, scored.stderr
     assert json.loads((run.path / "export/merged/config.json").read_text()).get("quantization_config") is None
     assert "trained on 4-bit weights" in (run.path / "export/merged/README.md").read_text()

@@ -1,11 +1,29 @@
 """Our decoding gives the tokens of `generate`, row by row, and is repeatable."""
 
+from datetime import date
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import cft.generation
 from cft.generation import choose, generate, plan_batches, render, shared_prefix
+from cft.models import load_tokenizer
+from cft.recipe import ModelBlock
+from cft.train.preflight import tokenize_row
+from eval.arms import check_tokenizer
+from tests.tiny import CHAT_TEMPLATE, make_tiny_model
+
+LLAMA = """\
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "26 Jul 2024" %}
+    {%- endif %}
+{%- endif %}
+{{- "Today Date: " + date_string + "\\n" }}"""
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +151,26 @@ def test_no_prompt_is_padded_to_more_than_twice_its_length():
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) <= 100 and lengths[batch[0]] <= 2 * max(lengths[batch[-1]], cft.generation.SHORT)
+
+
+@pytest.mark.parametrize(
+    ("start", "wanted"),
+    [
+        (LLAMA, "Today Date: 26 Jul 2024\n"),
+        ("{%- set today = strftime_now('%Y-%m-%d') %}{{- today }}", "2024-07-26"),
+        ("{{- 'strftime_now is' }}", "strftime_now is"),
+    ],
+)
+def test_a_prompt_does_not_hold_the_date_of_the_day(tmp_path: Path, start, wanted):
+    make_tiny_model(tmp_path / "base", chat_template=start + CHAT_TEMPLATE)
+    asked, answer = {"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}
+    raw = AutoTokenizer.from_pretrained(tmp_path / "base")
+    if "%" in start.replace("{%", "").replace("%}", ""):
+        assert str(date.today().year) in render(raw, [asked])  # transformers tells templates the real date
+    tokenizer = load_tokenizer(ModelBlock(id=str(tmp_path / "base")))
+    prompt = render(tokenizer, [asked])
+    assert prompt.startswith(wanted + "<|im_start|>user")
+    row = tokenize_row({"id": "r", "prompt": [asked], "completion": [answer]}, tokenizer)
+    assert tokenizer.decode(row.input_ids).startswith(prompt)
+    raw.save_pretrained(tmp_path / "adapter")
+    check_tokenizer(tmp_path / "adapter", tokenizer)  # an adapter from elsewhere has the template as it was

@@ -1,22 +1,27 @@
 """Arms: prompts, merged adapters, adapters of earlier steps, sampled answers; on the tiny model."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from peft import PeftModel
+from rich.console import Console
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import eval.arms
 import eval.run
 import eval.scoring
 import eval.tasks.utils
 from cft.errors import EvalError, RecipeError
+from cft.export import export, open_trained
 from cft.files import sha256_file
 from cft.recipe import ModelBlock, load_recipe
 from eval.arms import Arm, Models
 from eval.grading import Grade
+from tests.cft.exporting import make_base, make_run, save_adapter
 from tests.eval.test_run import TASK, count_batches, make_adapter, make_recipe, rows, run
 
 SAMPLED = {"samples": 3, "temperature": 0.8, "top_p": 0.95, "limit": 4, "batch_size": 3}
@@ -42,9 +47,9 @@ def test_one_loaded_base_answers_as_every_arm(tiny_model, adapter, tmp_path, mon
     loads = []
     load = eval.arms.load_model
     monkeypatch.setattr(eval.arms, "load_model", lambda block: loads.append(block) or load(block))
-    arms = ["base", "adapter", "merged", "step-1", "base@plain", "adapter@system"]
+    arms = ["base", "adapter", "step-1", "base@plain", "adapter@system", "merged"]
     run(make_recipe(tiny_model, arms=arms, limit=3), tmp_path, adapter)
-    assert len(loads) == 1
+    assert len(loads) == 2  # merged has a base of its own
     texts = {arm: [row["response"] for row in rows(tmp_path, arm)] for arm in arms}
     assert texts["merged"] == texts["adapter"]  # in float32, on these few tokens
     assert len({tuple(texts[arm]) for arm in ("base", "adapter", "step-1")}) == 3
@@ -52,14 +57,64 @@ def test_one_loaded_base_answers_as_every_arm(tiny_model, adapter, tmp_path, mon
     assert prompts["base"] == prompts["step-1"] and len({tuple(prompts[arm]) for arm in arms}) == 3
 
 
-def test_merging_leaves_the_base_weights_as_they_were_to_the_bit(tiny_model, adapter):
-    models = Models(ModelBlock(id=str(tiny_model), dtype="bfloat16"), {"adapter": adapter, "merged": adapter})
-    before = {name: value.clone() for name, value in models.loaded.state_dict().items()}
-    with models.answering_as("merged") as model:
-        weights = model.state_dict()
-        assert any(not torch.equal(weights[name], before[name]) for name in before if "base_layer" in name)
-    after = models.loaded.state_dict()
-    assert all(torch.equal(after[name], before[name]) for name in before)
+@pytest.fixture
+def weak(tiny_model, tmp_path) -> tuple[Path, Path]:
+    """A bfloat16 base, and an adapter so weak that rounding to the nearest loses most of it."""
+    base = make_base(tiny_model, tmp_path / "base")
+    save_adapter(make_recipe(base), tmp_path / "adapter", 2e-4)
+    return base, tmp_path / "adapter"
+
+
+def bits(models: Models, name: str) -> dict[str, torch.Tensor]:
+    with models.answering_as(name) as model:
+        return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+def test_merged_weights_keep_what_plain_merging_loses(weak):
+    base, adapter = weak
+    models = Models(ModelBlock(id=str(base), dtype="bfloat16"), {"adapter": adapter, "merged": adapter}, seed=3)
+    ids = torch.arange(5, 60)[None]
+    exact = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    layer = "model.layers.0.mlp.down_proj.weight"
+    before = exact.state_dict()[layer].clone()
+    update = PeftModel.from_pretrained(exact, adapter).merge_and_unload().state_dict()[layer] - before
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    plain = PeftModel.from_pretrained(plain, adapter).merge_and_unload().state_dict()[layer].float() - before
+    merged = bits(models, "merged")[layer].float() - before
+    kept = [float((found * update).sum() / (update * update).sum()) for found in (merged, plain)]
+    assert kept[0] == pytest.approx(1, abs=0.1) and kept[1] < 0.6
+    with models.answering_as("merged") as model, torch.inference_mode():
+        assert model(input_ids=ids).logits.isfinite().all()
+
+
+def test_merging_leaves_the_base_as_it_was_to_the_bit_and_goes_by_the_seed(weak):
+    base, adapter = weak
+    block = ModelBlock(id=str(base), dtype="bfloat16")
+    models = Models(block, {"adapter": adapter, "merged": adapter}, seed=3)
+    before, merged, after = (bits(models, name) for name in ("base", "merged", "base"))
+    assert before.keys() == after.keys() and all(torch.equal(after[key], before[key]) for key in before)
+    again, other = (bits(Models(block, {"merged": adapter}, seed=seed), "merged") for seed in (3, 4))
+    assert all(torch.equal(again[key], merged[key]) for key in merged)
+    assert not all(torch.equal(other[key], merged[key]) for key in merged)
+
+
+def test_merged_weights_are_those_that_an_export_writes(tiny_model, tmp_path):
+    run = make_run(tmp_path, make_base(tiny_model, tmp_path / "base"), size=2e-4, target_modules=["q_proj", "lm_head"])
+    trained = open_trained(run)
+    done = export(trained, ["merged"], None, Console(file=io.StringIO()))["merged"]
+    written = AutoModelForCausalLM.from_pretrained(done["path"], dtype=torch.bfloat16).state_dict()
+    merged = bits(Models(trained.block, {"merged": run.adapter}, seed=trained.recipe.seed), "merged")
+    assert written.keys() == merged.keys() and all(torch.equal(written[key], merged[key]) for key in written)
+
+
+def test_merged_answers_of_another_seed_are_not_taken_over(tiny_model, adapter, tmp_path, monkeypatch):
+    recipe = make_recipe(tiny_model, arms=["base", "merged"], limit=2)
+    run(recipe, tmp_path, adapter)
+    calls = count_batches(monkeypatch)
+    run(recipe, tmp_path, adapter)
+    assert calls == []
+    run(recipe.model_copy(update={"seed": 1}), tmp_path, adapter)
+    assert sum(calls) == 2  # the two of merged; greedy answers of the base do not depend on the seed
 
 
 # samples
