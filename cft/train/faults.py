@@ -27,7 +27,12 @@ def training_arguments(args: dict[str, Any], seed: int, output_dir: Path) -> SFT
     try:
         return SFTConfig(output_dir=str(output_dir), seed=seed, data_seed=seed, **args)
     except (TypeError, ValueError) as error:
-        raise TrainError(f"train.args: {error}. See trl.SFTConfig (TRL 1.16) for its keys and values.") from error
+        raise TrainError(f"train.args: {said(error)}. See trl.SFTConfig (TRL 1.16) for its keys and values.") from error
+
+
+def said(error: BaseException) -> str:
+    """What a library's error says, without a full stop, to be put into a sentence of ours."""
+    return str(error).strip().rstrip(".")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -29,7 +29,7 @@ from cft.train.checkpoints import KeepAdapters, MarkComplete, claim, discard_unf
 from cft.train.choice import StoppedEarly, drop_adapters
 from cft.train.defaults import LORA, our_defaults
 from cft.train.fallback import Setting, safer_for
-from cft.train.faults import explain, is_out_of_memory, out_of_memory, safer_setting, training_arguments
+from cft.train.faults import explain, is_out_of_memory, out_of_memory, safer_setting, said, training_arguments
 from cft.train.model_card import write_card
 from cft.train.preflight import Preflight, load_rows, preflight
 from cft.train.progress import TrainProgress, only_our_progress
@@ -263,7 +263,7 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
             train_dataset=datasets.Dataset.from_list(token_rows),
         )
     except (TypeError, ValueError) as error:
-        raise TrainError(f"train.lora or train.args: {error}. See peft.LoraConfig and trl.SFTConfig.") from error
+        raise TrainError(f"train.lora or train.args: {said(error)}. See peft.LoraConfig and trl.SFTConfig.") from error
     trainer.product_dtype = recipe.model.dtype
     check_rows_stay_apart(trainer)
     if any(compiling.values()):
