@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cft.cli_common import RUNS, AsJson, MaxCost, Overrides, Runs, answer, out, progress
+from cft.cli_common import RUNS, AsJson, Overrides, Runs, answer, out, progress
 
 sweep_app = typer.Typer()
 
@@ -20,7 +20,12 @@ def sweep(
     overrides: Overrides = None,
     runs: Runs = RUNS,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what every point would do, take and cost.")] = False,
-    max_cost: MaxCost = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="USD that the answers of all points may cost; one that several points share counts for each."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe at every point of a sweep file and put all scores into one table. The same command goes on.

@@ -23,7 +23,9 @@ HINT = f"""\
 llama.cpp's converter {SCRIPT} is not here. Get it, no compiling needed, and name its folder:
   git clone --depth 1 https://github.com/ggml-org/llama.cpp
   cft export RUN --to gguf --llama-cpp llama.cpp
-or set LLAMA_CPP to the folder. For Llama, Mistral and Gemma models it also needs: pip install sentencepiece"""
+or set LLAMA_CPP to the folder. For Llama, Mistral and Gemma models it also needs:
+  pip install 'one-problem-cft[gguf]'"""
+EXTRA = ("sentencepiece",)  # what our extra gguf brings
 
 
 def find_converter(given: Path | None) -> Path:
@@ -84,7 +86,8 @@ def convert(converter: Path, merged: Path, file: Path, outtype: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     if done.returncode or not file.is_file():
         if missing := re.search(r"No module named '([\w.]+)'", done.stderr):
-            raise RunError(f"{converter}: needs {missing[1]}. Install it: {sys.executable} -m pip install {missing[1]}")
+            package = "'one-problem-cft[gguf]'" if missing[1] in EXTRA else missing[1]
+            raise RunError(f"{converter}: needs {missing[1]}. Install it: {sys.executable} -m pip install {package}")
         last = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-6:])
         raise RunError(
             f"{converter}: failed with exit code {done.returncode}. A newer llama.cpp may know this model.\n  {last}"

@@ -46,7 +46,8 @@ def write_card(
     kind, library = ("finetune", "transformers") if full else ("adapter", "peft")
     tags = [f"base_model:{kind}:{name}" for name in on_hub.values()]
     tags += [*([] if full else ["lora"]), "trl", *dict.fromkeys([method, "sft"])]
-    head = {**on_hub, "library_name": library, "pipeline_tag": "text-generation"}
+    relation = {"base_model_relation": kind} if on_hub else {}
+    head = {**on_hub, **relation, "library_name": library, "pipeline_tag": "text-generation"}
     head |= {"license": source.licence, "tags": tags}
     front = yaml.safe_dump({k: v for k, v in head.items() if v}, sort_keys=False, allow_unicode=True)
     from_pretrained = f'"{base}"' + (f', revision="{revision}"' if revision else "")

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,13 +101,17 @@ def test_without_the_converter_it_says_how_to_get_it(run, monkeypatch, tmp_path)
     [
         ("raise NotImplementedError('BPE pre-tokenizer was not recognized')", "pre-tokenizer was not recognized"),
         ("import no_such_library", "needs no_such_library. Install it"),
+        (
+            "raise ModuleNotFoundError(\"No module named 'sentencepiece'\")",
+            "needs sentencepiece. Install it: {python} -m pip install 'one-problem-cft[gguf]'",
+        ),
         ("", "failed with exit code 0"),
     ],
 )
 def test_a_converter_that_fails_is_quoted_and_leaves_nothing(run, tmp_path, script, words):
     (tmp_path / "convert_hf_to_gguf.py").write_text(script)
     done = exported(run, "--to", "gguf", "--llama-cpp", str(tmp_path))
-    assert done.returncode == 2 and words in " ".join(done.stderr.split())
+    assert done.returncode == 2 and words.format(python=sys.executable) in " ".join(done.stderr.split())
     assert not list((run.path / "export").glob("*gguf*"))
 
 
