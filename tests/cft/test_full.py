@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import yaml
 from rich.console import Console
 
 from cft.errors import RecipeError
+from cft.models import resolve
 from cft.recipe import Recipe, load_recipe, validate_recipe
+from cft.train.model_card import write_card
 from tests.cft.test_cli import cft
 from tests.cft.test_train import ROWS, make_recipe, run_train, write_examples
 
@@ -98,6 +101,17 @@ def test_the_card_is_that_of_a_model(trained):
     _, front, body = text.split("---\n", 2)
     assert yaml.safe_load(front)["library_name"] == "transformers" and "lora" not in yaml.safe_load(front)["tags"]
     assert "All weights of" in body and "PeftModel" not in body
+
+
+def test_the_card_tells_a_hub_how_it_came_of_its_base(trained, tiny_model, tmp_path):
+    source = replace(resolve(full(tiny_model).model), hub_id="some/base")
+    for name, recipe in (("finetune", full(tiny_model)), ("adapter", load_recipe("quickstart"))):
+        write_card(tmp_path, recipe=recipe, source=source, summary={}, log=[{"step": 1, "loss": 2.0}], versions={})
+        front = yaml.safe_load((tmp_path / "README.md").read_text().split("---\n")[1])
+        assert (front["base_model"], front["base_model_relation"]) == ("some/base", name)
+        assert f"base_model:{name}:some/base" in front["tags"]
+    front = (trained[0] / "adapter" / "README.md").read_text().split("---\n")[1]
+    assert "base_model" not in front  # a folder here, which a hub would refuse
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,15 @@ def test_merged_weights_are_those_that_an_export_writes(tiny_model, tmp_path):
     assert written.keys() == merged.keys() and all(torch.equal(written[key], merged[key]) for key in written)
 
 
+def test_merged_on_a_4_bit_base_has_16_bit_weights_as_an_export(weak):
+    pytest.importorskip("bitsandbytes")
+    base, adapter = weak
+    block = ModelBlock(id=str(base), dtype="bfloat16", quantization="nf4")
+    found = bits(Models(block, {"adapter": adapter, "merged": adapter}, seed=3), "merged")
+    wanted = bits(Models(block.model_copy(update={"quantization": "none"}), {"merged": adapter}, seed=3), "merged")
+    assert found.keys() == wanted.keys() and all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
 def test_merged_answers_of_another_seed_are_not_taken_over(tiny_model, adapter, tmp_path, monkeypatch):
     recipe = make_recipe(tiny_model, arms=["base", "merged"], limit=2)
     run(recipe, tmp_path, adapter)
