@@ -151,7 +151,7 @@ def test_training_stops_when_nothing_better_is_found(folder, learner, tmp_path) 
 
 
 def test_training_stops_when_the_critiques_verdict_gets_into_answers(folder, learner, tmp_path) -> None:
-    examples = write_examples(tmp_path / "examples.jsonl", "Conclusion: wrong")
+    examples = write_examples(tmp_path / "examples.jsonl", "Verdict: wrong")
     recipe = recipe_with(learner, folder, {"num_train_epochs": 40}, every=4)
     summary, printed = run_train(recipe, examples, tmp_path / "train")
     assert 4 <= summary["steps"] < 160 and "pass a verdict on a solution that nobody gave" in summary["stopped_early"]
@@ -160,7 +160,7 @@ def test_training_stops_when_the_critiques_verdict_gets_into_answers(folder, lea
     rows = [
         json.loads(line) for line in (tmp_path / f"train/selection/step-{last['step']}.jsonl").read_text().splitlines()
     ]
-    assert sum("Conclusion: wrong" in row["response"] for row in rows) == last["leaked"]
+    assert sum("Verdict: wrong" in row["response"] for row in rows) == last["leaked"]
     assert f"{last['leaked']} pass a verdict" in printed
 
 
