@@ -100,8 +100,8 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
     )
     if planned.setdefault("torch_compile") is None:
         planned["torch_compile"] = worth_compiling(recipe, source, rows, planned, device)
-    if planned["torch_compile"]:
-        console.print("compiling the decoder layers first: the run is long enough to pay for it", highlight=False)
+    compiled = "; compiling the decoder layers first" if planned["torch_compile"] else ""
+    console.print(f"attention {attention}{compiled}", highlight=False)
     settings = {
         "examples_sha256": sha256_file(examples),
         "model": source.identity,
