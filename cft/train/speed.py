@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cft.recipe import ModelBlock, Recipe
     from cft.train.preflight import Preflight
 
-# Seconds of training from which on compiling pays. On two CPU cores it took 40 s and made steps a sixth faster
+# Seconds of training from which on compiling pays. On two CPU cores it took 23 s and made steps 8 % faster
 # (benchmarks/README.md), so that it has paid after five minutes. GPUs: not measured.
 LONG_ENOUGH = {"cpu": 600, "cuda": 1200}
 CORE_FLOPS = 0.17e12  # that training reaches on a core with bfloat16 units (measured); others are slower

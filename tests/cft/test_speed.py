@@ -1,5 +1,8 @@
 """What makes training faster is chosen where it works and pays, and computes the same."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -23,6 +26,14 @@ def test_compiled_layers_train_the_same_and_are_compiled(tiny_model, tmp_path, m
     plain = weights(tmp_path / "False" / "adapter")
     for key, value in weights(tmp_path / "True" / "adapter").items():
         torch.testing.assert_close(value, plain[key], rtol=1e-3, atol=1e-5)
+
+
+def test_looking_for_pip_leaves_the_compiler_in_order(tmp_path):
+    """On Python 3.11 asking the import system for pip made the first compilation of the process fail."""
+    code = "from cft.model_wheels import has_pip\nfrom cft.train.speed import compiler_works\n"
+    code += "assert has_pip() and compiler_works('cpu')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_training_is_compiled_where_it_is_long_enough(tiny_model, tmp_path, monkeypatch):
