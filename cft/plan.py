@@ -223,8 +223,7 @@ def row_tokens(recipe: Recipe, examples: list[dict], expected: int, cached: bool
     if examples and cached:
         with contextlib.suppress(CFTError):  # what is wrong with a row or tokenizer is told by training
             tokenizer = load_tokenizer(recipe.model)
-            rows = [tokenize_row(row, tokenizer) for row in examples]
-            return [(len(row.input_ids) - len(row.trained), len(row.trained)) for row in rows]
+            return [tokenize_row(row, tokenizer).counts for row in examples]
     if examples:
         texts = [[message["content"] for message in [*row["prompt"], *row["completion"]]] for row in examples]
         counts = [sum(map(len, parts)) / CHARACTERS_PER_TOKEN for parts in texts]

@@ -57,18 +57,19 @@ def our_defaults(
     }
 
 
+def rows_a_step(args: dict) -> int:
+    """The effective batch of `train.args`, one row at a time where they name none."""
+    a_batch = args.get("per_device_train_batch_size", 1)
+    return a_batch * args.get("gradient_accumulation_steps", max(1, ROWS_A_STEP // a_batch))
+
+
 def training_epochs(args: dict, rows: int) -> float:
     """How often training sees each of its rows: `num_train_epochs`, or what `max_steps` makes of it."""
     steps = args.get("max_steps", -1)
-    if steps <= 0:
-        return float(args.get("num_train_epochs", 1))
-    a_batch = args.get("per_device_train_batch_size", 1)
-    a_step = a_batch * args.get("gradient_accumulation_steps", max(1, 8 // a_batch))
-    return steps * a_step / rows
+    return steps * rows_a_step(args) / rows if steps > 0 else float(args.get("num_train_epochs", 1))
 
 
 def optimizer_steps(args: dict, rows: int, epochs: float) -> int:
     """The steps of a training that sees each of its rows `epochs` times."""
-    a_batch = args.get("per_device_train_batch_size", 1)
-    a_step = a_batch * args.get("gradient_accumulation_steps", max(1, 8 // a_batch))
-    return args["max_steps"] if args.get("max_steps", -1) > 0 else math.ceil(math.ceil(rows / a_step) * epochs)
+    steps = args.get("max_steps", -1)
+    return steps if steps > 0 else math.ceil(math.ceil(rows / rows_a_step(args)) * epochs)

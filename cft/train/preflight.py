@@ -34,6 +34,12 @@ class TokenRow:
     def trained(self) -> list[int]:
         return [label for label in self.labels if label != IGNORED]
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Tokens of the prompt, and those that are trained."""
+        trained = len(self.trained)
+        return len(self.input_ids) - trained, trained
+
 
 @dataclass(frozen=True)
 class Preflight:

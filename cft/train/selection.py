@@ -206,8 +206,9 @@ class SelectStep(TrainerCallback):
             self.trainer.save_model(str(beside))
             if ranks.is_main():
                 beside.rename(self.best)
-        for earlier in [point["step"] for point in self.points if point["step"] != step] if ranks.is_main() else ():
-            shutil.rmtree(self.folder / f"best-{earlier}", ignore_errors=True)
+        if ranks.is_main():
+            for earlier in [point["step"] for point in self.points if point["step"] != step]:
+                shutil.rmtree(self.folder / f"best-{earlier}", ignore_errors=True)
 
     def _answers(self, step: int) -> list[Completion]:
         log = self.folder / f"progress-{step}.jsonl"

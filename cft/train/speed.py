@@ -75,10 +75,7 @@ def worth_compiling(recipe: "Recipe", source: "ModelSource", rows: "Preflight", 
     if model is None or device not in LONG_ENOUGH or recipe.model.quantization != "none" or ranks.count() > 1:
         return False
     full, recomputes = recipe.train.full, args["gradient_checkpointing"]
-    epoch = sum(
-        model.flops(len(row.input_ids) - len(row.trained), len(row.trained), full=full, recomputes=recomputes)
-        for row in rows.rows
-    )
+    epoch = sum(model.flops(*row.counts, full=full, recomputes=recomputes) for row in rows.rows)
     seconds = training_epochs(args, rows.n) * epoch / nominal_flops(device)
     return seconds >= LONG_ENOUGH[device] and compiler_works(device)
 

@@ -224,7 +224,8 @@ def check_rows_stay_apart(trainer: CompletionTrainer) -> None:
     if not off < 0.05:  # bfloat16 rounds to 0.4 %; a row that sees another is off by its own size
         raise TrainError(
             f"train.args.packing or padding_free: with model.attn_implementation {model.config._attn_implementation} "
-            f"this model lets packed rows see each other (logits are off by {off:.0%}). Leave both out."
+            f"this model lets packed rows see each other (logits are off by {off:.0%}). Leave both out, or set "
+            "model.attn_implementation=sdpa."
         )
 
 
