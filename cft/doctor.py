@@ -251,7 +251,7 @@ def what_works(gpus: list[Gpu], flags: set[str], hub: bool, nf4: bool) -> list[C
     lines.append(
         Check("model.dtype=bfloat16", "ok", "yes")
         if bfloat16
-        else Check("model.dtype=bfloat16", "warn", "works, but is emulated and slow", "Set model.dtype=float32.")
+        else Check("model.dtype=bfloat16", "warn", "works, but is emulated and slow", "Set model.dtype=auto.")
     )
     if nf4:
         lines.append(

@@ -33,6 +33,37 @@ def pick_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def cpu_computes_in(dtype: str) -> bool:
+    """Whether PyTorch has matrix products in `dtype` for this CPU: those in half precision are oneDNN's.
+
+    oneDNN wants AVX-512 for bfloat16, or an ARM core that has it. Without it the products come from plain loops: with
+    AVX2 they were 2 to 60 times slower in bfloat16 than in float32, and slowest in the backward pass.
+    """
+    import torch
+
+    if dtype == "float32" or not torch.backends.mkldnn.is_available():
+        return dtype == "float32"
+    onednn = torch.ops.mkldnn
+    return onednn._is_mkldnn_bf16_supported() if dtype == "bfloat16" else onednn._is_mkldnn_fp16_supported()
+
+
+def native_dtype() -> str:
+    """What model.dtype=auto stands for: bfloat16; where that is emulated, float32 on a CPU and float16 on a GPU."""
+    import torch
+
+    device = pick_device()
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    return "bfloat16" if device == "mps" or cpu_computes_in("bfloat16") else "float32"
+
+
+def slow_dtype(block: "ModelBlock", device: str) -> str | None:
+    """What to tell who computes in a type that this CPU emulates; None where it does not."""
+    if device != "cpu" or cpu_computes_in(block.dtype):
+        return None
+    return f"this CPU emulates {block.dtype}, many times slower than it computes in float32. Set model.dtype=float32."
+
+
 def load_model(block: "ModelBlock", *, device: str | None = None) -> "PreTrainedModel":
     """The base model in eval mode, in `block.dtype`, on `device` (by default `pick_device()`).
 

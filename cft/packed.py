@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cft.models import cpu_computes_in
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
@@ -18,10 +20,7 @@ if TYPE_CHECKING:
 
 def onednn_has_bfloat16() -> bool:
     """Whether oneDNN is here and multiplies in bfloat16. Only x86 was measured, so other processors say no."""
-    import torch
-
-    on_x86 = platform.machine() in ("x86_64", "AMD64")
-    return on_x86 and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return platform.machine() in ("x86_64", "AMD64") and cpu_computes_in("bfloat16")
 
 
 def can_pack(layer: "torch.nn.Module") -> bool:

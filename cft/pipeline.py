@@ -9,7 +9,7 @@ from cft.asking import Asking, local_identities
 from cft.errors import DataError
 from cft.files import content_id, sha256_file, sha256_folder
 from cft.launch import Launch, check_launch, launch_training
-from cft.models import resolve
+from cft.models import pick_device, resolve, slow_dtype
 from cft.recipe import Recipe
 from cft.runs import STAGES, Run, Stage, open_run, versions
 from cft.train.trackers import check_tracker
@@ -73,6 +73,8 @@ def run_stages(
     training = {"tracker": tracker, "launch": check_launch(launch, processes, recipe)}
     options = {"data": {"max_cost": max_cost}, "train": training, "eval": {"max_cost": max_cost}}
     run = open_run(recipe, file_hashes(recipe), root)
+    if slow := slow_dtype(recipe.model, pick_device()):
+        console.print(f"[yellow]warning:[/] {slow}", highlight=False)
     with run.lock():
         for name in STAGES:
             if name in stages:

@@ -17,7 +17,7 @@ from rich.table import Table
 from cft.errors import CFTError, RecipeError
 from cft.files import read_json, read_own_jsonl
 from cft.footprint import MFU, find_card
-from cft.models import load_tokenizer, pick_device, resolve
+from cft.models import load_tokenizer, pick_device, resolve, slow_dtype
 from cft.pipeline import file_hashes
 from cft.plan_memory import PROMPT_TOKENS, architecture_of, memory_lines, plan_memory
 from cft.recipe import Recipe
@@ -60,12 +60,12 @@ LOAD_SECONDS = 15  # importing the libraries and loading a small model, once a s
 
 
 def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
-    """Stages with rows, tokens, seconds, memory and money: {"recipe", "run", "model", "stages", "estimates"}.
+    """Stages with rows, tokens, seconds, memory and money: {"recipe", "run", "model", "stages", "slow", "estimates"}.
 
     Every number under "estimates" is one; "rows" are counted. With arms to compare, the eval stage of a task estimates
     "power": which difference its items and samples can find (`eval.power.forecast`). The data stage has "calls", one
-    row for each model that is asked (`data_builders.estimate`). "memory" is what `cft.plan_memory.plan_memory` returns,
-    None for a model whose sizes are not known.
+    row for each model that is asked (`data_builders.estimate`). "slow" is None, or says that this machine emulates
+    model.dtype. "memory" is what `cft.plan_memory.plan_memory` returns, None for a model of unknown sizes.
 
     Args:
         gpu: a card to plan for instead of this machine: GB of memory, or a name (`cft.footprint.find_card`).
@@ -137,6 +137,7 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         "run": str(run.path),
         "model": {"id": recipe.model.id, "licence": model.licence, "cached": model.cached, "download": model.download},
         "stages": stages,
+        "slow": slow_dtype(recipe.model, device),
         "memory": memory,
         "estimates": {
             "total_seconds": sum(times) if None not in times else None,
@@ -265,6 +266,8 @@ def print_plan(plan: dict, console: Console) -> None:
         if "power" in stage["estimates"]:
             sentence = forecast_sentence(stage["estimates"]["power"])
             console.print(f"  {stage['task']}: ~ {sentence}", highlight=False, markup=False)
+    if plan["slow"]:
+        console.print(f"[yellow]slow:[/] {plan['slow']}", highlight=False, soft_wrap=True)
     unknown = ["memory: unknown, as this model's sizes are; `cft models path ID` fetches it"]
     lines = memory_lines(plan["memory"]) if plan["memory"] else unknown
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

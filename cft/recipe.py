@@ -141,16 +141,27 @@ def read_recipe(
         faults += Schema(models_of(source.value), {"builder": DATA_BLOCKS, "kind": TEACHERS}).faults(error)
         faults += cross_faults(*(_readable(source.value, block) for block in _CROSSED))
     else:
+        recipe = in_native_dtype(recipe)
         faults += cross_faults(recipe.data, recipe.train, recipe.eval, recipe.model)
     train = source.value.get("train")
     if libraries and isinstance(train, dict):
         from cft.recipe_library_args import library_faults
 
         model = source.value.get("model")
-        faults += library_faults(train, model.get("dtype", "bfloat16") if isinstance(model, dict) else "bfloat16")
+        dtype = model.get("dtype", "bfloat16") if isinstance(model, dict) else "bfloat16"
+        faults += library_faults(train, recipe.model.dtype if recipe else dtype)
     if recipe is not None:
         recipe._origin = source.origin
     return source, faults, recipe
+
+
+def in_native_dtype(recipe: Recipe) -> Recipe:
+    """The recipe with a type in the place of model.dtype=auto, so that its run folder says what was computed in."""
+    if recipe.model.dtype != "auto":
+        return recipe
+    from cft.models import native_dtype
+
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"dtype": native_dtype()})})
 
 
 def validate_recipe(recipe: Recipe) -> None:

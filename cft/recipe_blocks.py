@@ -93,7 +93,10 @@ class ModelBlock(Block):
 
     id: Text = Field(description="Name in `cft models`, hub id org/name, local folder, or GGUF file.")
     revision: Text | None = Field(None, description="Hub commit, tag or branch; null takes the pinned or newest one.")
-    dtype: Literal["bfloat16", "float32", "float16"] = Field("bfloat16", description="Type of the weights.")
+    dtype: Literal["auto", "bfloat16", "float32", "float16"] = Field(
+        "bfloat16",
+        description="Type of the weights; auto: bfloat16, or what this machine computes in where it would emulate it.",
+    )
     quantization: Literal["none", "nf4"] = Field("none", description="nf4: 4-bit weights (QLoRA), by bitsandbytes.")
     attn_implementation: Text = Field(
         "auto",

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import yaml
 
 from cft.model_list import load_entries
-from cft.plan import row_tokens
+from cft.models import pick_device
+from cft.plan import make_plan, row_tokens
 from cft.plan_memory import plan_memory
 from cft.recipe import load_recipe
 from tests.cft.test_cli import cft
@@ -14,7 +16,9 @@ from tests.cft.test_cli import cft
 def memory(*overrides: str, rows: tuple[float, ...] = (400.0, 900.0), what: str = "training_gb") -> float:
     architecture = load_entries()["qwen2.5-coder-0.5b"].architecture
     pairs = [(row / 2, row / 2) for row in rows]
-    return plan_memory(load_recipe("quickstart", list(overrides)), architecture, pairs, None, "cpu")[what]
+    return plan_memory(
+        load_recipe("quickstart", ["model.dtype=bfloat16", *overrides]), architecture, pairs, None, "cpu"
+    )[what]
 
 
 def test_rows_are_those_of_the_files_until_there_are_examples_and_no_more_than_max_examples():
@@ -48,6 +52,22 @@ def test_rows_are_counted_as_training_will_once_they_are_there(tmp_path, tiny_mo
     counted = checked["prompt_tokens"] + checked["completion_tokens"]
     assert after["stages"][1]["estimates"]["tokens"] == counted > 2 * before["stages"][1]["estimates"]["tokens"]
     assert after["memory"]["training_gb"] >= before["memory"]["training_gb"]
+
+
+def test_a_type_that_the_cpu_emulates_is_pointed_out_and_auto_avoids_it(monkeypatch, tmp_path):
+    import torch
+
+    if pick_device() != "cpu":
+        pytest.skip("about CPUs")
+    for has in (True, False):
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda has=has: has)
+        auto, asked = load_recipe("quickstart"), load_recipe("quickstart", ["model.dtype=bfloat16"])
+        assert (
+            auto.model.dtype == yaml.safe_load(auto.to_yaml())["model"]["dtype"] == ("bfloat16" if has else "float32")
+        )
+        assert make_plan(auto, tmp_path)["slow"] is None
+        told = make_plan(asked, tmp_path)["slow"]
+        assert told is None if has else "Set model.dtype=float32" in told
 
 
 def test_the_plan_says_which_difference_the_items_can_find(tmp_path, tiny_model):
