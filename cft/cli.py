@@ -38,6 +38,9 @@ from cft.cli_eval import eval_app
 from cft.cli_export import export_app
 from cft.cli_sweep import sweep_app
 from cft.errors import CFTError, RecipeError, Terminated
+from cft.memory import reuse_freed_memory
+
+COMPUTING = {"data", "eval", "export", "run", "sweep", "train", "try"}  # commands that load a model
 
 app = typer.Typer(
     help="One problem -> critiques of wrong solutions -> a LoRA adapter -> an honest score.",
@@ -268,6 +271,8 @@ def models_path(name: Annotated[str, typer.Argument(help="A name of `cft models`
 
 def main() -> None:
     """Entry point: map errors to exit codes."""
+    if sys.argv[1:] and sys.argv[1] in COMPUTING:
+        reuse_freed_memory()
     as_json = "--json" in sys.argv
     signal.signal(signal.SIGTERM, _terminate)
     try:
