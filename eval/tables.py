@@ -78,11 +78,11 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def memory(megabytes: float | None) -> str:
-    """2048 -> `2.0 GB`."""
-    if megabytes is None:
+def memory(mebibytes: float | None) -> str:
+    """2048 -> `2.0 GiB`."""
+    if mebibytes is None:
         return "–"
-    return f"{megabytes:.0f} MB" if megabytes < 1024 else f"{megabytes / 1024:.1f} GB"
+    return f"{mebibytes:.0f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.1f} GiB"
 
 
 def arm_cells(arm: dict) -> list[str]:

@@ -96,7 +96,7 @@ def test_markdown_says_the_answer_first(gaining: Path):
     assert "+16.0 points" in first and "p < 0.001" in first and "n = 100" in first
     assert "base gave no box on 12 of the 18 gained questions" in text
     assert "![" in text and "(report.png)" in text
-    assert "1 min 23 s" in text and "1.5 GB" in text
+    assert "1 min 23 s" in text and "1.5 GiB" in text
     assert "cft run demo seed=1" in text and "torch 2.13.0" in text
 
 
