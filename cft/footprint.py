@@ -30,9 +30,10 @@ OPTIMIZERS = {
     "adagrad": 1,
 }  # states a weight
 
-# Fitted to trainings on two CPU cores: glibc's heap keeps more than is alive.
+# Fitted to trainings on two CPU cores: glibc's heap keeps more than is alive, unless freed memory is given back
+# (`cft.memory.freed_memory_given_back`), as it is where activations are recomputed.
 CPU_KEPT, CPU_RESIDUAL = 1.23, 12  # of the activations; bytes a token for each number of the residual stream
-CPU_RECOMPUTED, CPU_RESIDUAL_RECOMPUTED = 2.55, 10
+CPU_FLOAT32 = 1.3  # times both, in float32
 
 
 @dataclass(frozen=True)
@@ -185,25 +186,25 @@ def footprint(
         weights = full if setting.quantization == "none" else NF4 * model.linear_parameters + number * other
         trained = model.lora_parameters(int(lora.get("r", 8)), lora.get("target_modules"))
         bytes_each = 4 if setting.quantization == "none" else 2  # TRL trains the adapter of a 4-bit base in bfloat16
-    if not on_gpu and setting.quantization == "none" and not model.tie_word_embeddings:
-        weights -= number * embedding  # mapped from the file, of which only the rows of used tokens are read
+    if not on_gpu and setting.quantization == "none" and not model.tie_word_embeddings and dtype == "bfloat16":
+        weights -= number * embedding  # mapped from a file of this type; only the rows of used tokens are read
     if not on_gpu and setting.quantization == "nf4":
         weights += 0.25 * full  # fitted: what loading and quantising leave on the heap
     states = next((n for name, n in OPTIMIZERS.items() if name in optimizer), 2)
     state_bytes = 1 if "8bit" in optimizer else bytes_each
     kept = model.kept_bytes(number, attention, longest)
     residual = layers * d  # numbers of the residual stream, a token
-    if setting.checkpointing == "none":
-        a_token = CPU_KEPT * layers * kept + CPU_RESIDUAL * residual if not on_gpu else layers * kept + 2 * number * d
-    else:
-        a_token = (
-            CPU_RECOMPUTED * kept + CPU_RESIDUAL_RECOMPUTED * residual if not on_gpu else 1.5 * kept + number * residual
-        )
+    if setting.checkpointing != "none":  # each layer's input, and what is alive while one layer is computed again
+        a_token = 1.5 * kept + number * residual
         if setting.checkpointing == "selective":  # what attention gives is kept
             a_token += number * layers * model.num_attention_heads * model.head
+    elif on_gpu:
+        a_token = layers * kept + 2 * number * d
+    else:
+        a_token = (CPU_KEPT * layers * kept + CPU_RESIDUAL * residual) * (CPU_FLOAT32 if dtype == "float32" else 1)
     chunk = min(HEAD_CHUNK, setting.rows * completion) if lora is not None else setting.rows * completion
-    logits = chunk * model.vocab_size * (4 + 2 * number)  # float32, and twice in the matrix multiplication's type
-    if not on_gpu:
+    logits = 8 * chunk * model.vocab_size  # float32, and what their softmax or their copy in the weights' type takes
+    if not on_gpu and dtype == "bfloat16":
         logits += number * embedding  # oneDNN brings the output layer into its own layout
     return Footprint(
         weights=weights,

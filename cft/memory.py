@@ -1,9 +1,15 @@
 """How much memory this process has used, and that it uses freed memory again."""
 
+import ctypes
 import os
 import platform
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+LARGE, LARGEST = 1 << 20, 32 << 20  # bytes; the second is glibc's own limit of what it moves the threshold to
 
 
 def reuse_freed_memory() -> None:
@@ -19,6 +25,23 @@ def reuse_freed_memory() -> None:
         return
     os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, "glibc.malloc.tcache_count=0"]))
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+@contextmanager
+def freed_memory_given_back(active: bool) -> Iterator[None]:
+    """Within this glibc gives tensors of 1 MiB and more back to the system when they are freed, so that none lie idle.
+
+    New pages for each tensor take time: worth it where memory is short. Nothing happens without glibc.
+    """
+    if not active or platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(M_MMAP_THRESHOLD, LARGE)
+    try:
+        yield
+    finally:
+        mallopt(M_MMAP_THRESHOLD, LARGEST)
 
 
 def peak_memory_mb() -> float:

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback
 
 from cft.errors import Terminated, TrainError
 from cft.files import content_id, read_json, sha256_file, write_json
-from cft.memory import peak_memory_mb
+from cft.memory import freed_memory_given_back, peak_memory_mb
 from cft.models import ModelSource, load_model, load_tokenizer, pick_device, resolve
 from cft.recipe import Recipe, validate_recipe
 from cft.runs import versions
@@ -290,7 +290,8 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
     try:
         # Under autocast PEFT's own cast of every LoRA input, to float32 and straight back, is a third of the time
         no_cast = disable_input_dtype_casting(trainer.model, active=bool(peft) and (args.bf16 or args.fp16))
-        with suppress(StoppedEarly), term.listening(), no_cast:
+        given_back = freed_memory_given_back(args.use_cpu and setting.checkpointing != "none")
+        with suppress(StoppedEarly), term.listening(), no_cast, given_back:
             trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     finally:
         progress.close()

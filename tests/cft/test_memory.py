@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from textwrap import indent
 
 import pytest
 
@@ -38,6 +39,13 @@ def run(code: str, monkeypatch: pytest.MonkeyPatch, tunables: str | None = None)
 def test_the_place_of_a_freed_tensor_is_used_again(monkeypatch):
     """60 MB are kept at the end; with glibc's thread cache 200 were taken."""
     assert float(run(START + LAYERS, monkeypatch)) < 90
+
+
+def test_where_memory_is_short_freed_tensors_go_back_to_the_system(monkeypatch):
+    inside = "from cft.memory import freed_memory_given_back\nwith freed_memory_given_back(True):" + indent(
+        LAYERS, "    "
+    )
+    assert float(run(inside, monkeypatch)) < 90
 
 
 def test_a_program_is_started_anew_once_and_what_the_user_set_stays(monkeypatch):
