@@ -64,8 +64,8 @@ def test_all_weights_learn_and_the_folder_loads_by_itself(trained, tiny_model):
 def test_the_chosen_step_has_the_type_of_the_recipe_too(tiny_model, tmp_path):
     import torch
 
-    overrides = [f"model.id={tiny_model}", "train.full=true", "train.lora={}", "train.args.max_length=9000",
-                 "data.students=[]", "data.teachers=[{kind: file, path: bakery}]",
+    overrides = [f"model.id={tiny_model}", "model.dtype=bfloat16", "train.full=true", "train.lora={}",
+                 "train.args.max_length=9000", "data.students=[]", "data.teachers=[{kind: file, path: bakery}]",
                  "eval.max_new_tokens=12", "train.select={every: 2, limit: 4}"]  # fmt: skip
     for stage in ("data", "train"):
         done = cft(stage, "smoke", *overrides, "--json", cwd=tmp_path)
