@@ -19,8 +19,9 @@ quickstart: $(VENV)/.installed ## problem -> adapter -> scores, 20 minutes on tw
 smoke: $(VENV)/.installed ## the same chain in a few minutes
 	$(BIN)/cft run smoke
 
+# Processes of one thread each: threads of several would wait for each other.
 test: $(VENV)/.installed ## downloads a 93 MB model once
-	CFT_TEST_NETWORK=1 $(BIN)/python -m pytest
+	CFT_TEST_NETWORK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -56,20 +56,19 @@ def test_the_overrides_are_those_that_lead_there(tiny_model):
 
 @limited
 def test_training_goes_on_with_smaller_micro_batches_and_learns_the_same(tiny_model, tmp_path):
-    examples = write_examples(tmp_path / "examples.jsonl", 32, repeat=30)
+    examples = write_examples(tmp_path / "examples.jsonl", 32, repeat=20)
     args = {"per_device_train_batch_size": 32, "gradient_accumulation_steps": 1, "num_train_epochs": 2}
     # Eager attention keeps every token's weight on every other: 32 rows take some 3 GB, 8 rows a quarter of it
-    recipe = make_recipe(tiny_model, args | {"learning_rate": 1e-3}, attn_implementation="eager")
+    recipe = make_recipe(tiny_model, args | {"learning_rate": 1e-3}, dtype="float32", attn_implementation="eager")
     end = finish(in_process(recipe, examples, tmp_path, {resource.RLIMIT_AS: 2_000_000_000}), tmp_path)
     assert "out of memory with micro-batches of 32 row(s): going on with micro-batches of 16 row(s), the same 32" in end
     free, _ = run_train(recipe, examples, tmp_path / "free")
     used = json.loads((tmp_path / "metrics.json").read_text())["summary"]
     assert used["micro_batch"] < 32 and used["rows_a_step"] == 32 and used["steps"] == free["steps"] == 2
     assert f"per_device_train_batch_size={used['micro_batch']}" in used["fell_back_to"] and "fell_back_to" not in free
-    assert used["last_loss"] == pytest.approx(free["last_loss"], rel=1e-3)
+    assert used["last_loss"] == pytest.approx(free["last_loss"], rel=1e-5)
     mine, theirs = weights(tmp_path / "adapter"), weights(tmp_path / "free" / "adapter")
-    for key, value in mine.items():  # bfloat16 rounds otherwise in another batch; Adam makes that a few steps of 1e-3
-        assert (value - theirs[key]).abs().max() < 2e-3
+    assert all((value - theirs[key]).abs().max() < 1e-4 for key, value in mine.items())
 
 
 def test_when_nothing_is_left_the_error_lists_what_was_tried(tiny_model, tmp_path, monkeypatch):
