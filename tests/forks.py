@@ -24,25 +24,25 @@ ENVIRONMENT = {
 TIMEOUT = 300  # seconds
 
 
-def run_forked(command: list[str], cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
+def run_forked(arguments: list[str], cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
     """`cft ARGUMENTS` in `cwd` with `environment`: its exit code and output, as `subprocess.run` would give them."""
     server = start_server()
     with tempfile.TemporaryDirectory() as folder:
         streams = [str(Path(folder, name)) for name in ("stdout", "stderr")]
-        job = {"arguments": command, "cwd": str(cwd), "environment": environment, "streams": streams}
+        job = {"arguments": arguments, "cwd": str(cwd), "environment": environment, "streams": streams}
         server.stdin.write(json.dumps(job) + "\n")
         server.stdin.flush()
         if not select.select([server.stdout], [], [], TIMEOUT)[0]:
             os.killpg(server.pid, signal.SIGKILL)
             start_server.cache_clear()
-            raise subprocess.TimeoutExpired(command, TIMEOUT)
+            raise subprocess.TimeoutExpired(["cft", *arguments], TIMEOUT)
         output = [Path(stream).read_text() for stream in streams]
-    return subprocess.CompletedProcess(["cft", *command], int(server.stdout.readline()), *output)
+    return subprocess.CompletedProcess(["cft", *arguments], int(server.stdout.readline()), *output)
 
 
 @cache
 def start_server() -> subprocess.Popen:
-    """The process to fork, one for all tests. It ends when its input does."""
+    """The process to fork, one for all tests of this process. It ends when its input does."""
     return subprocess.Popen([sys.executable, "-m", "tests.forks"], cwd=Path(__file__).parents[1], text=True,
                             env=os.environ | ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                             start_new_session=True)  # fmt: skip
