@@ -26,6 +26,7 @@ test: $(VENV)/.installed ## downloads a 93 MB model once
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tests.house
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .

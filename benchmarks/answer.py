@@ -22,11 +22,11 @@ DTYPE = "bfloat16"
 
 def ours(folder: str, limit: int, max_new_tokens: int, batch_size: int, out: Path) -> None:
     """Time `BatchedDecoding.answer` on the prompts of the base arm."""
-    from cft.generation import render
-    from cft.models import load_model, load_tokenizer
-    from cft.recipe import ModelBlock
-    from eval.batched import BatchedDecoding, Decoding
-    from eval.lm_tasks import load_items, task_manager
+    from cft.models.generate import render
+    from cft.models.load import load_model, load_tokenizer
+    from cft.recipe.blocks import ModelBlock
+    from eval.answering.batched import BatchedDecoding, Decoding
+    from eval.tasks.lm_tasks import load_items, task_manager
 
     block = ModelBlock(id=folder, dtype=DTYPE)
     tokenizer, model = load_tokenizer(block), load_model(block)
@@ -45,7 +45,7 @@ def plain(folder: str, limit: int, max_new_tokens: int, out: Path) -> None:
     from lm_eval.__main__ import cli_evaluate
     from lm_eval.models.huggingface import HFLM
 
-    from eval.lm_tasks import TASKS_FOLDER
+    from eval.tasks.lm_tasks import TASKS_FOLDER
 
     generate_until = HFLM.generate_until
 

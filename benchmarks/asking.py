@@ -1,9 +1,9 @@
 """What the generation engine adds to a call: our ledger and engine against the bare `openai` client, on one server.
 
-The server is on loopback and answers at once (tests/faulty_server.py), so nearly all time is the two sides' own. Both
-stream the same calls with the same number in flight, taking turns in one process. With `--servers N` it measures how
-our calls spread instead: N servers against one, each with the same latency and the same number in flight. See
-benchmarks/README.md.
+The server is on loopback and answers at once (tests/support/faulty_server.py), so nearly all time is the two sides'
+own. Both stream the same calls with the same number in flight, taking turns in one process. With `--servers N` it
+measures how our calls spread instead: N servers against one, each with the same latency and the same number in
+flight. See benchmarks/README.md.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.common import console, machine, report, summarise
-from data_builders.calls import Call
-from data_builders.endpoint import STREAM
-from tests.data_builders.asking import ask, plan
-from tests.faulty_server import FaultyServer
+from data_builders.asking.calls import Call
+from data_builders.asking.endpoint import STREAM
+from tests.support.asking import ask, plan
+from tests.support.faulty_server import FaultyServer
 
 OURS, BARE = "cft engine", "openai client"
 

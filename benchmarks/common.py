@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cft.doctor import nvidia_gpus
+from cft.cli.doctor import nvidia_gpus
 from cft.files import write_json
 from cft.runs import git_commit, versions
 
@@ -75,7 +75,7 @@ def model_folder(model: str, folder: Path) -> str:
     """The folder of a name in `cft models` (fetched if it is not there), or of a folder."""
     if Path(model).is_dir():
         return str(Path(model).resolve())
-    command = [sys.executable, "-m", "cft.cli", "models", "path", model]
+    command = [sys.executable, "-m", "cft.cli.main", "models", "path", model]
     return "".join(run_process(command, folder, 1).output.splitlines())
 
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cft.files import content_id, read_jsonl
-from data_builders.filtering import accept
+from data_builders.filter.accept import accept
 from data_builders.problems import Problem
 
-LABELLED = Path(__file__).parents[1] / "tests" / "data_builders" / "labelled_critiques.jsonl"
+LABELLED = Path(__file__).parents[1] / "tests" / "data_builders" / "filter" / "labelled_critiques.jsonl"
 
 
 def measure(rows: Sequence[dict]) -> dict:

@@ -1,7 +1,8 @@
 r"""Four graders on the same answers: python -m benchmarks.grading ANSWERS.jsonl ... [--minerva FOLDER] [--out FILE].
 
 Each row has `gold` and `response`, as in a run's `answers.jsonl`; a response that was cut off is graded like any other.
-Rows that also say whether they are `equal`, as in `tests/eval/answer_pairs.jsonl`, give the errors of each grader.
+Rows that also say whether they are `equal`, as in `tests/eval/grading/answer_pairs.jsonl`, give the errors of
+each grader.
 - ours: `eval.grading.grade`.
 - math_verify: its `parse` and `verify` as shipped, the gold in dollar signs, as its documentation asks.
 - qwen: the rules of Qwen2.5-Math's evaluation (`benchmarks.qwen_rules`).

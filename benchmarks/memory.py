@@ -69,7 +69,7 @@ def main(
 
 def cft(arguments: list[str], folder: Path) -> Finished:
     """Run a `cft` command on the run folders in `folder`."""
-    command = [sys.executable, "-m", "cft.cli", *arguments, "--runs", str(folder / "runs"), "--json"]
+    command = [sys.executable, "-m", "cft.cli.main", *arguments, "--runs", str(folder / "runs"), "--json"]
     return run_process(command, folder / arguments[0], CORES)
 
 

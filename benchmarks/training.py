@@ -18,8 +18,8 @@ import typer
 
 from benchmarks.common import CORES, Finished, console, machine, model_folder, report, run_process, summarise
 from cft.files import read_json, read_jsonl, write_jsonl
-from cft.footprint import Architecture
-from cft.recipe import load_recipe
+from cft.models.architecture import Architecture
+from cft.recipe.load import load_recipe
 
 ROWS_A_STEP = 8  # TRL: one batch of 8; ours: 8 batches of one row
 TRL_MAX_LENGTH = 1024  # TRL's default
@@ -127,7 +127,9 @@ def main(
 
 def cft(arguments: list[str], runs: Path, folder: Path, threads: int) -> Finished:
     """Run a `cft` command on the run folders in `runs`."""
-    return run_process([sys.executable, "-m", "cft.cli", *arguments, "--runs", str(runs), "--json"], folder, threads)
+    return run_process(
+        [sys.executable, "-m", "cft.cli.main", *arguments, "--runs", str(runs), "--json"], folder, threads
+    )
 
 
 def measure_ours(settings: list[str], made: Path, folder: Path, threads: int, seen: int) -> tuple[dict, dict]:

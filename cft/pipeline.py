@@ -5,14 +5,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cft.asking import Asking, local_identities
+from cft.devices import pick_device, slow_dtype
 from cft.errors import DataError
 from cft.files import content_id, sha256_file, sha256_folder
-from cft.launch import Launch, check_launch, launch_training
-from cft.models import pick_device, resolve, slow_dtype
-from cft.recipe import Recipe
+from cft.models.source import resolve
+from cft.recipe.blocks import Recipe
 from cft.runs import STAGES, Run, Stage, open_run, versions
-from cft.train.trackers import check_tracker
+from cft.train.launch.start import Launch, check_launch, launch_training
+from cft.train.loop.trackers import check_tracker
+from data_builders.asking.backends import Asking, local_identities
 from data_builders.build import build, input_files
 from eval.grading import grader_identity
 
@@ -62,8 +63,8 @@ def run_stages(
     Args:
         max_cost: USD that the answers of all models may cost, kept ones included: in making data, and in scoring.
 
-        tracker: what training is reported to (`cft.train.trackers`).
-        launch: accelerate configuration by which the train stage starts several processes (`cft.launch`).
+        tracker: what training is reported to (`cft.train.loop.trackers`).
+        launch: accelerate configuration by which the train stage starts several processes (`cft.train.launch.start`).
         processes: how many; by default one a GPU.
 
     Raises:
@@ -153,7 +154,7 @@ def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     })  # fmt: skip
     if _graded_as_now(stage) and _skip(stage, console):
         return
-    from eval.run import evaluate
+    from eval.answering.run import evaluate
 
     adapter = run.adapter if scores_adapter else None
     counts = evaluate(
@@ -164,8 +165,8 @@ def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
 
 def report_stage(recipe: Recipe, run: Run, console: Console) -> None:
     """Answers -> tables and plot. Cheap, so it is always made anew."""
-    from cft.train.model_card import add_scores
-    from eval.report import print_table, write_report
+    from cft.train.card import add_scores
+    from eval.report.report import print_table, write_report
 
     run.need("eval", run.path / "eval")
     environment = {

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from cft.errors import RunError
 from cft.files import content_id, read_json, write_json, write_text
-from cft.recipe import Recipe
+from cft.recipe.blocks import Recipe
 
 STAGES = ("data", "train", "eval", "report")
 LIBRARIES = (

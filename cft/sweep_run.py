@@ -10,12 +10,13 @@ from rich.text import Text
 from cft.errors import CFTError
 from cft.files import content_id, read_json
 from cft.pipeline import file_hashes, run_stages
-from cft.plan import make_plan, minutes
-from cft.recipe import Recipe
+from cft.plan.plan import make_plan
+from cft.plan.show import minutes
+from cft.recipe.blocks import Recipe
+from cft.recipe.sweep import LoadedSweep, Point
 from cft.runs import run_of
-from cft.sweep import LoadedSweep, Point
-from eval.sweep_report import write_sweep
-from eval.sweep_table import DONE, FAILED, WAITING, PointRun, SweepState, build_table
+from eval.compare.sweep_report import write_sweep
+from eval.compare.sweep_table import DONE, FAILED, WAITING, PointRun, SweepState, build_table
 
 
 def run_sweep(
@@ -31,7 +32,7 @@ def run_sweep(
         max_cost: USD for the making of all points' data. An answer that several points use counts for each of them.
 
     Returns:
-        what sweep.json holds (`eval.sweep_table.build_table`), and "out", its folder.
+        what sweep.json holds (`eval.compare.sweep_table.build_table`), and "out", its folder.
 
     Raises:
         KeyboardInterrupt: after the table of what is done was written.

@@ -1,7 +1,7 @@
 """Problem -> candidates -> critiques -> examples: the data stage.
 
 Only what models are asked is costly, so only that is resumed: each answer is kept in a ledger as it comes
-(`data_builders.calls`). All else is a pure function of the answers and is written anew, atomically.
+(`data_builders.asking.calls`). All else is a pure function of the answers and is written anew, atomically.
 """
 
 from collections import Counter
@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from cft.errors import DataError
 from cft.files import content_id, write_jsonl, write_text
-from data_builders.balance import choose_critiques
-from data_builders.calls import cost_of
-from data_builders.card import agreement, data_card
-from data_builders.filtering import accept
+from data_builders.asking.calls import cost_of
+from data_builders.choose import choose_critiques
+from data_builders.filter.accept import accept
+from data_builders.inspect.card import agreement, data_card
 from data_builders.problems import Problem, find_problem, load_problem
 from data_builders.prompts import critique_prompt, solve_prompt, training_row
 from data_builders.students import Backends, ask, candidates_of, pass_rates, plan_solutions, select
-from data_builders.teachers.exact import exact_critiques
+from data_builders.teachers.exact.exact import exact_critiques
 from data_builders.teachers.file import chosen_critiques, find_critiques, read_files
 from data_builders.teachers.model import critiques_of, plan_critiques
-from data_builders.templates import find_template
+from data_builders.teachers.templates import find_template
 
 if TYPE_CHECKING:
-    from cft.recipe import CritiquesData, DemonstrationsData
+    from cft.recipe.blocks import CritiquesData, DemonstrationsData
 
 
 def build(

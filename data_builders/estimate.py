@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_builders.calls import Call, cost_of, ledger_path, read_ledger
-from data_builders.prices import find_price
+from data_builders.asking.calls import Call, cost_of, ledger_path, read_ledger
+from data_builders.asking.prices import find_price
+from data_builders.asking.servers import hosts_of
 from data_builders.problems import Problem, load_problem
-from data_builders.servers import hosts_of
 from data_builders.students import candidates_of, plan_solutions, select
 from data_builders.teachers.file import read_files
 from data_builders.teachers.model import plan_critiques
-from data_builders.templates import load_template
+from data_builders.teachers.templates import load_template
 
 if TYPE_CHECKING:
-    from cft.recipe import CritiquesData
+    from cft.recipe.blocks import CritiquesData
 
 CHARACTERS_PER_TOKEN = 3.3  # English prose with arithmetic, Qwen2.5 and SmolLM2 tokenizers
 TOKENS_PER_ANSWER = 260  # a small model's answer to a word problem

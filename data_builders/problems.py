@@ -9,10 +9,20 @@ from pathlib import Path
 import yaml
 
 from cft.errors import DataError
-from cft.recipe import recipes_folder
-from data_builders.arithmetic import Name, Node, Number, evaluate, leaves, parse, show, show_number, with_values
-from data_builders.quantities import Quantity, Unit, given, parse_unit, read
-from data_builders.statements import claims, numbers
+from cft.recipe.load import recipes_folder
+from data_builders.arithmetic.claims import claims, numbers
+from data_builders.arithmetic.expressions import (
+    Name,
+    Node,
+    Number,
+    evaluate,
+    leaves,
+    parse,
+    show,
+    show_number,
+    with_values,
+)
+from data_builders.arithmetic.quantities import Quantity, Unit, given, parse_unit, read
 from eval.grading import last_box
 
 _TEXTS = ("id", "question", "answer", "source", "licence")

@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_builders.balance import choose_candidates
-from data_builders.calls import Backend, Call, Ledger, ledger_path
+from data_builders.asking.calls import Backend, Call, Ledger, ledger_path
+from data_builders.choose import choose_candidates
 from data_builders.problems import Problem
 from data_builders.prompts import messages, solve_prompt
 from data_builders.similarity import near_duplicates
 from eval.grading import grade
 
 if TYPE_CHECKING:
-    from cft.recipe import CritiquesData, ModelTeacher, StudentBlock
+    from cft.recipe.blocks import CritiquesData, ModelTeacher, StudentBlock
 
 Backends = Callable[["StudentBlock | ModelTeacher"], Backend]
 SAME_SOLUTION = 0.9  # overlap above which two solutions with the same answer are one

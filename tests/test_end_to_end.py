@@ -25,8 +25,8 @@ def run(*command: str, cwd: Path) -> str:
 def smoke(tmp_path_factory) -> tuple[Path, Path, dict]:
     """(folder of the base, run folder, report) of one smoke run."""
     cwd = tmp_path_factory.mktemp("smoke")
-    result = json.loads(run("cft.cli", "run", "smoke", "--json", cwd=cwd).splitlines()[-1])
-    base = json.loads(run("cft.cli", "models", "path", "smollm2-135m", "--json", cwd=cwd))["path"]
+    result = json.loads(run("cft.cli.main", "run", "smoke", "--json", cwd=cwd).splitlines()[-1])
+    base = json.loads(run("cft.cli.main", "models", "path", "smollm2-135m", "--json", cwd=cwd))["path"]
     folder = cwd / result["run"]
     return Path(base), folder, json.loads((folder / "report" / "report.json").read_text())
 

@@ -8,37 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cft.errors import DataError, TrainError
-from cft.files import read_jsonl
-from cft.train.defaults import DEFAULT_MAX_LENGTH
+from cft.errors import TrainError
+from cft.rows import TokenRow, ends, listed, load_rows, tokenize_row
+from cft.train.loop.defaults import DEFAULT_MAX_LENGTH
 
 if TYPE_CHECKING:
     from rich.console import Console
     from transformers import PreTrainedTokenizerBase
 
-    from cft.recipe import Recipe
-
-IGNORED = -100  # label of a token that is not trained on
-SHOWN_FAULTS = 10
-
-
-@dataclass(frozen=True)
-class TokenRow:
-    """One example as the model will see it."""
-
-    id: str
-    input_ids: list[int]  # (T,)
-    labels: list[int]  # (T,) the same ids, IGNORED on the prompt
-
-    @property
-    def trained(self) -> list[int]:
-        return [label for label in self.labels if label != IGNORED]
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Tokens of the prompt, and those that are trained."""
-        trained = len(self.trained)
-        return len(self.input_ids) - trained, trained
+    from cft.recipe.blocks import Recipe
 
 
 @dataclass(frozen=True)
@@ -75,73 +53,6 @@ class Preflight:
             "longest_id": self.longest.id,
             "max_length": self.max_length,
         }
-
-
-def load_rows(path: Path) -> list[dict]:
-    """The examples in `path`: {"id", "prompt": [messages], "completion": [messages]}; other keys are kept unread.
-
-    Raises:
-        DataError: naming every line that is damaged, is no such row, or repeats an id.
-    """
-    faults, rows, first_line = [], [], {}
-    for number, row in read_jsonl(path):
-        fault = _row_fault(row)
-        if not fault and row["id"] in first_line:
-            fault = f"id {row['id']!r} stands on line {first_line[row['id']]} already; remove one of them"
-        if fault:
-            faults.append(f"line {number}: {fault}")
-        else:
-            first_line[row["id"]] = number
-            rows.append(row)
-    if faults:
-        raise DataError(f"{path}: {len(faults)} faulty row(s)\n  " + _listed(faults))
-    return rows
-
-
-def _row_fault(row: dict) -> str | None:
-    if not isinstance(row.get("id"), str):
-        return f"`id` is {row.get('id')!r}; give each row a string of its own"
-    for key in ("prompt", "completion"):
-        messages = row.get(key)
-        if not isinstance(messages, list) or not messages:
-            return f"`{key}` is {messages!r:.60}; it must be a list of messages, at least one"
-        for message in messages:
-            texts = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None,)
-            if not all(isinstance(text, str) for text in texts):
-                return f'`{key}` holds {message!r:.60}; a message is {{"role": "...", "content": "..."}}'
-    return None
-
-
-def tokenize_row(row: dict, tokenizer: "PreTrainedTokenizerBase") -> TokenRow:
-    """One example as ids and labels, token for token what TRL 1.16 makes of it.
-
-    With a chat template the conversation is rendered whole. Without one, prompt and completion are plain text as
-    `cft.generation.render` writes the prompt, and the end-of-sequence token is appended.
-
-    Raises:
-        TrainError: if the prompt alone does not tokenise to the beginning of prompt and completion, so that the model
-            would be asked in another form than it was trained on.
-    """
-    if tokenizer.chat_template is None:
-        from cft.generation import render
-
-        prompt = render(tokenizer, row["prompt"])
-        completion = "\n\n".join(message["content"] for message in row["completion"])
-        completion += "" if completion.endswith(tokenizer.eos_token) else tokenizer.eos_token
-        prompt_ids = tokenizer(text=prompt)["input_ids"]
-        ids = tokenizer(text=prompt + completion)["input_ids"]
-    else:
-        render_ids = {"tokenize": True, "return_dict": True}
-        chat = tokenizer.apply_chat_template
-        prompt_ids = chat(row["prompt"], add_generation_prompt=True, **render_ids)["input_ids"]
-        ids = chat(row["prompt"] + row["completion"], **render_ids)["input_ids"]
-    n = len(prompt_ids)
-    if ids[:n] != prompt_ids:
-        raise TrainError(
-            "the prompt alone tokenises differently than in front of its completion. Let the completion not begin with "
-            "white space, or set model.chat_template to one that renders both alike"
-        )
-    return TokenRow(row["id"], ids, [IGNORED] * n + ids[n:])
 
 
 def preflight(rows: list[dict], tokenizer: "PreTrainedTokenizerBase", max_length: int | None) -> Preflight:
@@ -189,16 +100,8 @@ def preflight(rows: list[dict], tokenizer: "PreTrainedTokenizerBase", max_length
                 f"\nNothing is cut unsaid, and this model takes at most {tokenizer.model_max_length} tokens. Leave the "
                 "long rows out, or take a model with a longer context."
             )
-        raise TrainError(f"{len(faults)} fault(s) in {len(rows)} training rows\n  {_listed(faults)}{mend}")
+        raise TrainError(f"{len(faults)} fault(s) in {len(rows)} training rows\n  {listed(faults)}{mend}")
     return Preflight(tokenised, limit)
-
-
-def ends(row: TokenRow, tokenizer: "PreTrainedTokenizerBase") -> bool:
-    """Whether the last trained token is the end-of-sequence token. Templates may put white space after it."""
-    trained = list(row.trained)
-    while trained and not tokenizer.decode(trained[-1:]).strip():
-        trained.pop()
-    return bool(trained) and trained[-1] == tokenizer.eos_token_id
 
 
 def show_row(row: TokenRow, tokenizer: "PreTrainedTokenizerBase", console: "Console") -> None:
@@ -223,7 +126,7 @@ def preflight_run(recipe: "Recipe", examples: Path, row: int, console: "Console 
     Raises:
         DataError, TrainError: see `load_rows` and `preflight`; or there is no such row.
     """
-    from cft.models import load_tokenizer
+    from cft.models.load import load_tokenizer
 
     tokenizer = load_tokenizer(recipe.model)
     checked = preflight(load_rows(examples), tokenizer, recipe.train.args.get("max_length", DEFAULT_MAX_LENGTH))
@@ -242,8 +145,3 @@ def preflight_run(recipe: "Recipe", examples: Path, row: int, console: "Console 
             "trained_tokens": len(shown.trained),
         }
     }
-
-
-def _listed(faults: list[str]) -> str:
-    more = f"\n  ... and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
-    return "\n  ".join(faults[:SHOWN_FAULTS]) + more

@@ -1,8 +1,8 @@
 """Critique fine-tuning from top to bottom: examples in, a LoRA adapter (or a whole model) out, with TRL and PEFT.
 
 A killed training goes on from its last complete checkpoint and ends with the same weights, bit for bit. One that runs
-out of memory goes on with a safer setting and the same rows a step. Several processes (`cft.launch`) train together on
-the rows of each step; only the main one changes files.
+out of memory goes on with a safer setting and the same rows a step. Several processes (`cft.train.launch`) train
+together on the rows of each step; only the main one changes files.
 """
 
 import shutil
@@ -18,28 +18,40 @@ from rich.console import Console
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase, PrinterCallback
 
+from cft.devices import pick_device
 from cft.errors import Terminated, TrainError
 from cft.files import content_id, read_json, sha256_file, write_json
 from cft.memory import freed_memory_given_back, peak_memory_mb
-from cft.models import ModelSource, load_model, load_tokenizer, pick_device, resolve
-from cft.recipe import Recipe, validate_recipe
+from cft.models.load import load_model, load_tokenizer
+from cft.models.source import ModelSource, resolve
+from cft.recipe.blocks import Recipe
+from cft.recipe.load import validate_recipe
+from cft.rows import load_rows
 from cft.runs import versions
-from cft.train import ranks
-from cft.train.checkpoints import KeepAdapters, MarkComplete, claim, discard_unfinished, newest, step_of, to_rounding
-from cft.train.choice import StoppedEarly, drop_adapters
-from cft.train.defaults import LORA, our_defaults
-from cft.train.fallback import Setting, safer_for
-from cft.train.faults import explain, is_out_of_memory, out_of_memory, safer_setting, said, training_arguments
-from cft.train.model_card import write_card
-from cft.train.preflight import Preflight, load_rows, preflight
-from cft.train.progress import TrainProgress, only_our_progress
-from cft.train.speed import compile_layers, training_attention, worth_compiling
-from cft.train.stopping import SaveOnTerm
-from cft.train.trackers import reporting
-from cft.train.trainer import CompletionTrainer, LongestBatchFirst, StopIfDiverged, check_rows_stay_apart, plain
+from cft.train.card import write_card
+from cft.train.loop import ranks
+from cft.train.loop.checkpoints import (
+    KeepAdapters,
+    MarkComplete,
+    claim,
+    discard_unfinished,
+    newest,
+    step_of,
+    to_rounding,
+)
+from cft.train.loop.defaults import LORA, our_defaults
+from cft.train.loop.fallback import Setting, safer_for
+from cft.train.loop.faults import explain, is_out_of_memory, out_of_memory, safer_setting, said, training_arguments
+from cft.train.loop.progress import TrainProgress, only_our_progress
+from cft.train.loop.speed import compile_layers, training_attention, worth_compiling
+from cft.train.loop.stopping import SaveOnTerm
+from cft.train.loop.trackers import reporting
+from cft.train.loop.trainer import CompletionTrainer, LongestBatchFirst, StopIfDiverged, check_rows_stay_apart, plain
+from cft.train.preflight import Preflight, preflight
+from cft.train.select.choice import StoppedEarly, drop_adapters
 
 if TYPE_CHECKING:
-    from eval.lm_tasks import Items
+    from eval.tasks.lm_tasks import Items
 
 SETTING = "setting.json"  # in the checkpoints folder: the safer setting that training fell back to
 
@@ -99,7 +111,7 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
         highlight=False,
     )
     if planned.setdefault("torch_compile") is None:
-        planned["torch_compile"] = worth_compiling(recipe, source, rows, planned, device)
+        planned["torch_compile"] = worth_compiling(recipe, source, rows.rows, planned, device)
     compiled = "; compiling the decoder layers first" if planned["torch_compile"] else ""
     console.print(f"attention {attention}{compiled}", highlight=False)
     settings = {
@@ -116,7 +128,7 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
     }
     items = None
     if recipe.train.select:  # imported late: lm-eval is slow to load
-        from cft.train.selection import decoding_of, validation_items
+        from cft.train.select.selection import decoding_of, validation_items
 
         items = validation_items(recipe, tokenizer)
         settings["select"] = recipe.train.select.model_dump(mode="json") | {
@@ -273,7 +285,7 @@ def fit(job: Job, setting: Setting) -> CompletionTrainer:
     keep = KeepAdapters(trainer, recipe.train.keep_steps, job.folder / "steps")
     trainer.select = None
     if job.items:
-        from cft.train.selection import SelectStep
+        from cft.train.select.selection import SelectStep
 
         trainer.select = SelectStep(
             trainer, recipe, job.items, job.folder / "selection", console=job.console, progress=progress,

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from cft.errors import DataError
 from cft.files import content_id, read_jsonl
-from cft.recipe import recipes_folder
+from cft.recipe.load import recipes_folder
 from data_builders.problems import Problem
 from data_builders.students import candidate
 
 if TYPE_CHECKING:
-    from cft.recipe_blocks import FileTeacher, Teacher
+    from cft.recipe.blocks import FileTeacher, Teacher
 
 _NEEDED = ("problem", "answer", "solution", "critique")
 _OPTIONAL = {"student": str, "style": str, "truncated": bool}

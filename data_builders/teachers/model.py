@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from data_builders.calls import Call
+from data_builders.asking.calls import Call
 from data_builders.problems import Problem
 from data_builders.prompts import messages
 from data_builders.students import final_text, sampling_of
-from data_builders.templates import Template, load_template
+from data_builders.teachers.templates import Template, load_template
 
 if TYPE_CHECKING:
-    from cft.recipe import ModelTeacher
+    from cft.recipe.blocks import ModelTeacher
 
 
 def plan_critiques(

@@ -1,4 +1,4 @@
-"""What the YAML files of this folder call: generated items, prompts and scores. All other items: `eval.items`."""
+"""What the YAML files of this folder call: generated items, prompts and scores. All other items: `eval.tasks.items`."""
 
 import json
 from collections import Counter
@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from data_builders.prompts import solve_prompt
 from eval.grading import grade, same_answer_groups
-from eval.wordproblems import word_problems
+from eval.tasks.wordproblems import word_problems
 
 
 def prompt(doc: dict[str, Any]) -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from cft.errors import RecipeError
-from cft.recipe import load_recipe
-from tests.cft.recipe_text import GOOD
+from cft.recipe.load import load_recipe
+from tests.support.recipe_text import GOOD
 
 
 @pytest.fixture

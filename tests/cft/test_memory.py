@@ -56,6 +56,6 @@ def test_a_program_is_started_anew_once_and_what_the_user_set_stays(monkeypatch)
 
 def test_a_command_that_loads_a_model_still_says_what_is_wrong(tmp_path, monkeypatch):
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    command = [sys.executable, "-m", "cft.cli", "train", "no_such_recipe"]  # no fork: those have been started anew
+    command = [sys.executable, "-m", "cft.cli.main", "train", "no_such_recipe"]  # no fork: those have been started anew
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2 and "no_such_recipe: there is no such recipe" in done.stderr

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from cft.errors import RunError
-from cft.recipe import load_recipe
+from cft.recipe.load import load_recipe
 from cft.runs import Run, adopt, find_run, open_run
 
 

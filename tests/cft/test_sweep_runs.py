@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cft.test_cli import cft
+from tests.cft.cli.test_cli import cft
 
 RECIPE = """
 name: tiny
@@ -138,7 +138,7 @@ def test_a_prompt_of_the_base_stands_once_and_is_no_point(swept):
 
 def test_an_interrupted_sweep_leaves_its_table_and_goes_on(swept, tmp_path):
     cwd, _ = swept
-    command = [sys.executable, "-m", "cft.cli", "sweep", "sweep.yaml", "points=null", "name=stopped",
+    command = [sys.executable, "-m", "cft.cli.main", "sweep", "sweep.yaml", "points=null", "name=stopped",
                "train.args.max_steps=4000"]  # fmt: skip
     process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120

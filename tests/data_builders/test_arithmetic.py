@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import pytest
 
-from data_builders.arithmetic import evaluate, parse, show, show_number
-from data_builders.statements import claims, words_before
+from data_builders.arithmetic.claims import claims, words_before
+from data_builders.arithmetic.expressions import evaluate, parse, show, show_number
 
 
 def found(text: str) -> list[tuple[str, str, bool]]:

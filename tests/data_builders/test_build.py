@@ -6,13 +6,13 @@ import pytest
 
 from cft.errors import DataError
 from cft.files import read_own_jsonl, write_jsonl
-from cft.recipe import CritiquesData, DemonstrationsData
+from cft.recipe.blocks import CritiquesData, DemonstrationsData
+from data_builders.asking.calls import Answer
 from data_builders.build import build, input_files, planned_characters
-from data_builders.calls import Answer
 from data_builders.problems import load_problem, problems_folder
 from data_builders.prompts import critique_prompt, messages, solve_prompt
 from data_builders.teachers.file import find_critiques, load_critiques
-from tests.data_builders.scripted import Scripted
+from tests.support.scripted import Scripted
 
 RIGHT = "4 × 17 = 68 and 68 + 25 = 93. \\boxed{93}"
 WRONG = "4 × 17 = 58 and 58 + 25 = 83. \\boxed{83}"

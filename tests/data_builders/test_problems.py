@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from cft.errors import DataError
-from data_builders.arithmetic import show_number
+from data_builders.arithmetic.expressions import show_number
 from data_builders.problems import load_problem, problems_folder
 
 GOOD = {

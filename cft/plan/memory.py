@@ -1,0 +1,128 @@
+"""Whether a run fits into memory, and the first thing to turn if it does not. Loads no model."""
+
+from typing import Any
+
+import psutil
+
+from cft.devices import Card
+from cft.models.architecture import Architecture
+from cft.plan.footprint import CUDA_CONTEXT, LIBRARIES, NF4, RESERVE, Footprint, footprint
+from cft.recipe.blocks import Recipe
+from cft.train.loop.defaults import LORA, our_defaults
+from cft.train.loop.fallback import Setting, ladder
+
+PROMPT_TOKENS = 110  # of a question that is scored
+SCORING_LIBRARIES = 0.65e9  # bytes that lm-eval and decoding add on a CPU (measured)
+
+
+def plan_memory(
+    recipe: Recipe, model: Architecture, rows: list[tuple[float, float]], card: Card | None, device: str
+) -> dict[str, Any]:
+    """Peak memory of training and of evaluation, and whether they fit.
+
+    Args:
+        rows: (prompt, completion) tokens of each training row; none without training.
+        card: the GPU asked about; None: this machine.
+        device: cuda, mps or cpu: where it will run.
+
+    Returns:
+        {"training": {part: GB}, "training_gb", "evaluation_gb", "peak_gb", "room": {"name", "gb"}, "spare_gb", "fits",
+        "knob", "knob_gb"}; "knob" is what to override so that it fits, None if nothing does.
+    """
+    on_gpu = device == "cuda"
+    name, room = room_of(card, on_gpu)
+    asked = recipe.train.args
+    full = recipe.train.full
+    planned = our_defaults(device, recipe.model.dtype, asked, recipe.model.attn_implementation, full=full) | asked
+    setting = Setting.of(planned, recipe.model.quantization)
+
+    def training(one: Setting) -> Footprint:
+        return footprint(
+            model, one, rows=rows, dtype=recipe.model.dtype, lora=None if full else LORA | recipe.train.lora,
+            optimizer=str(asked.get("optim", "adamw_torch")), attention=recipe.model.attn_implementation, on_gpu=on_gpu,
+        )  # fmt: skip
+
+    def scoring(batch: int, quantization: str) -> float:
+        return 0.0 if recipe.eval.endpoint else evaluation(model, recipe, batch, quantization, on_gpu)
+
+    batch = recipe.eval.batch_size
+    trained, scored = training(setting) if rows else None, scoring(batch, setting.quantization)
+    peak = max(trained.total if trained else 0, scored)
+    knob, knob_bytes = None, None
+    if peak > room:
+        batches = [batch // 2**i for i in range(batch.bit_length())]
+        for one in ladder(setting, may_quantize=on_gpu and not full):
+            training_bytes = training(one).total if rows else 0
+            fitting = next((n for n in batches if scoring(n, one.quantization) <= room), None)
+            if training_bytes <= room and fitting:
+                knob = one.overrides(setting) + [f"eval.batch_size={fitting}"] * (fitting != batch)
+                knob_bytes = max(training_bytes, scoring(fitting, one.quantization))
+                break
+    return {
+        "training": trained.parts() if trained else None,
+        "training_gb": round(trained.total / 1e9, 1) if trained else None,
+        "evaluation_gb": round(scored / 1e9, 1),
+        "peak_gb": round(peak / 1e9, 1),
+        "room": {"name": name, "gb": round(room / 1e9, 1)},
+        "spare_gb": round((room - peak) / 1e9, 1),
+        "fits": peak <= room,
+        "knob": knob,
+        "knob_gb": round(knob_bytes / 1e9, 1) if knob_bytes else None,
+    }
+
+
+def room_of(card: Card | None, on_gpu: bool) -> tuple[str, float]:
+    """The name of what must hold the run, and the bytes of it that can be used."""
+    if card:
+        return card.name, card.bytes * (1 - RESERVE)
+    if on_gpu:
+        import torch
+
+        free, total = torch.cuda.mem_get_info()
+        busy = f", {(total - free) / 1e9:.1f} GB of it in use" if free < 0.9 * total else ""
+        return f"{torch.cuda.get_device_name()}{busy}", free * (1 - RESERVE)
+    return "free memory here", psutil.virtual_memory().available
+
+
+def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: str, on_gpu: bool) -> float:
+    """Bytes at the peak of scoring, an estimate: weights, the KV cache, and logits of a batch.
+
+    The cache counts twice while ended rows leave it; a CPU packs its weights a second time (`cft/models/packed.py`).
+    """
+    number = 4 if recipe.model.dtype == "float32" else 2
+    weights = number * model.parameters
+    if quantization == "nf4":
+        weights = NF4 * model.linear_parameters + number * (model.parameters - model.linear_parameters)
+    keys = 2 * number * model.num_hidden_layers * model.num_key_value_heads * model.head  # bytes a token
+    cache = 2 * batch * (PROMPT_TOKENS + recipe.eval.max_new_tokens) * keys
+    packed = number * (model.linear_parameters + model.embedding_parameters)
+    here = weights + cache + 12 * batch * model.vocab_size
+    return here + (
+        CUDA_CONTEXT if on_gpu else LIBRARIES + SCORING_LIBRARIES + packed * (recipe.model.dtype == "bfloat16")
+    )
+
+
+def memory_lines(memory: dict[str, Any]) -> list[str]:
+    """What `cft plan` says of it."""
+    lines = []
+    if memory["training"]:
+        parts = ", ".join(f"{name} {size:g}" for name, size in memory["training"].items() if size >= 0.01)
+        lines.append(
+            f"memory: training ~{memory['training_gb']} GB ({parts}), evaluation ~{memory['evaluation_gb']} GB"
+        )
+    else:
+        lines.append(f"memory: evaluation ~{memory['evaluation_gb']} GB")
+    room = memory["room"]
+    where = f"{room['name']} ({room['gb']} GB to use)"
+    if memory["fits"]:
+        lines.append(f"  fits {where} with ~{memory['spare_gb']} GB to spare")
+    elif memory["knob"]:
+        lines.append(
+            f"  does not fit {where}: ~{-memory['spare_gb']} GB too much. First turn, for ~{memory['knob_gb']} GB:"
+        )
+        lines.append("    " + " ".join(memory["knob"]))
+    else:
+        lines.append(
+            f"  does not fit {where}: ~{-memory['spare_gb']} GB too much, whatever is turned. Take a smaller model."
+        )
+    return lines

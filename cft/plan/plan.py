@@ -1,0 +1,231 @@
+"""What a run will do, take and cost, before it does anything. Downloads nothing and loads no model.
+
+Rows come from counting files; tokens, time and memory are estimates and are marked as such. Time rests on a
+half-second matrix multiplication on this machine and on the share of that speed which our stages reach (measured
+on two CPU cores with a 0.5B model; see `recipes/README.md`).
+"""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cft.devices import MFU, find_card, matmul_flops, pick_device, slow_dtype
+from cft.errors import CFTError, RecipeError
+from cft.files import read_json, read_own_jsonl
+from cft.models.load import load_tokenizer
+from cft.models.source import architecture_of, resolve
+from cft.pipeline import file_hashes
+from cft.plan.memory import PROMPT_TOKENS, plan_memory
+from cft.recipe.blocks import Recipe
+from cft.rows import tokenize_row
+from cft.runs import Run, run_of
+from cft.suggest import did_you_mean
+from cft.train.loop.defaults import optimizer_steps, training_epochs
+from cft.train.select.choice import planned_answers
+from data_builders.asking.prices import find_price
+from data_builders.build import planned_characters
+from data_builders.estimate import CHARACTERS_PER_TOKEN, TOKENS_PER_ANSWER, estimate_calls
+from eval.statistics.power import forecast
+
+ENDPOINT_SPEED = 40  # tokens a second of one call to a server, a guess; calls in flight add up
+ROW_TOKENS = PROMPT_TOKENS + 2.2 * TOKENS_PER_ANSWER  # of a training row that is yet to be sampled
+# Tokens of an answer, as a 0.5B model writes them; a competition problem takes twice as many as a word problem.
+ANSWER_TOKENS = dict.fromkeys(
+    ["cft_wordproblems", "cft_wordproblems_validation", "cft_gsm8k", "cft_gsm8k_platinum"], TOKENS_PER_ANSWER
+)
+COMPETITION_TOKENS = 540  # MATH-500, of Qwen2.5-Coder-0.5B with at most 768
+TRAINED_SHARE = 0.5  # of a row's tokens
+SPEED_REACHED = {"generate": 0.6, "train": 0.5}  # share of the matmul speed
+ITEMS = {
+    "cft_wordproblems": 300,
+    "cft_wordproblems_validation": 300,
+    "cft_math500": 500,
+    "cft_math_validation": 12000,
+    "cft_gsm8k": 1319,
+    "cft_gsm8k_platinum": 1209,
+    "cft_amc23": 40,
+    "cft_aime24": 30,
+    "cft_aime25": 30,
+    "cft_minerva": 272,
+    "cft_olympiadbench": 675,
+    "cft_bbeh_causal": 200,
+    "cft_bbeh_disambiguation": 120,
+    "cft_bbeh_time": 200,
+}
+LOAD_SECONDS = 15  # importing the libraries and loading a small model, once a stage
+
+
+def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
+    """Stages with rows, tokens, seconds, memory and money: {"recipe", "run", "model", "stages", "slow", "estimates"}.
+
+    Every number under "estimates" is one; "rows" are counted. With arms to compare, the eval stage of a task estimates
+    "power": which difference its items and samples can find (`eval.statistics.power.forecast`). The data stage has
+    "calls", one row for each model that is asked (`data_builders.estimate`). "slow" is None, or says that this machine
+    emulates model.dtype. "memory" is what `cft.plan.memory.plan_memory` returns, None for a model of unknown sizes.
+
+    Args:
+        gpu: a card to plan for instead of this machine: GB of memory, or a name (`cft.devices.find_card`).
+    """
+    run = run_of(recipe, file_hashes(recipe), root)
+    model = resolve(recipe.model, fetch=False)
+    parameters, architecture = model.parameters, architecture_of(model)
+    card = find_card(gpu) if gpu else None
+    device = "cuda" if card else pick_device()
+    flops = matmul_flops(recipe.model.dtype) if parameters and not card else None
+
+    def seconds(tokens: float, kind: str) -> float | None:
+        """Of reading and writing tokens; not known for a card that is not here."""
+        return round(LOAD_SECONDS + 2 * parameters * tokens / (flops * SPEED_REACHED[kind])) if flops else None
+
+    def training_seconds(rows: list[tuple[float, float]], epochs: float) -> float | None:
+        peak, share = (card.flops, MFU) if card else (flops, SPEED_REACHED["train"])
+        if not peak or not architecture:
+            return None
+        args = recipe.train.args
+        recomputes = bool(args.get("gradient_checkpointing", device != "cpu"))
+        full = recipe.train.full
+        total = sum(architecture.flops(*row, full=full, recomputes=recomputes) for row in rows)
+        return round(LOAD_SECONDS + epochs * total / (peak * share))
+
+    stages, pairs, costs = [], [], []
+    examples = read_own_jsonl(run.examples)
+    asked = []
+    if recipe.data.builder == "critiques":
+        asked = estimate_calls(recipe.data, recipe.seed, recipe.model.id, run.calls)
+        costs = [row["cost_usd"] for row in asked]
+    expected = expected_rows(recipe.data, asked)
+    if recipe.data.builder != "none":
+        for row in asked:
+            row["seconds"] = asking_seconds(recipe, row, seconds)
+        tokens = sum(row["output_tokens"] for row in asked)
+        times = [row["seconds"] for row in asked]
+        given = len(planned_characters(recipe.data))
+        about = f"{sum(row['calls'] for row in asked)} calls to models, {given} rows from files"
+        stages.append(_stage(run, "data", about, tokens, None if None in times else sum(times) or 1) | {"calls": asked})
+    if recipe.train.method != "none":
+        pairs = row_tokens(recipe, examples, expected, model.cached)
+        tokens = sum(map(sum, pairs))
+        epochs = training_epochs(recipe.train.args, len(pairs))
+        note = "" if examples else ", if all pass the filter"
+        about = f"{len(pairs)} examples{note}, {epochs:.3g} times"
+        stages.append(_stage(run, "train", about, tokens * epochs, training_seconds(pairs, epochs)))
+        if recipe.train.select:
+            stages.append(choosing(run, recipe, optimizer_steps(recipe.train.args, len(pairs), epochs), seconds))
+    for task in known_tasks(recipe):
+        items = min(recipe.eval.limit or ITEMS[task], ITEMS[task])
+        samples = recipe.eval.samples
+        answers = items * len(recipe.eval.arms) * samples
+        written = answers * min(recipe.eval.max_new_tokens, ANSWER_TOKENS.get(task, COMPETITION_TOKENS))
+        tokens = answers * PROMPT_TOKENS + written
+        each = f" x {samples} samples" if samples > 1 else ""
+        about = f"{task}: {items} items{each} x {len(recipe.eval.arms)} arms ({', '.join(recipe.eval.arms)})"
+        took, cost = scoring(recipe, answers * PROMPT_TOKENS, written, seconds)
+        costs.append(cost)
+        stage = _stage(run, "eval", about, tokens, took) | {"task": task}
+        if len(recipe.eval.arms) > 1:
+            power = forecast(items, samples, sampled=recipe.eval.temperature > 0, available=ITEMS[task])
+            stage["estimates"]["power"] = power
+        stages.append(stage)
+    times = [stage["estimates"]["seconds"] for stage in stages if not stage["done"]]
+    memory = plan_memory(recipe, architecture, pairs, card, device) if architecture else None
+    return {
+        "recipe": recipe.name,
+        "run": str(run.path),
+        "model": {"id": recipe.model.id, "licence": model.licence, "cached": model.cached, "download": model.download},
+        "stages": stages,
+        "slow": slow_dtype(recipe.model, device),
+        "memory": memory,
+        "estimates": {
+            "total_seconds": sum(times) if None not in times else None,
+            "memory_gb": memory and memory["peak_gb"],
+            "cost_usd": None if None in costs else round(sum(costs), 4),
+        },
+    }
+
+
+def _stage(run: Run, name: str, rows: str, tokens: float, seconds: float | None) -> dict:
+    done = read_json(run.path / name / "manifest.json") is not None
+    return {"stage": name, "done": done, "rows": rows, "estimates": {"tokens": round(tokens), "seconds": seconds}}
+
+
+def asking_seconds(recipe: Recipe, row: dict, seconds: Callable[[float, str], float | None]) -> float | None:
+    """How long a model's answers may take; a model of this process is taken to be as big as the recipe's."""
+    if row["calls"] == row["kept"]:
+        return 0
+    blocks = [*recipe.data.students, *(t for t in recipe.data.teachers if t.kind == "model")]
+    endpoint = next((b.endpoint for b in blocks if b.endpoint and b.model == row["model"]), None)
+    if endpoint is None:
+        return seconds(row["output_tokens"], "generate")
+    return None if endpoint.batch else round(row["output_tokens"] / (ENDPOINT_SPEED * endpoint.in_flight))
+
+
+def scoring(
+    recipe: Recipe, read: float, written: float, seconds: Callable[[float, str], float | None]
+) -> tuple[float | None, float | None]:
+    """Seconds and USD of the answers to a task, of so many tokens read and written; None where they are not known."""
+    endpoint = recipe.eval.endpoint
+    if endpoint is None:
+        return seconds(read + written, "generate"), 0.0
+    prices = [find_price(endpoint, model) for model in recipe.eval.served.values()]
+    share = 1 / len(prices)  # each arm's model answers the same items
+    cost = None if None in prices else sum(price.cost(share * read, share * written) for price in prices)
+    return round(written / (ENDPOINT_SPEED * endpoint.in_flight)), cost
+
+
+def expected_rows(data: Any, asked: list[dict]) -> int:
+    """Training rows that will be made of what models write, if all of it can be used; rows of files not among them."""
+    written = sum(row["calls"] for row in asked if row["role"] == "teacher")
+    sampled = sum(row["calls"] for row in asked if row["role"] == "student")
+    exact = sum(len(t.styles) for t in getattr(data, "teachers", []) if t.kind == "exact")
+    return written + min(sampled, getattr(data, "max_candidates", None) or sampled) * exact
+
+
+def choosing(run: Run, recipe: Recipe, steps: int, seconds: Callable[[float, str], float | None]) -> dict:
+    """The answers to validation items (`train.select`), as a part of the train stage; fewer if training stops early.
+
+    Raises:
+        RecipeError: there is no such task.
+    """
+    block = recipe.train.select
+    if block.task not in ITEMS:
+        raise RecipeError(f"train.select.task: unknown task {block.task!r}. {did_you_mean(block.task, ITEMS)}")
+    answers = planned_answers(recipe, steps, ITEMS[block.task])
+    limit = block.max_new_tokens or recipe.eval.max_new_tokens
+    tokens = answers * (PROMPT_TOKENS + min(limit, ANSWER_TOKENS.get(block.task, COMPETITION_TOKENS)))
+    took = seconds(tokens, "generate")
+    about = f"at most {answers} validation answers, of {block.task}"
+    return _stage(run, "train", about, tokens, took and took - LOAD_SECONDS)
+
+
+def known_tasks(recipe: Recipe) -> list[str]:
+    """The recipe's tasks.
+
+    Raises:
+        RecipeError: if there is no such task.
+    """
+    for task in recipe.eval.tasks:
+        if task not in ITEMS:
+            raise RecipeError(
+                f"eval.tasks: unknown task {task!r}. {did_you_mean(task, ITEMS)}. Known: {', '.join(ITEMS)}."
+            )
+    return recipe.eval.tasks
+
+
+def row_tokens(recipe: Recipe, examples: list[dict], expected: int, cached: bool) -> list[tuple[float, float]]:
+    """(prompt, trained) tokens of each training row.
+
+    Counted where there are examples and the model is cached; else estimated from the characters of the examples,
+    or of what will become examples.
+    """
+    if examples and cached:
+        with contextlib.suppress(CFTError):  # what is wrong with a row or tokenizer is told by training
+            tokenizer = load_tokenizer(recipe.model)
+            return [tokenize_row(row, tokenizer).counts for row in examples]
+    if examples:
+        texts = [[message["content"] for message in [*row["prompt"], *row["completion"]]] for row in examples]
+        counts = [sum(map(len, parts)) / CHARACTERS_PER_TOKEN for parts in texts]
+    else:
+        counts = [n / CHARACTERS_PER_TOKEN for n in planned_characters(recipe.data)] + [ROW_TOKENS] * expected
+        counts = counts[: getattr(recipe.data, "max_examples", None)]
+    return [((1 - TRAINED_SHARE) * n, TRAINED_SHARE * n) for n in counts]

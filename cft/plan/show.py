@@ -1,0 +1,64 @@
+"""The plan as a table, every estimate marked with ~; and the words for times and costs."""
+
+from rich.console import Console
+from rich.table import Table
+
+from cft.plan.memory import memory_lines
+from eval.statistics.power import forecast_sentence
+
+
+def print_plan(plan: dict, console: Console) -> None:
+    """One table; every estimate is marked with ~."""
+    model, estimates = plan["model"], plan["estimates"]
+    fetched = "cached" if model["cached"] else f"to download: {model['download'] or 'size unknown'}"
+    console.print(f"[bold]{plan['recipe']}[/]  {model['id']} ({model['licence'] or 'licence unknown'}, {fetched})")
+    table = Table("stage", "rows", "tokens", "time", box=None, pad_edge=False)
+    for stage in plan["stages"]:
+        time_text = "done" if stage["done"] else roughly(stage["estimates"]["seconds"])
+        table.add_row(stage["stage"], stage["rows"], f"~{stage['estimates']['tokens']:,}", time_text)
+    console.print(table)
+    for stage in plan["stages"]:
+        if stage.get("calls") and not stage["done"]:
+            console.print("\n".join(map(_calls_line, stage["calls"])), highlight=False, markup=False)
+        if "power" in stage["estimates"]:
+            sentence = forecast_sentence(stage["estimates"]["power"])
+            console.print(f"  {stage['task']}: ~ {sentence}", highlight=False, markup=False)
+    if plan["slow"]:
+        console.print(f"[yellow]slow:[/] {plan['slow']}", highlight=False, soft_wrap=True)
+    unknown = ["memory: unknown, as this model's sizes are; `cft models path ID` fetches it"]
+    lines = memory_lines(plan["memory"]) if plan["memory"] else unknown
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    memory = f"~{estimates['memory_gb']} GB" if estimates["memory_gb"] else "unknown"
+    console.print(
+        f"total: {roughly(estimates['total_seconds'])}, memory {memory}, cost {_dollars(estimates['cost_usd'])}\n"
+        f"run folder: {plan['run']}   (~ marks an estimate)",
+        highlight=False,
+    )
+
+
+def _calls_line(row: dict) -> str:
+    """What one model will be asked, in a line."""
+    calls = f"at most {row['calls']}" if row["at_most"] else str(row["calls"])
+    kept = f" ({row['kept']} kept)" if row["kept"] else ""
+    return (
+        f"  {row['role']} {row['model']} ({row['host']}): {calls} calls{kept}, ~{row['input_tokens']:,} tokens in, "
+        f"~{row['output_tokens']:,} out, {_dollars(row['cost_usd'])}, {roughly(row['seconds'])}"
+    )
+
+
+def _dollars(cost: float | None) -> str:
+    if cost is None:
+        return "unknown (no price: see recipes/prices.yaml)"
+    return f"~${cost:.2f}" if cost else "$0"
+
+
+def roughly(seconds: float | None) -> str:
+    """An estimate of time, so marked."""
+    return "unknown" if seconds is None else f"~{minutes(seconds)}"
+
+
+def minutes(seconds: float | None) -> str:
+    """Seconds as people say them."""
+    if seconds is None:
+        return "unknown"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

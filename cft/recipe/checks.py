@@ -1,0 +1,130 @@
+"""What must hold between the blocks of a recipe, and between the keys of one block."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cft.recipe.faults import Fault
+from cft.suggest import nearest
+
+if TYPE_CHECKING:
+    from cft.recipe.blocks import CritiquesData, DemonstrationsData, EvalBlock, ModelBlock, NoData, TrainBlock
+
+BUILDERS = {
+    "cft": ["critiques"],
+    "sft": ["critiques", "demonstrations"],
+    "none": ["none"],
+}  # that each method trains on
+
+
+def cross_faults(
+    data: "CritiquesData | DemonstrationsData | NoData | None",
+    train: "TrainBlock | None",
+    scored: "EvalBlock | None",
+    model: "ModelBlock | None",
+) -> Iterator[Fault]:
+    """The faults between blocks. A block that could not be read is None, and what concerns it is not checked."""
+    if data and train:
+        yield from _method_faults(data, train)
+    if train and train.full:
+        if train.lora:
+            yield Fault(
+                ("train", "lora"), "is not used when all weights are trained", "Leave it out, or train.full", train.lora
+            )
+        if model and model.quantization != "none":
+            mend = "Set it to none, or train a LoRA adapter"
+            yield Fault(("model", "quantization"), "4-bit weights cannot be trained", mend, model.quantization)
+        if scored and "merged" in scored.models:
+            mend = "Name adapter, which is the trained model"
+            yield Fault(("eval", "arms"), "with train.full there is nothing to merge", mend, scored.arms)
+    if train and scored:
+        if train.method == "none" and scored.models != {"base"}:
+            mend = "Set eval.arms to [base], or train with method cft or sft"
+            yield Fault(("eval", "arms"), "train.method is none, so there is no adapter to score", mend, scored.arms)
+        elif missing := sorted(scored.models - {"base", "adapter", "merged"} - {f"step-{n}" for n in train.keep_steps}):
+            steps = sorted({*train.keep_steps, *(int(name.removeprefix("step-")) for name in missing)})
+            fault = f"{', '.join(missing)} is not kept by the training"
+            yield Fault(("eval", "arms"), fault, f"Set train.keep_steps to {steps}", scored.arms)
+    if train and train.select:
+        yield from _select_faults(train, scored)
+    if scored:
+        yield from _eval_faults(scored)
+        for task in scored.data:
+            if task not in scored.tasks:
+                near = nearest(task, scored.tasks)
+                mend = f"Did you mean {near}?" if near else "Add it to eval.tasks, or remove it here"
+                yield Fault(("eval", "data", task), "is not a task of this recipe", mend, scored.data[task])
+    if data and data.builder == "critiques":
+        yield from _critiques_faults(data)
+
+
+def _eval_faults(scored: "EvalBlock") -> Iterator[Fault]:
+    if scored.samples > 1 and not scored.temperature:
+        fault = f"greedy decoding gives the same answer {scored.samples} times"
+        yield Fault(("eval", "samples"), fault, "Set eval.temperature above 0 (0.6 is usual)", scored.samples)
+    if scored.endpoint and scored.backend != "transformers":
+        yield Fault(("eval", "backend"), "is not asked when there is an endpoint", "Leave one out", scored.backend)
+    if scored.endpoint and scored.endpoint.batch:
+        yield Fault(("eval", "endpoint", "batch"), "is not offered for scoring", "Leave it out", True)
+    if scored.endpoint:
+        for model in sorted(scored.models - set(scored.served)):
+            mend = f"Write served: {{{model}: NAME}}, the name that the server has for it"
+            yield Fault(("eval", "served"), f"does not name {model!r}, which eval.arms asks for", mend, scored.served)
+    elif scored.served:
+        yield Fault(("eval", "served"), "names models of an endpoint, but there is none", "Set eval.endpoint",
+                    scored.served)  # fmt: skip
+
+
+def _method_faults(data: "CritiquesData | DemonstrationsData | NoData", train: "TrainBlock") -> Iterator[Fault]:
+    if train.method == "grpo":
+        known = ", ".join(BUILDERS)
+        yield Fault(("train", "method"), "is not trained by this version", f"Choose one of: {known}", train.method)
+    elif data.builder not in BUILDERS[train.method]:
+        fault = f"train.method {train.method} needs the builder {' or '.join(BUILDERS[train.method])}"
+        fitting = [method for method, builders in BUILDERS.items() if data.builder in builders]
+        yield Fault(("data", "builder"), fault, f"Set it, or set train.method to {' or '.join(fitting)}", data.builder)
+
+
+def _select_faults(train: "TrainBlock", scored: "EvalBlock | None") -> Iterator[Fault]:
+    block, key = train.select, ("train", "select")
+    if train.method == "none":
+        yield Fault(key, "needs a training, but train.method is none", "Set train.select to null", block.task)
+    if bool(block.steps) == (block.every is not None):
+        given = "has both steps and every" if block.steps else "has neither steps nor every"
+        yield Fault(key, f"{given}, so it is not said when to ask", "Give one of them, such as every: 4", block.task)
+    tested = scored.tasks if scored else []
+    if block.task in tested:
+        mend = "Choose the step on other items: cft_wordproblems_validation, or cft_math_validation"
+        fault = "is in eval.tasks, so the test items would choose the step that they then score"
+        yield Fault((*key, "task"), fault, mend, block.task)
+
+
+def _critiques_faults(data: "CritiquesData") -> Iterator[Fault]:
+    kinds = {teacher.kind for teacher in data.teachers}
+    if "file" not in kinds and not data.students:
+        mend = "Add {samples: 48}, or a teacher {kind: file, path: ...}, which brings its own"
+        yield Fault(("data", "students"), "is empty, so there is nothing to criticise", mend, [])
+    if data.students and not data.problems:
+        yield Fault(
+            ("data", "problems"), "is empty, but data.students need a problem to solve", "Name at least one", []
+        )
+    for i, student in enumerate(data.students):
+        if student.samples > 1 and 0 in student.temperatures:
+            fault = f"greedy decoding writes the same solution {student.samples} times"
+            mend = "Set temperatures above 0, or samples to 1"
+            yield Fault(("data", "students", i, "temperatures"), fault, mend, student.temperatures)
+    for key, blocks in (("students", data.students), ("teachers", data.teachers)):
+        for i, block in enumerate(blocks):
+            endpoint = getattr(block, "endpoint", None)
+            if endpoint and endpoint.batch and len(endpoint.addresses) > 1:
+                mend = "Name one address, or leave batch out"
+                yield Fault(("data", key, i, "endpoint", "batch"), "a batch file is for one server", mend, True)
+            if endpoint and block.model is None:
+                yield Fault(("data", key, i, "model"), "is missing, but an endpoint must be told one", "Name it", None)
+            taken = set(endpoint.extra_body if endpoint else ()) & TAKEN
+            for name in sorted(taken):
+                yield Fault(("data", key, i, "endpoint", "extra_body", name), "has a key of its own", f"Set {name} "
+                            "where the recipe has it, not in extra_body", endpoint.extra_body[name])  # fmt: skip
+
+
+TAKEN = {"model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "stream",
+         "stream_options", "seed", "n"}  # fmt: skip

@@ -1,0 +1,218 @@
+"""A recipe's YAML as written: values, the line each stands on, and the overrides of the command line.
+
+The YAML is version 1.2's core: `2e-4` is a number, `yes` and `on` are text, a key may stand only once.
+"""
+
+import math
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cft.errors import RecipeError
+from cft.recipe.faults import MISSING, OVERRIDE, Fault, KeyPath, Origin, show
+
+_Place = Callable[[yaml.Node], str]  # where a node stands
+
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = {  # tag -> pattern, first characters, how to read it; the first pattern that matches wins
+    "null": (r"(?:~|null|Null|NULL|)", "~nN", lambda text: None),
+    "bool": (r"(?:true|True|TRUE|false|False|FALSE)", "tTfF", lambda text: text.lower() == "true"),
+    "int": (r"[-+]?[0-9]+", "-+0123456789", int),
+    "float": (
+        r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))",
+        "-+0123456789.",
+        lambda text: float(re.sub(r"\.(?=[in])", "", text.lower())),
+    ),
+}
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict = {}  # noqa: RUF012 PyYAML keeps them on the class
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.1 or this reader would not read back as text, and writes no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _name, (_pattern, _first, _) in _SCALARS.items():
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(_TAG + _name, re.compile(rf"^{_pattern}$"), [*_first, *[""] * (_name == "null")])
+
+
+def dump_yaml(value: Any) -> str:
+    """YAML that `read_source` reads back as the same value."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class Source:
+    """The values of a recipe file, to be overridden, with the place and the faults of each."""
+
+    def __init__(self, path: Path) -> None:
+        """Read `path`.
+
+        Raises:
+            RecipeError: the file cannot be read, is no YAML, or is not a mapping. Lesser faults are collected.
+        """
+        self.origin, self.faults = Origin(path), []
+        self.name = os.path.relpath(path) if path.absolute().is_relative_to(Path.cwd()) else str(path)
+        root = _compose(_read_text(path), self.name)
+        self.value = self._build(root, (), lambda node: f"{self.name}:{node.start_mark.line + 1}", set())
+        if not isinstance(self.value, dict):
+            raise RecipeError(
+                f"{self.name}:{root.start_mark.line + 1}: holds {show(self.value)}, not a mapping. "
+                "A recipe has the keys name, model, data, train and eval; start from a copy: cft copy quickstart."
+            )
+
+    def _build(self, node: yaml.Node, path: KeyPath, place: _Place, seen: set[int]) -> Any:
+        """The value of `node`. Notes the place of all that is in it, and what no recipe may hold."""
+        self.origin.places.setdefault(path, place(node))
+        kind = node.tag.removeprefix(_TAG)
+        if id(node) in seen:
+            return self._refuse(path, node, place, "is an alias (*name)", "Write the value out")
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode) and kind == "map":
+            return self._build_mapping(node, path, place, seen)
+        if isinstance(node, yaml.SequenceNode) and kind == "seq":
+            return [self._build(item, (*path, i), place, seen) for i, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode) and kind == "str":
+            return node.value
+        if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
+            try:
+                value = _SCALARS[kind][2](node.value)
+            except ValueError:
+                return self._refuse(path, node, place, f"cannot be read as {kind}", "Correct it, or put it in quotes")
+            if isinstance(value, float) and not math.isfinite(value):
+                return self._refuse(path, node, place, "is no finite number", "Write a number, or put text in quotes")
+            return value
+        return self._refuse(path, node, place, f"has the tag {node.tag}", "Remove the tag, and write plain YAML")
+
+    def _build_mapping(self, node: yaml.MappingNode, path: KeyPath, place: _Place, seen: set[int]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != f"{_TAG}str":
+                key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
+                self._refuse((*path, key), key_node, place, "is a key that is not text", "Put it in quotes")
+                continue
+            below = (*path, key_node.value)
+            if key_node.value in values:
+                mend = f"Remove one of them; the first is {self.origin.places[below]}"
+                self.faults.append(Fault(below, "the key is there twice", mend, place=place(key_node)))
+                continue
+            self.origin.places[below] = place(key_node)
+            values[key_node.value] = self._build(value_node, below, place, seen)
+        return values
+
+    def _refuse(self, path: KeyPath, node: yaml.Node, place: _Place, fault: str, mend: str) -> None:
+        value = node.value if isinstance(node, yaml.ScalarNode) and node.value else MISSING
+        self.faults.append(Fault(path, fault, mend, value, place(node)))
+
+    def override(self, text: str) -> None:
+        """Set one value: `key.sub=value`. The value is YAML; list items go by their index."""
+        key, equals, written = text.partition("=")
+        path: KeyPath = tuple(key.strip().split("."))
+        if not equals or not all(path):
+            mend = "Write KEY=VALUE without spaces around the =, as in seed=1 or train.lora.r=8"
+            return self._refuse_override((text,), "is no override", mend)
+        if not written.strip():
+            return self._refuse_override(path, "has no value", f"Write {key}=null, or {key}='\"\"' for empty text")
+        try:
+            root = _compose(written, f"override {key}")
+        except RecipeError:
+            return self._refuse_override(path, "is not YAML", "Put the value in quotes", written)
+        holder: Any = self.value
+        for depth, step in enumerate(path[:-1]):
+            step = _index(holder, step)
+            if isinstance(holder, dict) and holder.get(step) is None:
+                holder[step] = {}
+                self.origin.places[_real_path(self.value, path[: depth + 1])] = OVERRIDE
+            elif not _holds(holder, step):
+                return self._refuse_override(path[: depth + 1], *_no_place(holder, step))
+            holder = holder[step]
+        step = _index(holder, path[-1])
+        if not isinstance(holder, dict) and not _holds(holder, step):
+            return self._refuse_override(path, *_no_place(holder, step))
+        path = _real_path(self.value, path)
+        if any(place == OVERRIDE for at, place in self.origin.places.items() if at[: len(path)] == path):
+            return self._refuse_override(path, "is overridden twice", "Give it once")
+        self.faults = [f for f in self.faults if f.path[: len(path)] != path]
+        for old in [p for p in self.origin.places if p[: len(path)] == path]:
+            del self.origin.places[old]
+        holder[step] = self._build(root, path, lambda node: OVERRIDE, set())
+
+    def _refuse_override(self, path: KeyPath, fault: str, mend: str, value: Any = MISSING) -> None:
+        self.faults.append(Fault(path, fault, mend, value, OVERRIDE))
+
+
+def _index(holder: Any, step: str) -> str | int:
+    return int(step) if isinstance(holder, list) and step.isdecimal() else step
+
+
+def _holds(holder: Any, step: str | int) -> bool:
+    if isinstance(holder, list):
+        return isinstance(step, int) and step < len(holder)
+    return isinstance(holder, dict) and step in holder
+
+
+def _no_place(holder: Any, step: str | int) -> tuple[str, str]:
+    """Fault and mend for a step that leads nowhere."""
+    if isinstance(holder, list):
+        return f"there is no item {step}, the list has {len(holder)}", "Count items from 0, or set the whole list"
+    return f"the key above it is {show(holder)}, which has no keys", "Set that key itself"
+
+
+def _real_path(root: Any, path: KeyPath) -> KeyPath:
+    """`path` with the steps into lists as numbers."""
+    steps: list[str | int] = []
+    for step in path:
+        steps.append(_index(root, step))
+        root = root[steps[-1]] if _holds(root, steps[-1]) else None
+    return tuple(steps)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}). Check the path and its permissions.") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise RecipeError(f"{path}:{line}: is not UTF-8 (byte {error.start}). Save the file as UTF-8.") from None
+    if all(not line.strip() or line.lstrip().startswith("#") for line in text.splitlines()):
+        raise RecipeError(f"{path}: is empty. Start from a copy of a shipped recipe: cft copy quickstart {path}")
+    return text
+
+
+def _compose(text: str, name: str) -> yaml.Node:
+    """The node tree of `text`, which must be one YAML document."""
+    try:
+        node = _Loader(text).get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = " ".join(filter(None, [error.context, error.problem]))
+        raise RecipeError(f"{name}:{mark.line + 1}:{mark.column + 1}: is not YAML, {what}. {_mend(what)}.") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        raise RecipeError(f"{name}:{line}: holds the control character U+{code:04X}. Remove it.") from None
+    except RecursionError:
+        raise RecipeError(f"{name}: is nested too deeply for a recipe. Simplify it.") from None
+    if node is None:
+        raise RecipeError(f"{name}: is empty. Start from a copy of a shipped recipe: cft copy quickstart")
+    return node
+
+
+def _mend(problem: str) -> str:
+    if "'\\t'" in problem:
+        return "Indent with spaces, not tabs"
+    if "mapping values are not allowed" in problem:
+        return "Put text that holds a colon in quotes, and check the indentation"
+    if "single document" in problem:
+        return "Keep one recipe in a file: remove what follows ---"
+    return "Check quotes, brackets and indentation there"

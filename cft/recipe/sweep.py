@@ -1,0 +1,293 @@
+"""A sweep: one recipe, some of its keys varied, a run for each point. Reads a sweep file and tells all its faults.
+
+Importing this loads no model library.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from cft.errors import RecipeError
+from cft.recipe.blocks import Block, Recipe, Text, _folder_name, _once
+from cft.recipe.faults import OVERRIDE, Fault, Schema, recipe_error, show
+from cft.recipe.load import find_recipe, list_recipes, read_recipe, recipes_folder, shipped_name
+from cft.recipe.source import Source
+from cft.suggest import nearest
+
+MOST_POINTS = 200  # more are taken for a slip
+LONGEST_VALUE = 24  # characters of a value in a point's name
+OWN = {
+    "name": "the sweep's own name is that of the folder of its runs",
+    "seed": "seeds are listed under seeds:",
+}  # keys of a recipe that a sweep sets otherwise
+
+
+class Sweep(Block):
+    """One recipe, and what is varied."""
+
+    name: Annotated[str, AfterValidator(_folder_name)] = Field(description="Name of the folder of its runs.")
+    description: str = Field("", description="What the sweep is for.")
+    recipe: Text = Field(description="Name of a shipped recipe, or path of a recipe file.")
+    set: dict[str, Any] = Field(default_factory=dict, description="Keys of the recipe to change in every point.")
+    vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        default_factory=dict, description="Key of the recipe -> its values; a point for each combination."
+    )
+    points: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Name of one more point -> keys of the recipe and their values."
+    )
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], AfterValidator(_once)] = Field(
+        default_factory=list, description="Seeds to run every point with; none: the recipe's."
+    )
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of a sweep, and the recipes of its runs: one a seed."""
+
+    name: str
+    overrides: tuple[str, ...]  # KEY=VALUE over the recipe, without name and seed
+    varied: dict[str, Any]  # the part of them that `vary` gave; empty for a named point
+    recipes: tuple[Recipe, ...]
+
+
+@dataclass(frozen=True)
+class LoadedSweep:
+    """A checked sweep."""
+
+    sweep: Sweep
+    path: Path
+    recipe: str  # as `cft run` takes it
+    points: tuple[Point, ...]
+
+
+def list_sweeps() -> dict[str, Path]:
+    """Name -> file of the shipped sweeps; the name is the file's, without its folder."""
+    return {path.stem: path for path in sorted(recipes_folder().rglob("sweeps/*.yaml"))}
+
+
+def find_sweep(name_or_path: str) -> Path:
+    """The file of a shipped sweep's name, or of a path.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    shipped = list_sweeps()
+    if name_or_path in shipped:
+        return shipped[name_or_path]
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        files = ", ".join(sorted(p.name for p in path.glob("*.yaml"))[:8]) or "none"
+        raise RecipeError(f"{name_or_path}: is a folder. Name a sweep file; YAML files in it: {files}.")
+    if name_or_path in map(shipped_name, list_recipes()):
+        raise RecipeError(
+            f"{name_or_path}: is a recipe, not a sweep. `cft run {name_or_path}` runs it; a sweep file names it as "
+            f"recipe: and says what to vary. Shipped sweeps: {', '.join(shipped)}."
+        )
+    near = nearest(path.stem, shipped)
+    meant = f" Did you mean {near}?" if near else ""
+    raise RecipeError(
+        f"{name_or_path or repr('')}: there is no such sweep or file.{meant} Shipped sweeps: {', '.join(shipped)}."
+    )
+
+
+def load_sweep(name_or_path: str, overrides: Sequence[str] = (), *, libraries: bool = False) -> LoadedSweep:
+    """Read and check a sweep and the recipe of each of its points.
+
+    Args:
+        overrides: `KEY=VALUE` each: a key of the sweep (recipe, seeds, vary.KEY, ...), or a key of the recipe, which
+            is then set in every point.
+        libraries: as in `cft.recipe.load.load_recipe`.
+
+    Raises:
+        RecipeError: with all faults of the sweep and of its points at once.
+    """
+    source = Source(find_sweep(name_or_path))
+    for_recipe = _override(source, overrides)
+    source.value = {key: value for key, value in source.value.items() if value is not None}  # vary=null: none
+    _flatten(source)
+    faults, sweep = list(source.faults), None
+    try:
+        sweep = Sweep.model_validate(source.value)
+    except ValidationError as error:
+        faults += Schema({(): Sweep}, {}).faults(error)
+    if sweep and not faults:
+        faults += _own_faults(sweep, for_recipe)
+    if sweep is None or faults:
+        raise recipe_error(source.name, source.origin.locate(faults))
+    recipe = _recipe_file(sweep.recipe, source)
+    points, faults = [], []
+    for name, given, varied in _settings(sweep):
+        values = {key: value for key, value in sweep.set.items() if key not in for_recipe} | given
+        texts = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+        texts += [text for key, text in for_recipe.items() if key not in given]
+        recipes = []
+        for seed in sweep.seeds or [None]:
+            whose = [f"name={sweep.name}", *([] if seed is None else [f"seed={seed}"])]
+            written, found, made = read_recipe(recipe, [*texts, *whose], libraries=libraries)
+            faults += [_in_sweep(fault, source, name, given) for fault in written.origin.locate(found)]
+            recipes.append(made)
+        points.append(Point(name, tuple(texts), varied, tuple(recipes)))
+    if not faults:
+        faults = _same_runs(points, source)
+    if faults:
+        different = {str(fault): fault for fault in faults}  # most points share most faults
+        raise recipe_error(source.name, sorted(different.values(), key=_line))
+    return LoadedSweep(sweep, source.origin.path, _recipe_name(recipe), tuple(points))
+
+
+def _override(source: Source, overrides: Sequence[str]) -> dict[str, str]:
+    """Apply the overrides of the sweep's own keys; those of the recipe's keys, by key, as an override writes them."""
+    for_recipe: dict[str, str] = {}
+    for text in overrides:
+        key, equals, written = text.partition("=")
+        first, dot, _ = key.partition(".")
+        if first == "points" and dot:
+            fault = "changes a part of a point"
+            source.faults.append(Fault((key,), fault, "Give points='{NAME: {KEY: VALUE}}' whole", place=OVERRIDE))
+        elif not equals or not written.strip() or (first in Sweep.model_fields and first != "set"):
+            source.override(text)
+        elif (key := key.removeprefix("set.")) in for_recipe:
+            source.faults.append(Fault((key,), "is overridden twice", "Give it once", place=OVERRIDE))
+        else:
+            for_recipe[key] = f"{key}={written}"
+    return for_recipe
+
+
+def _flatten(source: Source) -> None:
+    """`vary: {train: {lora: {r: [...]}}}`, as an override leaves it, is `vary: {train.lora.r: [...]}`."""
+    vary = source.value.get("vary")
+    if not isinstance(vary, dict):
+        return
+
+    def leaves(above: tuple, value: dict) -> Iterator[tuple[tuple, Any]]:
+        for key, below in value.items():
+            if isinstance(below, dict) and below:
+                yield from leaves((*above, key), below)
+            else:
+                yield (*above, key), below
+
+    flat: dict[str, Any] = {}
+    for path, value in leaves((), vary):
+        key = ".".join(path)
+        flat[key] = value  # an override stands behind what the file has, and wins
+        source.origin.places["vary", key] = source.origin.place(("vary", *path))
+    source.value["vary"] = flat
+
+
+def _own_faults(sweep: Sweep, for_recipe: dict[str, str]) -> Iterator[Fault]:
+    """What is wrong with a sweep that has the right shape."""
+    if not sweep.vary and not sweep.points:
+        yield Fault(("vary",), "is empty, and so is points", "Vary a key: vary: {train.lora.r: [4, 16]}")
+    for key, values in sweep.vary.items():
+        twice = [value for i, value in enumerate(values) if value in values[:i]]
+        if twice:
+            yield Fault(("vary", key), f"has {show(twice[0])} twice", "Name each value once")
+        if key in for_recipe:
+            mend = f"Write vary.{key}=[...] to vary it otherwise, or vary=null"
+            yield Fault((key,), "is varied by this sweep", mend, place=OVERRIDE)
+    named = [(("set", key), key) for key in sweep.set] + [(("vary", key), key) for key in sweep.vary]
+    named += [(("points", name, key), key) for name, keys in sweep.points.items() for key in keys]
+    for path, key in named:
+        if key in OWN:
+            yield Fault(path, OWN[key], "Remove it here")
+    for key in for_recipe:
+        if key == "name" or (key == "seed" and sweep.seeds):
+            yield Fault((key,), OWN[key], "Write seeds=[...]" if key == "seed" else "Write name=...", place=OVERRIDE)
+    count = len(list(_combinations(sweep))) + len(sweep.points)
+    if count > MOST_POINTS:
+        yield Fault(("vary",), f"makes {count} points, more than {MOST_POINTS}", "Vary less at a time")
+
+
+def _combinations(sweep: Sweep) -> Iterator[dict[str, Any]]:
+    if sweep.vary:
+        for values in product(*sweep.vary.values()):
+            yield dict(zip(sweep.vary, values, strict=True))
+
+
+def _settings(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Name, values, and varied values of each point: first those that are varied, then those that are named."""
+    short = {key: _short(key, sweep.vary) for key in sweep.vary}
+    taken = set(sweep.points)
+    for values in _combinations(sweep):
+        name = ", ".join(f"{short[key]} {_told(value)}" for key, value in values.items())
+        tried = (name if n == 1 else f"{name} #{n}" for n in range(1, MOST_POINTS + 2))
+        name = next(n for n in tried if n not in taken)
+        taken.add(name)
+        yield name, values, values
+    for name, values in sweep.points.items():
+        yield name, values, {}
+
+
+def _short(key: str, keys: Sequence[str]) -> str:
+    """As many of the last parts of `key` as tell it from the other keys."""
+    parts = key.split(".")
+    ends = (".".join(parts[-n:]) for n in range(1, len(parts) + 1))
+    return next((end for end in ends if sum(f".{k}".endswith(f".{end}") for k in keys) == 1), key)
+
+
+def _told(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else show(value)
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+
+
+def _recipe_file(name: str, source: Source) -> Path:
+    """The recipe of a sweep: a shipped one, a file beside the sweep's, or a file here.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    beside = source.origin.path.parent / name
+    if source.origin.place(("recipe",)) != OVERRIDE and Path(name).suffix in (".yaml", ".yml") and beside.is_file():
+        return beside
+    try:
+        return find_recipe(name)
+    except RecipeError as error:
+        raise RecipeError(f"{source.origin.place(('recipe',)) or source.name} recipe: {error}") from None
+
+
+def _recipe_name(path: Path) -> str:
+    return shipped_name(path) if path.is_relative_to(recipes_folder()) else os.path.relpath(path)
+
+
+def _in_sweep(fault: Fault, source: Source, point: str, given: dict[str, Any]) -> Fault:
+    """A fault of a point's recipe, with the place in the sweep that wrote the value."""
+    if fault.place != OVERRIDE:
+        return fault
+    places = source.origin.places
+    homes = [("vary", key) if ("vary", key) in places else ("points", point, key) for key in given]
+    homes += [("set", key) for key in source.value.get("set") or {}]
+    for home in homes:
+        if f"{fault.key}.".startswith(f"{home[-1]}.") and home in places:
+            place = f"{places[home]} (point {point})" if home[0] == "points" else places[home]
+            return Fault(fault.path, fault.fault, fault.mend, fault.value, place)
+    return fault
+
+
+def _line(fault: Fault) -> int:
+    """The line that a fault's place names; what the command line gave comes last."""
+    found = re.search(r":(\d+)", fault.place)
+    return int(found[1]) if found else 10**9
+
+
+def _same_runs(points: Sequence[Point], source: Source) -> list[Fault]:
+    """Points that are one run under two names."""
+    seen: dict[str, str] = {}
+    faults = []
+    for point in points:
+        same = seen.setdefault(json.dumps([recipe.dump() for recipe in point.recipes], sort_keys=True), point.name)
+        if same != point.name:
+            path = ("vary", next(iter(point.varied))) if point.varied else ("points", point.name)
+            faults.append(
+                Fault(path, f"the point {point.name!r} is the same as {same!r}", "Remove one of them",
+                      place=source.origin.place(path))
+            )  # fmt: skip
+    return faults

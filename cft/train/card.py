@@ -1,0 +1,213 @@
+"""README.md of an adapter or an export: what it is, what made it, how to load it, and, once known, its scores."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from cft.files import write_text
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+    from cft.models.source import ModelSource
+    from cft.recipe.blocks import Recipe
+
+SCORES_START, SCORES_END = "<!-- scores: start -->", "<!-- scores: end -->"
+CURVE_POINTS = 10
+ADAPTER = """\
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({base})
+model = AutoModelForCausalLM.from_pretrained({base}, dtype="auto")
+model = PeftModel.from_pretrained(model, "path/to/this/folder")"""
+WHOLE = """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = AutoModelForCausalLM.from_pretrained("path/to/this/folder", dtype="auto")"""
+
+
+def write_card(
+    folder: Path, *, recipe: "Recipe", source: "ModelSource", summary: dict, log: list[dict], versions: dict[str, str]
+) -> None:
+    """Write `folder`/README.md.
+
+    Args:
+        summary: what `cft.train.sft.train` returns; printed as it is.
+        log: one {"step", "loss", ...} a step.
+        versions: of the libraries.
+    """
+    base, revision, method = source.public_name, source.hub_revision, recipe.train.method
+    on_hub = {"base_model": base} if source.hub_id else {}  # a hub refuses a card whose base_model is a path
+    full = recipe.train.full
+    kind, library = ("finetune", "transformers") if full else ("adapter", "peft")
+    tags = [f"base_model:{kind}:{name}" for name in on_hub.values()]
+    tags += [*([] if full else ["lora"]), "trl", *dict.fromkeys([method, "sft"])]
+    relation = {"base_model_relation": kind} if on_hub else {}
+    head = {**on_hub, **relation, "library_name": library, "pipeline_tag": "text-generation"}
+    head |= {"license": source.licence, "tags": tags}
+    front = yaml.safe_dump({k: v for k, v in head.items() if v}, sort_keys=False, allow_unicode=True)
+    from_pretrained = f'"{base}"' + (f', revision="{revision}"' if revision else "")
+    facts = "\n".join(f"| {key} | {value} |" for key, value in {"seed": recipe.seed, **summary}.items())
+    made = "All weights of" if full else "A LoRA adapter for"
+    at = f" at revision `{revision}`" if revision else ""
+    losses = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in zip(*curve(log), strict=True))
+    write_text(
+        folder / "README.md",
+        f"""---
+{front}---
+
+# {recipe.name}
+
+{made} `{base}`{at}, trained with method `{method}`.
+
+```python
+{WHOLE if full else ADAPTER.format(base=from_pretrained)}
+```
+
+## Scores
+
+{SCORES_START}
+Not scored yet.
+{SCORES_END}
+
+## Training
+
+| | |
+|---|---|
+{facts}
+
+{losses}
+
+Versions: {", ".join(f"{name} {number}" for name, number in versions.items())}.
+
+## Recipe
+
+```yaml
+{recipe.to_yaml().rstrip()}
+```
+""",
+    )
+
+
+def curve(log: list[dict]) -> list[tuple]:
+    """Columns (heading, rule, value ...) of a table of the loss; at most CURVE_POINTS steps, the ends among them."""
+    if len(log) > CURVE_POINTS:
+        log = [log[round(i * (len(log) - 1) / (CURVE_POINTS - 1))] for i in range(CURVE_POINTS)]
+    return [("step", "---", "loss"), *((row["step"], "---", f"{row['loss']:.3f}") for row in log)]
+
+
+def add_scores(folder: Path, report: dict) -> None:
+    """Put a report (what report.json holds) into the Scores section of `folder`/README.md, over what was there."""
+    path = folder / "README.md"
+    text = path.read_text(encoding="utf-8")
+    before, _, rest = text.partition(SCORES_START)
+    after = rest.partition(SCORES_END)[2]
+    tables = "\n\n".join(scores(task) for task in report.get("tasks") or [report])
+    write_text(path, f"{before}{SCORES_START}\n{tables}\n{SCORES_END}{after}")
+
+
+def scores(report: dict) -> str:
+    """One task's arms and paired differences as Markdown; accuracies in percent."""
+    lines = [f"**{report['task']}**", "", "| arm | accuracy | 95 % interval | n |", "|---|---|---|---|"]
+    for arm in report["arms"]:
+        low, high = arm["ci"]
+        lines.append(f"| {arm['name']} | {arm['accuracy']:.1%} | {low:.1%} to {high:.1%} | {arm['n']} |")
+    for pair in report["comparisons"]:
+        low, high = pair["ci"]
+        test = "exact McNemar" if pair["test"] == "mcnemar" else "exact sign-flip test"
+        lines.append(
+            f"\n{pair['arm']} against {pair['against']} on the same questions: {100 * pair['difference']:+.1f} points "
+            f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}, {test} p = {pair['p']:.2g}; "
+            f"{pair['gained']} gained, {pair['lost']} lost)."
+        )
+    return "\n".join(lines)
+
+
+def write_export_card(
+    folder: Path,
+    *,
+    recipe: "Recipe",
+    source: "ModelSource",
+    kind: str,
+    trained: Path,
+    arm: str,
+    report: dict | None,
+    datasets: dict[str, dict],
+    about: str,
+) -> None:
+    """Write `folder`/README.md: metadata that a hub reads, evaluation results among it, then the run's own card.
+
+    Args:
+        kind: adapter, merged or gguf.
+        trained: the run's adapter folder, whose card says how it was made.
+        arm: the arm of the report that these weights answer as.
+        report: what report.json holds; None: not scored.
+        datasets: what `results` takes.
+        about: sentences on these files, Markdown.
+    """
+    from huggingface_hub import ModelCardData
+
+    method = recipe.train.method
+    relation = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}[kind]
+    scored = [task for task in (report or {}).get("tasks", []) if any(one["name"] == arm for one in task["arms"])]
+    base = {"base_model": source.hub_id, "base_model_relation": relation} if source.hub_id else {}
+    on_hub = [f"base_model:{relation}:{source.hub_id}"] if source.hub_id else []
+    tags = [*on_hub, "trl", *dict.fromkeys([method, "sft"])]
+    data = ModelCardData(
+        **licence(source.licence),
+        library_name={"adapter": "peft", "merged": "transformers", "gguf": "gguf"}[kind],
+        pipeline_tag="text-generation",
+        tags=[*tags, *(["lora"] if kind == "adapter" else [])],
+        model_name=recipe.name,
+        eval_results=[result for task in scored for result in results(task, arm, datasets)] or None,
+        **base,
+    )
+    tables = "\n\n".join(scores(task) for task in scored) or "Not scored."
+    made = (trained / "README.md").read_text(encoding="utf-8") if (trained / "README.md").is_file() else ""
+    rest = made.partition(SCORES_END)[2].strip() or f"## Recipe\n\n```yaml\n{recipe.to_yaml().rstrip()}\n```"
+    write_text(
+        folder / "README.md",
+        f"---\n{data.to_yaml()}\n---\n\n# {recipe.name}\n\n{about}\n\n## Scores\n\n{SCORES_START}\n{tables}\n"
+        f"{SCORES_END}\n\n{rest}\n",
+    )
+
+
+def licence(name: str | None) -> dict[str, str]:
+    """A licence as a hub's metadata has it: an SPDX id in small letters, or `other` and a name without spaces."""
+    if not name:
+        return {}
+    known = re.fullmatch(r"[\w.+-]+", name)
+    return (
+        {"license": name.lower()}
+        if known
+        else {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", name.lower())}
+    )
+
+
+def results(report: dict, arm: str, datasets: dict[str, dict]) -> "list[EvalResult]":
+    """One task's accuracy of an arm as the hub's model-index has it; its interval and n stand in the metric's name.
+
+    Args:
+        datasets: task to {"dataset_type", "dataset_name", "dataset_split"?, "dataset_revision"?}.
+    """
+    from huggingface_hub import EvalResult
+
+    found = next(one for one in report["arms"] if one["name"] == arm)
+    low, high = found["ci"]
+    where = datasets.get(report["task"]) or {"dataset_type": report["task"], "dataset_name": report["task"]}
+    base = next((one["accuracy"] for one in report["arms"] if one["name"] == "base"), None)
+    against = "" if base is None else f", base {base:.1%}"
+    return [
+        EvalResult(
+            task_type="text-generation",
+            task_name=f"{report['task']}, lm-eval",
+            metric_type="accuracy",
+            metric_value=round(100 * found["accuracy"], 2),
+            metric_name=f"accuracy in % (n = {found['n']}, 95 % interval {low:.1%} to {high:.1%}{against})",
+            **where,
+        )
+    ]

@@ -1,0 +1,75 @@
+"""What training does where a recipe says nothing. No torch here, so that `cft plan` can read it."""
+
+import math
+from typing import Any
+
+ROWS_A_STEP = 8  # below 32: large batches hurt LoRA more than full fine-tuning
+DEFAULT_MAX_LENGTH = 4096  # tokens
+# On a CPU rows are padded to a multiple of so many tokens: oneDNN builds code for every length anew and keeps it, which
+# took 45 MB a length of a 0.5B model, without end
+LENGTHS_ON_CPU = 64
+
+# Thinking Machines, "LoRA without regret": adapt all linear layers, alpha 32; a small data set fits in any rank.
+LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear"}
+
+
+def our_defaults(
+    device: str, dtype: str, asked: dict[str, Any], attention: str = "sdpa", *, full: bool = False
+) -> dict[str, Any]:
+    """Our SFTConfig where it differs from TRL's, or must not change when TRL's does. `train.args` goes over it.
+
+    Args:
+        asked: the recipe's `train.args`.
+        attention: what training attends with (`cft.train.loop.speed.training_attention`).
+        full: all weights are trained.
+    """
+    # One row fills the cores of a CPU, and never pads
+    rows_a_batch = asked.get("per_device_train_batch_size") or (1 if device == "cpu" else 4)
+    packing = asked.get("packing", False)
+    padding_free = "flash" in attention and rows_a_batch > 1 and not packing
+    end_to_end = packing or asked.get("padding_free", padding_free)
+    return {
+        "learning_rate": 1e-5 if full else 2e-4,  # LoRA wants about ten times the rate of full fine-tuning, or more
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.1,  # a share of all steps
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": rows_a_batch,
+        "gradient_accumulation_steps": max(1, ROWS_A_STEP // rows_a_batch),
+        "max_length": DEFAULT_MAX_LENGTH,  # TRL's 1024 cuts rows; here a longer row is an error
+        "completion_only_loss": True,
+        "packing": False,  # it would change which rows, and how many, a step trains on
+        # The rows of a micro-batch end to end instead of padded: the same loss, and free where attention knows lengths
+        "padding_free": padding_free,
+        "pad_to_multiple_of": LENGTHS_ON_CPU if device == "cpu" and not end_to_end else None,
+        "bf16": dtype == "bfloat16",  # autocast: the base is bfloat16 anyway, LoRA's matmuls become it
+        "fp16": dtype == "float16" and device == "cuda",
+        "use_cpu": device == "cpu",
+        "gradient_checkpointing": device != "cpu",  # TRL's default; it buys memory for a third more time
+        "save_strategy": "steps",
+        "save_steps": 0.05,  # a share of all steps: what a kill can cost
+        "save_total_limit": 2,  # one complete, one being written
+        "logging_steps": 1,
+        "include_num_input_tokens_seen": "non_padding",
+        "dataloader_num_workers": 0,  # the rows are tokenised already
+        "dataloader_pin_memory": device == "cuda",
+        "report_to": "none",
+        "disable_tqdm": True,  # cft.train.loop.progress instead
+    }
+
+
+def rows_a_step(args: dict) -> int:
+    """The effective batch of `train.args`, one row at a time where they name none."""
+    a_batch = args.get("per_device_train_batch_size", 1)
+    return a_batch * args.get("gradient_accumulation_steps", max(1, ROWS_A_STEP // a_batch))
+
+
+def training_epochs(args: dict, rows: int) -> float:
+    """How often training sees each of its rows: `num_train_epochs`, or what `max_steps` makes of it."""
+    steps = args.get("max_steps", -1)
+    return steps * rows_a_step(args) / rows if steps > 0 else float(args.get("num_train_epochs", 1))
+
+
+def optimizer_steps(args: dict, rows: int, epochs: float) -> int:
+    """The steps of a training that sees each of its rows `epochs` times."""
+    steps = args.get("max_steps", -1)
+    return steps if steps > 0 else math.ceil(math.ceil(rows / rows_a_step(args)) * epochs)

@@ -1,0 +1,94 @@
+"""What can be wrong with a training's settings, memory or disk, in words that say how to mend it."""
+
+import contextlib
+import ctypes
+import errno
+import gc
+import importlib.util
+import shutil
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+from trl import SFTConfig
+
+from cft.errors import TrainError
+from cft.train.loop.fallback import Setting, next_safer
+
+
+def training_arguments(args: dict[str, Any], seed: int, output_dir: Path) -> SFTConfig:
+    """SFTConfig of the recipe's `train.args`, already checked by `cft.recipe.load`, with our defaults filled in.
+
+    Raises:
+        TrainError: with what SFTConfig says of settings that do not go together.
+    """
+    try:
+        return SFTConfig(output_dir=str(output_dir), seed=seed, data_seed=seed, **args)
+    except (TypeError, ValueError) as error:
+        raise TrainError(f"train.args: {said(error)}. See trl.SFTConfig (TRL 1.16) for its keys and values.") from error
+
+
+def said(error: BaseException) -> str:
+    """What a library's error says, without a full stop, to be put into a sentence of ours."""
+    return str(error).strip().rstrip(".")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory is what was too small, of the GPU or of this machine."""
+    # PyTorch's words, the system's, and oneDNN's, on a CPU
+    words = ("can't allocate memory", "cannot allocate memory", "could not create a primitive")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error).lower() for word in words)
+
+
+def safer_setting(error: BaseException, setting: Setting, full: bool) -> Setting | None:
+    """The setting to try after `error`, and the failed attempt's memory set free. None: nothing is left to try."""
+    link: BaseException | None = error
+    while link is not None:  # the frames hold the model, its activations and the optimizer
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
+    gc.collect()
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # another C library than glibc
+            ctypes.CDLL(None).malloc_trim(0)  # freed memory goes back to the system
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.empty_cache()
+    may_quantize = on_gpu and not full and importlib.util.find_spec("bitsandbytes") is not None
+    return next_safer(setting, may_quantize=may_quantize)
+
+
+def out_of_memory(tried: list[Setting], longest: int, by_hand: Setting | None = None) -> TrainError:
+    """The error when no setting fits.
+
+    Args:
+        longest: tokens of the longest row.
+        by_hand: the next setting, where several processes train: one that fails cannot take the others back with it.
+    """
+    device = "the GPU" if torch.cuda.is_available() else "this machine"
+    mends = ["a smaller model, or shorter rows (train.args.max_length says at most how long they may be)"]
+    if torch.cuda.is_available() and tried[-1].quantization == "none":
+        mends.insert(0, "model.quantization=nf4, for which bitsandbytes must be installed: pip install bitsandbytes")
+    if by_hand:
+        mends.insert(0, f"what several processes do not try by themselves: {' '.join(by_hand.overrides(tried[-1]))}")
+    lines = "\n  ".join(map(str, tried))
+    return TrainError(
+        f"out of memory on {device}, with rows of up to {longest} tokens. Tried, in this order:\n  {lines}\n"
+        f"What is left: {'; or '.join(mends)}. `cft plan` says what each part takes."
+    )
+
+
+def explain(error: Exception, folder: Path) -> TrainError | None:
+    """The TrainError for a disk that is full; None for any other error, which is a bug."""
+    text = str(error)
+    # torch.save and safetensors report a write that failed in words only
+    full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    words = ("No space left", "quota exceeded", "File too large", "PytorchStreamWriter failed", "inline_container")
+    if getattr(error, "errno", None) in full or any(word in text for word in words):
+        free = shutil.disk_usage(folder).free / 1e6
+        return TrainError(
+            f"{folder}: cannot be written, {free:.0f} MB are free there ({text.splitlines()[0]}). Make room, or choose "
+            "another folder with --runs; the same command then goes on from the last complete checkpoint."
+        )
+    return None

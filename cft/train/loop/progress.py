@@ -1,0 +1,93 @@
+"""Training's progress: a bar on a terminal, a line now and then elsewhere, and the speed of each step in the log."""
+
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import datasets
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from transformers import TrainerCallback
+
+from cft.models.fetch import quiet
+
+LINES = 20  # about so many lines are printed where there is no terminal
+
+
+@contextmanager
+def only_our_progress() -> Iterator[None]:
+    """Keep the libraries' bars, warnings and notices of coming renames away from our own output."""
+    hidden = datasets.are_progress_bars_disabled()
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        datasets.disable_progress_bars()
+        try:
+            yield
+        finally:
+            if not hidden:
+                datasets.enable_progress_bars()
+
+
+class TrainProgress(TrainerCallback):
+    """Step, loss, tokens a second (all tokens but padding), time left. Stop it with `close`, whatever happens."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.bar, self.loss = console, None, None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.first_step, self.parts = state.global_step, args.gradient_accumulation_steps
+        self.start = self.last = time.monotonic()
+        self.last_tokens = state.num_input_tokens_seen
+        if self.console.is_terminal:
+            columns = TextColumn("train"), BarColumn(), TextColumn("{task.fields[text]}")
+            self.bar = Progress(*columns, console=self.console, transient=True)
+            self.task = self.bar.add_task("", total=state.max_steps, completed=state.global_step, text="first step")
+            self.bar.start()
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        if self.bar:
+            self.bar.advance(self.task, 1 / self.parts)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" not in (logs or {}):
+            return
+        now, tokens = time.monotonic(), int(state.num_input_tokens_seen)
+        seconds, done = now - self.last, state.global_step - self.first_step
+        speed = (tokens - self.last_tokens) / max(seconds, 1e-9)
+        state.log_history[-1].update(tokens=tokens, seconds=round(seconds, 3), tokens_per_second=round(speed, 1))
+        left = (now - self.start) / done * (state.max_steps - state.global_step)
+        self.last, self.last_tokens = now, tokens
+        step = f"step {state.global_step}/{state.max_steps}"
+        text = f"{step}  loss {logs['loss']:.3f}  {speed:.0f} tokens/s  {clock(left)} left"
+        if self.bar:
+            self.bar.update(self.task, completed=state.global_step, text=text)
+        elif state.global_step % max(1, state.max_steps // LINES) == 0 or state.global_step == state.max_steps:
+            self.console.print(text, highlight=False)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The bar off the screen, and the clock stopped, while something else than training runs."""
+        begun = time.monotonic()
+        if self.bar:
+            self.bar.stop()
+        try:
+            yield
+        finally:
+            away = time.monotonic() - begun
+            self.start, self.last = self.start + away, self.last + away
+            if self.bar:
+                self.bar.start()
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+
+def clock(seconds: float) -> str:
+    """3725 -> `1:02:05`, 95 -> `1:35`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,42 @@
+"""SIGTERM, which schedulers send some seconds before they kill: training finishes its step, saves it, and ends."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from transformers import TrainerCallback
+
+from cft.errors import Terminated
+from cft.train.loop import ranks
+
+
+class SaveOnTerm(TrainerCallback):
+    """Saves a checkpoint at the end of the step in which SIGTERM came, and ends the training."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.asked = console, False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGTERM until the context ends; a second one stops at once. Only a main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, self._on_signal)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _on_signal(self, number, frame) -> None:
+        if self.asked:
+            raise Terminated
+        self.asked = True
+        self.console.print("SIGTERM: this step is finished and saved, then training stops", highlight=False)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.asked = ranks.any_of(self.asked)  # all processes end with the same step
+        if self.asked:
+            control.should_save = control.should_training_stop = True

@@ -1,0 +1,136 @@
+"""Compares two models token by token on texts of a run: what an export must give back, and how far it is off.
+
+Positions are those of the completions, where the adapter was trained and where it answers.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cft.files import read_own_jsonl
+from cft.runs import Run
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TEXTS = 3  # of each kind: training rows, and answered questions
+POSITIONS = 128  # of a text, from the completion's start: 768 distributions, 0.3 GB for a vocabulary of 150,000
+LONGEST = 1024  # tokens of a text
+
+# Nats, mean over positions. The same weights computed in bfloat16 and in float32 differ by 0.0005 (Qwen2.5-Coder-0.5B),
+# 0.0007 (Gemma 3 270M) and 0.001 to 0.002 (SmolLM2-135M with and without an adapter): rounding alone. Five times that
+# is a fault, whatever its cause. A weak adapter that is lost in merging changes less, so the share of it that arrived
+# is looked at too.
+ROUNDING_KL = 0.01
+SHARES = (0.9, 1.1)
+
+
+@dataclass(frozen=True)
+class Text:
+    """One tokenised text and the positions that are compared."""
+
+    ids: list[int]
+    start: int  # first compared position; each predicts the token after it
+
+    @property
+    def positions(self) -> range:
+        return range(self.start, len(self.ids))
+
+
+def check_texts(run: Run, tokenizer: "PreTrainedTokenizerBase") -> list[Text]:
+    """Training rows of the run and, where it was scored, questions with the adapter's answers; else its problems.
+
+    Raises:
+        DataError: the run's own files are damaged.
+    """
+    from cft.models.generate import render
+    from cft.rows import load_rows, tokenize_row
+    from data_builders.prompts import messages, solve_prompt
+
+    found = []
+    for row in spread(load_rows(run.examples)):
+        tokens = tokenize_row(row, tokenizer)
+        found.append((tokens.input_ids, len(tokens.input_ids) - len(tokens.trained)))
+    asked = [(row["question"], row["response"]) for row in spread(answered(run))]
+    asked = asked or [(row["question"], "") for row in spread(read_own_jsonl(run.examples.with_name("problems.jsonl")))]
+    for question, response in asked:
+        prompt = render(tokenizer, messages(solve_prompt(question)))
+        special = tokenizer.chat_template is None
+        ids = tokenizer(prompt, add_special_tokens=special)["input_ids"]
+        answer = tokenizer(response, add_special_tokens=False)["input_ids"] if response else []
+        found.append((ids + answer, len(ids)))
+    texts = []
+    for ids, start in found:
+        ids = ids[: min(start - 1 + POSITIONS, LONGEST)]
+        texts.append(Text(ids, max(min(start - 1, len(ids) - POSITIONS), 0)))
+    return texts
+
+
+def answered(run: Run) -> list[dict]:
+    """Rows of answers.jsonl of an arm with the run's own prompt; the adapter's if it was scored."""
+    files = sorted(run.path.glob("eval/*/*/answers.jsonl"), key=lambda f: (f.parent.name != "adapter", str(f)))
+    return next((read_own_jsonl(f) for f in files if "@" not in f.parent.name), [])
+
+
+def spread(rows: list[dict]) -> list[dict]:
+    """At most TEXTS of the rows, from all over the file."""
+    return rows if len(rows) <= TEXTS else [rows[round(i * (len(rows) - 1) / (TEXTS - 1))] for i in range(TEXTS)]
+
+
+def logits_of(model: "PreTrainedModel", texts: list[Text]) -> list["torch.Tensor"]:
+    """Logits (P, V) of every text at its positions, on the CPU in the model's own type."""
+    import torch
+
+    found = []
+    with torch.inference_mode():
+        for text in texts:
+            ids = torch.tensor([text.ids], device=model.device)
+            keep = torch.tensor(list(text.positions), device=model.device)
+            found.append(model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[0].cpu())
+    return found
+
+
+def difference(reference: list["torch.Tensor"], other: list["torch.Tensor"]) -> dict:
+    """How far the distributions of `other` are from those of `reference`, both as `logits_of` gives them.
+
+    Returns:
+        {"positions", "max_abs_diff" of a logit, "mean_kl" and "max_kl" in nats, "top1_agreement" from 0 to 1}
+    """
+    import torch
+
+    largest, same, divergences = 0.0, 0, []
+    for ours, theirs in zip(reference, other, strict=True):
+        if ours.shape != theirs.shape:
+            return {"positions": 0, "max_abs_diff": None, "mean_kl": None, "max_kl": None, "top1_agreement": 0.0}
+        ours, theirs = ours.float(), theirs.float()
+        largest = max(largest, (ours - theirs).abs().max().item())
+        same += (ours.argmax(-1) == theirs.argmax(-1)).sum().item()
+        p, q = ours.log_softmax(-1), theirs.log_softmax(-1)
+        divergences.append((p.exp() * (p - q)).sum(-1))
+    kl = torch.cat(divergences)
+    return {
+        "positions": len(kl),
+        "max_abs_diff": round(largest, 5),
+        "mean_kl": float(f"{kl.mean().clamp(min=0).item():.3g}"),
+        "max_kl": float(f"{kl.max().clamp(min=0).item():.3g}"),
+        "top1_agreement": round(same / len(kl), 5),
+    }
+
+
+def is_same_model(found: dict, share: float | None = None) -> bool:
+    """Whether a difference is within rounding.
+
+    Args:
+        share: of an adapter's update that is in the merged weights; None where there is none to measure.
+    """
+    kl = found["mean_kl"]
+    arrived = share is None or SHARES[0] <= share <= SHARES[1]
+    return kl is not None and kl <= ROUNDING_KL and arrived
+
+
+def in_words(found: dict) -> str:
+    """The numbers of a difference, for people."""
+    return (
+        f"{found['top1_agreement']:.2%} same next token, mean KL {found['mean_kl']:.2g} nats (largest "
+        f"{found['max_kl']:.2g}), logits off by at most {found['max_abs_diff']:.3g}, {found['positions']} positions"
+    )

@@ -1,0 +1,94 @@
+"""Which backend answers for a student or a teacher of a recipe, and how its progress is shown."""
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cft.models.source import resolve
+from data_builders.asking.batch_files import BatchFiles
+from data_builders.asking.calls import Backend, ledger_path
+from data_builders.asking.endpoint import Endpoint
+from data_builders.asking.engine import Budget
+from data_builders.asking.servers import Servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cft.recipe.blocks import CritiquesData, ModelBlock, ModelTeacher, Recipe, StudentBlock
+
+
+class Asking:
+    """Makes the backends, and draws one progress bar a model while they are asked."""
+
+    def __init__(self, model: "ModelBlock", ledgers: "Path", console: Console, max_cost: float | None = None) -> None:
+        self.model, self.ledgers, self.budget = model, ledgers, Budget(max_cost)
+        columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(),
+                   TextColumn("{task.fields[note]}"))  # fmt: skip
+        self.progress = Progress(*columns, console=console, transient=True)
+        self.task = None
+        self.servers: dict[tuple[str, ...], Servers] = {}  # which are left out is known to all who ask them
+
+    @contextmanager
+    def shown(self) -> "Iterator[None]":
+        with self.progress:
+            yield
+
+    def backend(self, block: "StudentBlock | ModelTeacher") -> Backend:
+        """The backend of a student or a teacher."""
+        if block.endpoint is None:
+            from data_builders.asking.in_process import InProcess
+
+            return InProcess(local_model(self.model, block), block.batch_size, self.note)
+        if block.endpoint.batch:
+            return BatchFiles(block.endpoint, block.model, self.ledgers)
+        at = tuple(block.endpoint.addresses)
+        servers = self.servers.setdefault(at, Servers(at, lambda line: self._waits(line, 0)))
+        return Endpoint(block.endpoint, block.model, self.budget, self._waits, servers)
+
+    def check(self, data: "CritiquesData") -> None:
+        """Check the servers that have not answered anything yet, before the students' samples take their time.
+
+        Raises:
+            DataError: as `Endpoint.check` does.
+        """
+        for block in [*getattr(data, "students", []), *getattr(data, "teachers", [])]:
+            if getattr(block, "endpoint", None) and not ledger_path(self.ledgers, block.model).exists():
+                backend = self.backend(block)
+                if isinstance(backend, Endpoint):
+                    backend.check()
+
+    def on_answer(self, model: str, planned: int, row: dict | None) -> None:
+        """Start the bar of a model, or move it by one answer."""
+        if row is None:
+            self.task = self.progress.add_task(f"asking {model}", total=planned, note="")
+        else:
+            self.progress.advance(self.task)
+            self.note(f"${self.budget.spent:.2f}" if self.budget.spent else "")
+
+    def note(self, told: str) -> None:
+        if self.task is not None:
+            self.progress.update(self.task, note=told)
+
+    def _waits(self, fault: str, seconds: float) -> None:
+        if seconds:
+            self.note(f"{fault[:80]}; again in {seconds:.0f} s")
+        else:
+            self.progress.console.print(fault, markup=False, highlight=False)
+
+
+def local_model(model: "ModelBlock", block: "StudentBlock | ModelTeacher") -> "ModelBlock":
+    """The model block of a student or teacher that runs in this process."""
+    if block.model in (None, model.id):
+        return model
+    return model.model_copy(update={"id": block.model, "revision": None})
+
+
+def local_identities(recipe: "Recipe") -> dict[str, dict]:
+    """`{model: what identifies its weights}` of all students and teachers that run in this process."""
+    blocks = [*getattr(recipe.data, "students", []), *getattr(recipe.data, "teachers", [])]
+    local = [b for b in blocks if getattr(b, "endpoint", 0) is None]
+    models = {block.id: block for block in (local_model(recipe.model, b) for b in local)}
+    return {name: resolve(block).identity for name, block in models.items()}

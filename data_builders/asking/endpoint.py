@@ -1,0 +1,293 @@
+"""Any OpenAI-compatible endpoint, through the `openai` client: hosted APIs, `vllm serve`, `llama-server`, Ollama.
+
+An endpoint may be several servers that have the same model; `servers.py` says which is asked.
+"""
+
+import asyncio
+import email.utils
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from cft.errors import DataError
+from data_builders.asking.calls import Answer, Call, Ledger, Price, Source
+from data_builders.asking.engine import Budget, Engine, Limits, RejectedError, RetryableError
+from data_builders.asking.prices import dearest, prices_of
+from data_builders.asking.servers import Server, Servers
+
+if TYPE_CHECKING:
+    from cft.recipe.blocks import EndpointBlock
+
+LONGEST_CALL = 20  # times the time-out that one attempt may take in all, however steadily it trickles
+
+
+class Endpoint:
+    """One model at one endpoint, which may be several servers."""
+
+    def __init__(
+        self,
+        block: "EndpointBlock",
+        model: str,
+        budget: Budget,
+        on_wait: Callable[[str, float], None] | None = None,
+        servers: Servers | None = None,
+    ) -> None:
+        """
+        Args:
+            on_wait: called with a fault and the seconds until it is tried again; 0: a line that the user should see.
+            servers: those of the block, where what is known of them is to be shared with other models.
+        """
+        self.block, self.model, self.budget = block, model, budget
+        self.on_wait = on_wait or (lambda fault, seconds: None)
+        self.servers = servers or Servers(block.addresses, lambda line: self.on_wait(line, 0))
+        self.host = ", ".join(server.host for server in self.servers.all)
+        self.prices = prices_of(block, model)
+        self.price: Price | None = dearest(self.prices.values())
+        self.key: str | None = None
+        self.clients: dict[str, Any] = {}
+        self.served: dict[str, set[str]] = {}  # host to what it calls the model
+
+    def at(self, server: Server) -> Source:
+        """Where an answer of this server comes from."""
+        return Source(server.host, self.prices[server.url])
+
+    def check(self) -> None:
+        """Find out, before anything else takes time, whether the servers can be asked at all.
+
+        Of several, one that cannot be reached is left out until it can.
+
+        Raises:
+            DataError: without a key, without a price for --max-cost, or when no server can be reached.
+        """
+        self.budget.check_price(self, self.model)
+        api_key(self.block)
+        servers = self.servers.all
+        with ThreadPoolExecutor(len(servers)) as pool:
+            faults = list(pool.map(lambda server: connection_fault(server.url), servers))
+        if None not in faults:
+            told = "; ".join(
+                f"{server.host}: cannot be reached ({fault})" for server, fault in zip(servers, faults, strict=True)
+            )
+            raise DataError(f"{told}. Start {'one of them' if len(servers) > 1 else 'the server'}, or check base_url.")
+        for server, fault in zip(servers, faults, strict=True):
+            if fault:
+                self.servers.unreachable(server, time.monotonic(), fault)
+
+    def answer(self, calls: Sequence[Call], ledger: Ledger) -> None:
+        """See `calls.Backend`."""
+        self.budget.spent += sum(ledger.rows[c.key]["cost_usd"] or 0.0 for c in calls if c.key in ledger.rows)
+        owed = ledger.owed(calls)
+        if owed:
+            self.budget.check_price(self, self.model)
+            self.key = api_key(self.block)
+            if asyncio.run(self._answer(owed, ledger)):
+                raise KeyboardInterrupt
+
+    async def _answer(self, owed: list[Call], ledger: Ledger) -> bool:
+        import openai
+
+        block = self.block
+        limits = Limits(block.concurrency, block.max_attempts, block.patience)
+        # Retries are the engine's: the client would also retry what should not be, and count nothing.
+        self.clients = {
+            server.url: openai.AsyncOpenAI(
+                base_url=server.url, api_key=self.key or "none", max_retries=0, timeout=block.timeout
+            )
+            for server in self.servers.all
+        }
+        try:
+            engine = Engine(self, self.servers, self.ask, limits, self.budget, self.on_wait)
+            await engine.run(owed, ledger)
+            return engine.interrupted
+        finally:
+            for client in self.clients.values():
+                await client.close()
+
+    async def ask(self, call: Call, server: Server) -> Answer:
+        """One attempt.
+
+        Raises:
+            RetryableError, RejectedError: see there.
+            DataError: what fails for every call: a wrong key, an unknown or another model, no such address.
+        """
+        import openai
+
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(LONGEST_CALL * self.block.timeout):
+                answer = await self._request(call, self.clients[server.url])
+        except (openai.APITimeoutError, TimeoutError):
+            raise RetryableError(f"nothing came for {self.block.timeout:g} s") from None
+        except openai.APIStatusError as error:
+            raise self._status_fault(error, server.host) from None
+        except openai.APIError as error:
+            cause = error.__cause__ or error
+            raise RetryableError(self._clean(f"{type(cause).__name__}: {cause}")) from None
+        except (DataError, RetryableError, RejectedError):
+            raise
+        except Exception as error:  # in mid-stream, those of the HTTP library and of its JSON parser come through
+            raise RetryableError(self._clean(f"the answer broke off ({type(error).__name__}: {error})")) from None
+        self._check_served(server, answer.served_model)
+        return replace(answer, seconds=round(time.monotonic() - begun, 3))
+
+    def _check_served(self, server: Server, name: str | None) -> None:
+        """Refuse a server that says that another model answers there: some ignore the name that they are asked for."""
+        if name is None or name in self.served.setdefault(server.host, set()):
+            return
+        for host, names in self.served.items():
+            if names and host != server.host and name not in names:
+                raise DataError(
+                    f"{server.host}: answers as model {name!r}, but {host} as {min(names)!r}. The servers in base_url "
+                    "must have the same model: give it one name on all of them (`--served-model-name` of vllm serve, "
+                    "`--alias` of llama-server), or take one out."
+                )
+        self.served[server.host].add(name)
+
+    async def _request(self, call: Call, client: Any) -> Answer:
+        body = request_body(call, self.block)
+        # A gateway that knows this header answers a repeated call from its memory, unpaid.
+        headers = {"Idempotency-Key": call.key}
+        if not self.block.stream:
+            return read_completion(await _create(client, body, headers))
+        parts, finish, served, usage = [], None, None, None
+        async with await _create(client, body | STREAM, headers) as stream:
+            async for chunk in stream:
+                served, usage = getattr(chunk, "model", None) or served, getattr(chunk, "usage", None) or usage
+                for choice in getattr(chunk, "choices", None) or []:
+                    parts.append((choice.delta and choice.delta.content) or "")
+                    finish = choice.finish_reason or finish
+        return _answer("".join(parts), finish, served, usage)
+
+    def _status_fault(self, error: Any, host: str) -> Exception:
+        status, said = error.status_code, self._clean(_message(error))
+        where = f"{host} answers {status}"
+        if status == 401:
+            held = "is not accepted" if self.key else "is missing"
+            return DataError(
+                f"{where}: the API key {held}{said}. Set it in the environment variable {self.block.api_key_env}."
+            )
+        if status == 403:
+            return DataError(f"{where}: access is refused{said}. Check what the API key is allowed to do.")
+        if status in (404, 405):
+            return DataError(
+                f"{where}: model {self.model!r} or the address is not known there{said}. Check `model`, and that "
+                "`base_url` is right (for most servers it ends in /v1)."
+            )
+        if status == 402 or "insufficient_quota" in said:
+            return DataError(f"{where}: the account has no credit left{said}. Add some, then give the same command.")
+        if status == 429:
+            return RetryableError(f"{status} rate limit{said}", after=retry_after(error.response.headers), limited=True)
+        if status in (408, 409) or status >= 500:
+            return RetryableError(f"{status}{said}", after=retry_after(error.response.headers))
+        return RejectedError(f"{status}{said}")
+
+    def _clean(self, text: str) -> str:
+        """One short line without the key, should the server have echoed it."""
+        text = " ".join(text.split())
+        if self.key:
+            text = text.replace(self.key, "***")
+        return re.sub(r"\b(sk|key|hf|gsk|xai)[-_][A-Za-z0-9_-]{8,}", "***", text)[:300]
+
+
+STREAM = {"stream": True, "stream_options": {"include_usage": True}}
+
+
+async def _create(client: Any, body: dict, headers: dict) -> Any:
+    known = {k: body[k] for k in ("model", "messages", "stream", "stream_options") if k in body}
+    rest = {k: v for k, v in body.items() if k not in known}
+    return await client.chat.completions.create(**known, extra_body=rest, extra_headers=headers)
+
+
+def connection_fault(url: str) -> str | None:
+    """Why nothing can be connected to at this address; None if something can."""
+    address = urlsplit(url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname, port), timeout=10).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def request_body(call: Call, block: "EndpointBlock") -> dict:
+    """The chat completions request of a call, for an endpoint or a batch file."""
+    sampling = dict(call.sampling)
+    if block.max_tokens_key != "max_tokens":
+        sampling[block.max_tokens_key] = sampling.pop("max_tokens")
+    if block.send_seed:
+        sampling["seed"] = int(call.key[:7], 16)  # another one for each sample
+    return {"model": call.model, "messages": call.messages, **sampling, **block.extra_body}
+
+
+def read_completion(completion: Any) -> Answer:
+    """The answer in a chat completion object that was not streamed.
+
+    Raises:
+        RetryableError: if it is none: a page of HTML, say, or JSON of another shape.
+    """
+    choices = getattr(completion, "choices", None)
+    message = getattr(choices[0], "message", None) if choices else None
+    if message is None:
+        start = " ".join(str(completion).split())[:80]
+        raise RetryableError(f"the answer is no chat completion (it begins {start!r}); is base_url right?")
+    text = message.content or ""
+    finish = "content_filter" if getattr(message, "refusal", None) else choices[0].finish_reason
+    return _answer(text or getattr(message, "refusal", None) or "", finish, completion.model, completion.usage)
+
+
+def _answer(text: str, finish: str | None, served: str | None, usage: Any) -> Answer:
+    if not finish:
+        raise RetryableError("the answer was cut off on its way (it has no finish_reason)")
+    status = {"length": "truncated", "content_filter": "refused"}.get(finish)
+    status = status or ("ok" if text.strip() else "empty")
+    return Answer(
+        text, status, finish, served, getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
+    )
+
+
+def api_key(block: "EndpointBlock") -> str | None:
+    """The key from the environment; None where the endpoint needs none.
+
+    Raises:
+        DataError: if the variable is not set.
+    """
+    if block.api_key_env is None:
+        return None
+    key = os.environ.get(block.api_key_env, "").strip()
+    if not key:
+        raise DataError(
+            f"{block.api_key_env}: is not set, and {urlsplit(block.addresses[0]).hostname} needs an API key. "
+            f"`export {block.api_key_env}=...`, or set api_key_env to null for a server without keys."
+        )
+    return key
+
+
+def retry_after(headers: Any) -> float | None:
+    """Seconds that a Retry-After header asks to wait, from a number or a date; None without a readable one."""
+    value = headers.get("retry-after", "")
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+def _message(error: Any) -> str:
+    """What the server says, as ": text", or "" if it says nothing readable."""
+    body = error.body
+    if isinstance(body, dict):
+        said = body.get("message") or body.get("detail") or json.dumps(body)[:200]
+        code = body.get("code")
+        return f": {said}" + (f" ({code})" if code and str(code) not in str(said) else "")
+    text = "" if body is None else str(body)
+    return "" if not text.strip() else ": an HTML page" if "<" in text[:50] else f": {text[:200]}"

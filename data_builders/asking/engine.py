@@ -1,0 +1,276 @@
+"""Asks an endpoint for many answers: bounded, patient with rate limits, within a budget, and quick to give up.
+
+- At most `concurrency` calls are in flight at each server; `servers.py` says which one is asked.
+- Only rate limits, server errors, broken answers and time-outs are tried again, at most `max_attempts` times a call,
+  at once where another server has not failed it yet. Faults of a server that is left out do not count.
+  A rate limit (429) pauses its server, for as long as `Retry-After` says or else doubling, and uses up no attempt.
+- The circuit breaker ends it when nothing works: at the start after a few failures, later after `patience` seconds
+  without any answer.
+- A call is not sent if the answers so far and those in flight could together cost more than the budget.
+- Ctrl-C sends no new calls and waits for those in flight, which are paid for; a second Ctrl-C does not wait.
+"""
+
+import asyncio
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from cft.errors import DataError
+
+if TYPE_CHECKING:
+    from data_builders.asking.calls import Answer, Backend, Call, Ledger
+    from data_builders.asking.servers import Server, Servers
+
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds
+CHARACTERS_PER_TOKEN = 2.5  # fewer than in any usual text, so that a reserve is not too small
+
+
+class RetryableError(Exception):
+    """An attempt failed in a way that another may not."""
+
+    def __init__(self, fault: str, *, after: float | None = None, limited: bool = False) -> None:
+        super().__init__(fault)
+        self.after = after  # seconds that the server asks to wait
+        self.limited = limited  # a rate limit, not a fault
+
+
+class RejectedError(Exception):
+    """This call will never be answered (say, it is too long); others may be."""
+
+
+@dataclass
+class Budget:
+    """What all calls of a command may cost together, kept answers included."""
+
+    limit: float | None = None  # USD
+    spent: float = 0.0
+    reserved: float = 0.0
+
+    def check_price(self, backend: "Backend", model: str) -> None:
+        if self.limit is not None and backend.price is None:
+            raise DataError(
+                f"--max-cost: the price of {model} at {backend.host} is not known. Give it as "
+                "price: {input: USD, output: USD} for a million tokens in its endpoint block, or leave out --max-cost."
+            )
+
+    def reserve(self, amount: float) -> bool:
+        """Set `amount` aside for a call about to be sent; False if that could go over the limit."""
+        if self.limit is not None and self.spent + self.reserved + amount > self.limit:
+            return False
+        self.reserved += amount
+        return True
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How hard and how long to try."""
+
+    concurrency: int = 8  # at each server
+    max_attempts: int = 6
+    patience: float = 600.0  # seconds without any answer
+    first_failures: int = 4  # beyond one for each worker, before anything has worked
+
+
+@dataclass
+class Engine:
+    """Runs owed calls against `ask`, which makes one attempt at one call at one of the servers."""
+
+    backend: "Backend"
+    servers: "Servers"
+    ask: Callable[["Call", "Server"], Awaitable["Answer"]]
+    limits: Limits
+    budget: Budget = field(default_factory=Budget)
+    on_wait: Callable[[str, float], None] = lambda fault, seconds: None
+
+    async def run(self, owed: Sequence["Call"], ledger: "Ledger") -> None:
+        """Bring answers to the owed calls into the ledger.
+
+        Raises:
+            DataError: when the breaker opens, the budget does not allow the next call, or some calls were given up.
+                All answers that came before are in the ledger, and after Ctrl-C those that were in flight too;
+                `interrupted` then is True.
+        """
+        self.interrupted = False
+        self.queue, self.ledger = list(reversed(owed)), ledger
+        self.given_up: list[str] = []
+        self.answered, self.in_flight, self.stop = 0, 0, None
+        self.last_answer = time.monotonic()
+        self.servers.begin()
+        most = self.limits.concurrency * len(self.servers.all)
+        with _first_interrupt(self._interrupt):
+            workers = [asyncio.create_task(self._work()) for _ in range(min(most, len(owed)))]
+            try:
+                await asyncio.gather(*workers)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+        if self.stop:
+            raise self.stop
+        if self.given_up and not self.interrupted:
+            raise DataError(
+                f"{self.backend.host}: {len(self.given_up)} of {len(owed)} calls were given up, the last one: "
+                f"{self.given_up[-1]}. All other answers are kept: the same command asks only for those still owed."
+            )
+
+    @property
+    def stopping(self) -> bool:
+        return self.interrupted or self.stop is not None
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        self.on_wait("stopping: waiting for the calls in flight, which are paid for (Ctrl-C again: do not wait)", 0)
+
+    async def _work(self) -> None:
+        while self.queue and not self.stopping:
+            call = self.queue.pop()
+            price = self.backend.price
+            most = price.cost(call.characters / CHARACTERS_PER_TOKEN + 20, call.sampling["max_tokens"]) if price else 0
+            while not self.budget.reserve(most):
+                if not self.in_flight:  # whose cost could still turn out lower
+                    self.stop = self.stop or self._over_budget(most)
+                    return
+                await asyncio.sleep(0.05)
+                if self.stopping:
+                    return
+            self.in_flight += 1
+            try:
+                await self._attempts(call)
+            finally:
+                self.in_flight -= 1
+                self.budget.reserved = max(0.0, self.budget.reserved - most) if self.in_flight else 0.0
+
+    async def _attempts(self, call: "Call") -> None:
+        tried, faults, avoid = 0, Counter(), set()
+        while not self.stopping:
+            server = self.servers.choose(time.monotonic(), self.limits.concurrency, avoid)
+            if server is None:
+                await self._sleep(self.servers.wait(time.monotonic()))
+                continue
+            tried += 1
+            try:
+                answer = await self._ask(call, server)
+            except DataError as error:  # what fails now fails for every call
+                self.stop = self.stop or error
+                return
+            except RejectedError as error:
+                if not self.answered and not self.ledger.rows:  # a fault of the settings rather than of this one call
+                    self.stop = self.stop or DataError(f"{server.host}: {error}")
+                self._give_up(call, server, self._told(error, server), tried)
+                return
+            except RetryableError as error:
+                faults[server] += not error.limited
+                avoid.add(server)
+                self._note_failure(error, server)
+                counted = sum(n for failed, n in faults.items() if not failed.out)
+                elsewhere = self.servers.others(time.monotonic(), avoid)
+                if counted >= self.limits.max_attempts and not elsewhere:
+                    self._give_up(call, server, f"{self._told(error, server)}, {counted} times", tried)
+                    return
+                await self._back_off(error, server, counted, elsewhere)
+                if not elsewhere:  # all have failed it: once more to any of them
+                    avoid.clear()
+            else:
+                self._keep(call, replace(answer, attempts=tried), server)
+                return
+
+    async def _ask(self, call: "Call", server: "Server") -> "Answer":
+        server.in_flight += 1
+        server.given += 1
+        try:
+            return await self.ask(call, server)
+        finally:
+            server.in_flight -= 1
+
+    def _keep(self, call: "Call", answer: "Answer", server: "Server") -> None:
+        self.servers.answered(server)
+        self.answered += 1
+        self.last_answer = time.monotonic()
+        self.ledger.add(call, answer, self.backend.at(server))
+        self.budget.spent += self.ledger.rows[call.key]["cost_usd"] or 0.0
+
+    def _note_failure(self, error: RetryableError, server: "Server") -> None:
+        now = time.monotonic()
+        if not error.limited:
+            self.servers.failed(server, now, str(error))
+        silent = now - self.last_answer
+        too_long = error.after is not None and error.after > self.limits.patience
+        if too_long and not self.servers.waits_too_long(server, now, error.after):
+            self.stop = self.stop or DataError(
+                f"{server.host}: asks to wait {error.after:.0f} s ({error}), longer than `patience` "
+                f"({self.limits.patience:g} s). What was answered is kept: the same command goes on."
+            )
+        asked = self.servers.in_use
+        enough = self.limits.concurrency * len(asked) + self.limits.first_failures
+        at_start = not self.answered and sum(s.faults for s in asked) >= enough
+        if at_start or silent > self.limits.patience:
+            said = "nothing has worked yet" if not self.answered else f"no answer for {silent:.0f} s"
+            self.stop = self.stop or DataError(
+                f"{self.backend.host}: {said}, so it was stopped. The last fault: {self._told(error, server)}. "
+                "What was answered is kept: the same command goes on."
+            )
+
+    async def _back_off(self, error: RetryableError, server: "Server", faults: int, elsewhere: bool) -> None:
+        """Wait before the next attempt, unless there is a server that has not failed this call."""
+        if error.limited:
+            server.limited += 1
+        doubled = FIRST_WAIT * 2 ** min(max(faults, server.limited // self.limits.concurrency) - 1, 10)
+        wait = min(max(doubled, FIRST_WAIT), LONGEST_WAIT) * random.uniform(0.5, 1.0)
+        if error.after is not None:
+            wait = error.after if error.limited else max(error.after, wait)
+        if error.limited:
+            server.resume_at = max(server.resume_at, time.monotonic() + wait)
+        if server.out:
+            return  # which has been said
+        if error.limited or not elsewhere:
+            self.on_wait(self._told(error, server), wait)
+        if not elsewhere:
+            await self._sleep(wait)
+
+    def _told(self, error: Exception, server: "Server") -> str:
+        return f"{server.host}: {error}" if self.servers.several else str(error)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, but wake up soon when all is to stop."""
+        until = time.monotonic() + seconds
+        while not self.stopping and (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, 0.2))
+
+    def _give_up(self, call: "Call", server: "Server", fault: str, tried: int) -> None:
+        self.given_up.append(fault)
+        self.ledger.add_failure(call, fault, tried, self.backend.at(server))
+
+    def _over_budget(self, most: float) -> DataError:
+        return DataError(
+            f"--max-cost {self.budget.limit:g}: ${self.budget.spent:.4f} is spent and the next call could cost "
+            f"${most:.4f}, so it was not sent; {len(self.queue) + 1} calls are still owed. What was answered is kept: "
+            "the same command with a higher --max-cost goes on."
+        )
+
+
+@contextmanager
+def _first_interrupt(handler: Callable[[], None]) -> Iterator[None]:
+    """Within this, the first Ctrl-C calls `handler`; the next one does what it did before."""
+    loop = asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGINT)
+
+    def once() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)
+        handler()
+
+    try:
+        loop.add_signal_handler(signal.SIGINT, once)
+    except (NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)

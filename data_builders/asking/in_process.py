@@ -1,0 +1,69 @@
+"""Students and teachers in this process: transformers on a GPU or a CPU, in batches of alike length."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from cft.files import content_id
+from cft.models.load import load_model, load_tokenizer
+from data_builders.asking.calls import Answer, Call, Price
+
+if TYPE_CHECKING:
+    from cft.recipe.blocks import ModelBlock
+    from data_builders.asking.calls import Ledger
+
+OnStep = Callable[[str], None]
+
+
+class InProcess:
+    """A backend (`data_builders.asking.calls.Backend`) that loads the model when the first batch is owed."""
+
+    host, price = "this process", Price(0, 0)
+
+    def __init__(self, model: "ModelBlock", batch_size: int, on_step: OnStep = lambda told: None) -> None:
+        self.model, self.batch_size, self.on_step = model, batch_size, on_step
+
+    def answer(self, calls: Sequence[Call], ledger: "Ledger") -> None:
+        """See `Backend`. Batches are cut from all planned calls, whatever is owed, so that a run which was stopped
+        samples the same texts: a row's sample depends on its batch."""
+        from cft.models.generate import generate, plan_batches, render
+
+        loaded = None
+        for batch in _batches(calls, self.batch_size, plan_batches):
+            if not ledger.owed(batch):
+                continue
+            loaded = loaded or (load_model(self.model), load_tokenizer(self.model))
+            model, tokenizer = loaded
+            sampling = batch[0].sampling
+            tokens = 0
+
+            def on_step(rows: int, size: int = len(batch)) -> None:
+                nonlocal tokens
+                tokens += rows
+                self.on_step(f"{size} answers at a time, {tokens} tokens, {rows} still writing")
+
+            completions = generate(
+                model,
+                tokenizer,
+                [render(tokenizer, call.messages) for call in batch],
+                seed=int(content_id([call.key for call in batch], length=8), 16) % 2**31,
+                max_new_tokens=sampling["max_tokens"],
+                temperature=sampling["temperature"],
+                top_k=sampling["top_k"],
+                top_p=sampling["top_p"],
+                on_step=on_step,
+            )
+            for call, done in zip(batch, completions, strict=True):
+                status = "truncated" if done.finish_reason == "length" else "ok" if done.text.strip() else "empty"
+                ledger.add(call, Answer(done.text, status, done.finish_reason, call.model, None, done.tokens), self)
+
+
+def _batches(calls: Sequence[Call], size: int, plan: Callable) -> list[list[Call]]:
+    """Batches of calls with the same sampling settings and alike length."""
+    groups: dict[str, list[Call]] = {}
+    for call in {call.key: call for call in calls}.values():
+        groups.setdefault(content_id(call.sampling), []).append(call)
+    return [
+        [group[i] for i in batch]
+        for group in groups.values()
+        for batch in plan([call.characters for call in group], size)
+    ]

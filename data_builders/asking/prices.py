@@ -1,0 +1,75 @@
+"""What tokens cost: from the recipe, or from the table `recipes/prices.yaml`, which the user can edit."""
+
+import ipaddress
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import yaml
+
+from cft.errors import DataError
+from cft.recipe.load import recipes_folder
+from data_builders.asking.calls import Price
+
+if TYPE_CHECKING:
+    from cft.recipe.blocks import EndpointBlock
+
+
+def find_price(block: "EndpointBlock", model: str) -> Price | None:
+    """The price of a model at an endpoint, at most; nothing on this machine costs; None if it is not known."""
+    return dearest(prices_of(block, model).values())
+
+
+def prices_of(block: "EndpointBlock", model: str) -> dict[str, Price | None]:
+    """The price of a model at each address of an endpoint; None where it is not known."""
+    return {url: _price(block, model, urlsplit(url).hostname or "") for url in block.addresses}
+
+
+def dearest(prices: Collection[Price | None]) -> Price | None:
+    """What is at least each of these prices; None if one of them is not known."""
+    if None in prices:
+        return None
+    return Price(max(price.input for price in prices), max(price.output for price in prices))
+
+
+def _price(block: "EndpointBlock", model: str, host: str) -> Price | None:
+    if block.price:
+        return Price(block.price.input, block.price.output)
+    if _is_here(host):
+        return Price(0, 0)
+    listed = price_table(recipes_folder() / "prices.yaml").get(host, {}).get(model)
+    return listed and Price(*(n * (0.5 if block.batch else 1) for n in listed))
+
+
+def _is_here(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_private
+
+
+@cache
+def price_table(path: Path) -> dict[str, dict[str, tuple[float, float]]]:
+    """`{host: {model: (USD for a million input tokens, for a million output tokens)}}`.
+
+    Raises:
+        DataError: if the file is there but cannot be read so.
+    """
+    if not path.exists():
+        return {}
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return {
+            host: {str(model): (float(p["input"]), float(p["output"])) for model, p in models.items()}
+            for host, models in raw.items()
+        }
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]}). "
+            "It must hold host: {model: {input: USD, output: USD}}."
+        ) from None

@@ -1,0 +1,255 @@
+"""Look at training data in the terminal: problem, candidate, critique and verdict side by side.
+
+The same items as one HTML page: `data_builders.inspect.inspection_page`.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.segment import SegmentLines
+from rich.table import Table
+from rich.text import Text
+
+from cft.errors import DataError
+from cft.files import read_own_jsonl
+from cft.suggest import nearest
+from data_builders.filter.quotations import quotations, tidy
+
+SIDE_BY_SIDE = 110  # columns of a terminal from which candidate and critique stand beside each other
+OUTCOMES = {"wrong": "red", "no_answer": "yellow", "truncated": "yellow", "ungradable": "yellow", "correct": "green"}
+KEYS = "Enter on · n next · p previous · d dropped only · number jumps · q quit"
+_MARK, _STRANGE = "black on yellow", "white on red"
+_NEEDED = {
+    "problems": ("id",),
+    "candidates": ("id", "problem", "student", "text", "outcome", "answer"),
+    "critiques": ("id", "candidate", "teacher", "style", "text", "verdict", "answer", "accepted", "reason"),
+    "examples": ("id", "critique"),
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One critique with what it speaks of, as the rows of a run's data folder; or a candidate without a critique."""
+
+    problem: dict  # only {"id"} in runs that wrote no problems.jsonl
+    candidate: dict
+    critique: dict | None
+    trains: bool  # whether an example was made of the critique
+
+    @property
+    def id(self) -> str:
+        """The critique's id, or the candidate's where there is no critique."""
+        return (self.critique or self.candidate)["id"]
+
+    @property
+    def dropped(self) -> bool:
+        """Whether there is a critique that may not train."""
+        return self.critique is not None and not self.critique["accepted"]
+
+
+def load_items(folder: Path) -> list[Item]:
+    """All critiques of a data folder, and the candidates without one; by problem, wrong answer, candidate and style.
+
+    Raises:
+        DataError: if the folder has no candidates or critiques file, or rows that do not belong together.
+    """
+    for name in ("candidates", "critiques"):
+        if not (folder / f"{name}.jsonl").is_file():
+            raise DataError(
+                f"{folder}: has no {name}.jsonl. Run `cft data RECIPE` to its end first; a recipe whose "
+                f"data.builder is demonstrations or none has no critiques to look at."
+            )
+    problems, candidates = ({row["id"]: row for row in _rows(folder, name)} for name in ("problems", "candidates"))
+    critiques = _rows(folder, "critiques")
+    training = {row["critique"] for row in _rows(folder, "examples")}
+    criticised = {row["candidate"] for row in critiques}
+    items = []
+    for critique in [*critiques, *({"candidate": key} for key in candidates if key not in criticised)]:
+        candidate = candidates.get(critique["candidate"])
+        if candidate is None:
+            raise DataError(
+                f"{folder}: critique {critique['id']} speaks of candidate {critique['candidate']}, which is not in "
+                f"candidates.jsonl. Run `cft data RECIPE` again."
+            )
+        problem = problems.get(candidate["problem"], {"id": candidate["problem"]})
+        items.append(Item(problem, candidate, critique if "id" in critique else None, critique.get("id") in training))
+    places = {key: i for i, key in enumerate([*problems, *candidates])}
+    return sorted(items, key=lambda item: _order(item, places))
+
+
+def _rows(folder: Path, name: str) -> list[dict]:
+    rows = read_own_jsonl(folder / f"{name}.jsonl")
+    for number, row in enumerate(rows, 1):
+        if lacking := [key for key in _NEEDED[name] if key not in row]:
+            raise DataError(f"{folder / name}.jsonl: row {number} has no {lacking[0]!r}. Run `cft data RECIPE` again.")
+    return rows
+
+
+def _order(item: Item, places: dict[str, int]) -> tuple:
+    """Problems and candidates in the order of their files, answers by size, correct candidates last."""
+    problem, candidate, critique = item.problem["id"], item.candidate, item.critique or {"style": "", "teacher": ""}
+    answer = candidate["answer"] or ""
+    try:
+        size = float(Fraction(answer.replace(",", "")))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        size = float("inf")
+    outcome = [*OUTCOMES, candidate["outcome"]].index(candidate["outcome"])
+    place = places.get(problem, len(places)), problem, outcome, size, answer, places[candidate["id"]]
+    return *place, critique["style"], critique["teacher"]
+
+
+def select(
+    items: Sequence[Item],
+    *,
+    dropped: bool = False,
+    accepted: bool = False,
+    reason: str | None = None,
+    teacher: str | None = None,
+    style: str | None = None,
+    search: str | None = None,
+) -> list[Item]:
+    """The items that fit all the filters given, in their order.
+
+    Args:
+        search: a text in an id, the question, an answer, the candidate or the critique; case and spaces do not count.
+
+    Raises:
+        DataError: if no critique has the reason, teacher or style, or the filters rule each other out.
+    """
+    if accepted and (dropped or reason):
+        raise DataError(f"--accepted and {'--dropped' if dropped else '--reason'}: no critique is both. Leave one out.")
+    named = {key: value for key, value in (("reason", reason), ("teacher", teacher), ("style", style)) if value}
+    for key, value in named.items():
+        known = sorted({item.critique[key] for item in items if item.critique and item.critique[key]})
+        if value not in known:
+            near = nearest(value, known)
+            hint = f"Did you mean {near}? " if near else ""
+            raise DataError(f"--{key} {value}: no critique here has it. {hint}There are: {', '.join(known) or 'none'}.")
+    sought = " ".join((search or "").casefold().split())
+    return [
+        item
+        for item in items
+        if (not dropped or item.dropped)
+        and (not accepted or (item.critique and item.critique["accepted"]))
+        and all(item.critique and item.critique[key] == value for key, value in named.items())
+        and sought in _searched(item)
+    ]
+
+
+def _searched(item: Item) -> str:
+    rows = (item.problem, item.candidate, item.critique or {})
+    texts = [str(row[key]) for row in rows for key in ("id", "question", "text", "answer") if row.get(key)]
+    return " ".join(" ".join(texts).casefold().split())
+
+
+def show_items(items: Sequence[Item], console: Console) -> None:
+    """Print the items: in a terminal one a screen, with keys (KEYS); elsewhere all, one after another."""
+    if not items:
+        console.print("No items fit.")
+    elif console.is_terminal and sys.stdin.isatty():
+        _page_through(items, console)
+    else:
+        for i, item in enumerate(items):
+            head = not i or items[i - 1].problem["id"] != item.problem["id"]
+            console.print(_render(item, console.width, head), Text())
+
+
+def _page_through(items: Sequence[Item], console: Console) -> None:
+    everything = shown = list(range(len(items)))
+    at, line, note = 0, 0, ""
+    while True:
+        lines = console.render_lines(_render(items[shown[at]], console.width, head=True), pad=False)
+        height = max(5, console.height - 3)
+        rest = len(lines) - line - height
+        more = f", {rest} more lines" if rest > 0 else ""
+        console.clear()
+        console.print(SegmentLines(lines[line : line + height], new_lines=True), end="")
+        console.print(Text(f"{note}{KEYS}", style="dim"))
+        try:
+            key = console.input(Text(f"item {at + 1} of {len(shown)}{more} > ")).strip().lower()
+        except EOFError:
+            return
+        if key == "q":
+            return
+        note = ""
+        if key == "" and rest > 0:
+            line += height
+            continue
+        line = 0
+        if key in ("", "n"):
+            at, note = (at + 1, "") if at + 1 < len(shown) else (at, "That was the last. ")
+        elif key == "p":
+            at, note = (at - 1, "") if at else (0, "That was the first. ")
+        elif key == "d":
+            dropped, here = [i for i in everything if items[i].dropped], shown[at]
+            note = "" if dropped else "No critique was dropped. "
+            shown = dropped if dropped and shown is everything else everything
+            at = next((k for k, i in enumerate(shown) if i >= here), len(shown) - 1)
+        elif key.isdecimal() and 1 <= int(key) <= len(shown):
+            at = int(key) - 1
+        else:
+            note = f"{key!r} is no key and no item. "
+
+
+def _render(item: Item, width: int, head: bool) -> Group:
+    question, text = tidy(item.problem.get("question", "")), tidy(item.candidate["text"])
+    written, judged = Text(text), Text("No critique was written.", style="dim")
+    if item.critique:
+        judged = Text(tidy(item.critique["text"]))
+        quoting, quoted, strange = quotations(judged.plain, text, question)
+        for over, style, spans in ((judged, _MARK, quoting), (judged, _STRANGE, strange), (written, _MARK, quoted)):
+            for start, end in spans:
+                over.stylize(style, start, end)
+    texts: list = [
+        _panel(f"candidate {item.candidate['id']}", written),
+        _panel(f"critique {item.id}" if item.critique else "critique", judged),
+    ]
+    if width >= SIDE_BY_SIDE:
+        side = Table.grid(expand=True)
+        side.add_column(ratio=1)
+        side.add_column(ratio=1)
+        side.add_row(*texts)
+        texts = [side]
+    answer = f"\nAnswer: {tidy(str(item.problem['answer']))}" if "answer" in item.problem else ""
+    top = Panel(
+        Text((question or "(The question's text is not in this run's data folder.)") + answer),
+        title=Text(f"problem {tidy(item.problem['id'])}"), title_align="left", border_style="bold",
+    )  # fmt: skip
+    return Group(*([top] if head else []), *texts, _verdict(item))
+
+
+def _panel(title: str, text: Text) -> Panel:
+    return Panel(text, title=Text(tidy(title)), title_align="left", border_style="dim")
+
+
+def _verdict(item: Item) -> Text:
+    """What became of the item, in colour and in words."""
+    candidate, critique = item.candidate, item.critique
+    outcome, words = candidate["outcome"], f"{len(candidate['text'].split())} words"
+    line = Text.assemble(("candidate ", "bold"))
+    line.append(outcome.replace("_", " "), style=f"bold {OUTCOMES.get(outcome, 'default')}")
+    answer = "" if outcome == "no_answer" else f", {_answer(candidate)}"
+    line.append(tidy(f"{answer}, {words}, {candidate['student']}"))
+    if critique is None:
+        return line
+    verdict = critique["verdict"]
+    agrees = verdict and (verdict == "correct") == (outcome == "correct")
+    line.append("\ncritique  ", style="bold")
+    line.append(f"says {verdict}" if verdict else "gives no verdict", style="bold green" if agrees else "bold red")
+    line.append(tidy(f", {_answer(critique)}, {len(critique['text'].split())} words, "))
+    line.append(tidy(f"{critique['teacher']}, {critique['style']}\n"))
+    if critique["accepted"]:
+        line.append("accepted", style="bold green")
+        line.append(", trains" if item.trains else ", not chosen to train")
+    else:
+        line.append(tidy(f"dropped: {critique['reason']}"), style="bold red")
+    return line
+
+
+def _answer(row: dict) -> str:
+    return f"answer {row['answer']}" if row["answer"] is not None else "no answer"

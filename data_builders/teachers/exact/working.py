@@ -1,0 +1,65 @@
+"""Small true steps that show what an expression is worth, as one would do it in the head."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from data_builders.arithmetic.expressions import Node, Number, Operation, show_number, terms
+from data_builders.problems import Step
+
+
+def work_out(node: Node) -> Iterator[str]:
+    """Ways to see what an expression is worth, in small true steps."""
+    numbers = _naturals(node)
+    if numbers is None or not isinstance(node, Operation):
+        return
+    signs = [sign for sign, _ in terms(node)]
+    if len(numbers) > 2:
+        if (node.op == "+" and set(signs) == {"+"}) or _is_product(node):
+            sign = "+" if node.op == "+" else "×"
+            total, told = numbers[0], []
+            for number in numbers[1:]:
+                result = total + number if sign == "+" else total * number
+                told.append(f"{total} {sign} {number} = {result}")
+                total = result
+            yield ", ".join(told)
+        return
+    a, b = numbers
+    if node.op == "+":
+        tens, ones = b // 10 * 10, b % 10
+        if tens and ones:
+            yield f"{a} + {tens} = {a + tens} and {a + tens} + {ones} = {a + b}"
+        if a % 10 and b % 10 and a >= 10 and b >= 10:
+            high, low = a // 10 * 10, a % 10
+            yield f"the tens give {high} + {tens} = {high + tens}, the ones give {low} + {ones} = {low + ones}"
+    elif node.op == "-" and a >= b:
+        yield f"{a - b} + {b} = {a}"
+    elif node.op == "*":
+        big, small = max(a, b), min(a, b)
+        tens, ones = big // 10 * 10, big % 10
+        if tens and ones and small > 1:
+            parts = f"{tens} × {small} = {tens * small} and {ones} × {small} = {ones * small}"
+            yield f"{parts}, together {big * small}"
+    elif node.op == "/" and b and a % b == 0:
+        yield f"{a // b} × {b} = {a}"
+
+
+def _naturals(node: Node) -> list[int] | None:
+    if isinstance(node, Number):
+        return [int(node.value)] if node.value.denominator == 1 and node.value >= 0 else None
+    sides = [_naturals(node.left), _naturals(node.right)]  # type: ignore[union-attr]
+    return sides[0] + sides[1] if all(sides) else None
+
+
+def _is_product(node: Node) -> bool:
+    return isinstance(node, Number) or (node.op == "*" and _is_product(node.left) and _is_product(node.right))
+
+
+def inverse_check(step: Step) -> str:
+    """The last step turned round, as a check: `361 − 161 = 200`."""
+    (a, _), (b, _) = step.operands[:2]
+    op, value = step.expression.op, step.value
+    shown: dict[str, tuple[Fraction, str, Fraction]] = {
+        "+": (value, "−", b), "-": (value, "+", b), "*": (value, "/", b), "/": (value, "×", b)
+    }  # fmt: skip
+    left, sign, after = shown[op]
+    return f"{show_number(left)} {sign} {show_number(after)} = {show_number(a)}"

@@ -1,0 +1,248 @@
+"""Where answers come from: models of this process (`Local`), or a server (`Served`)."""
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cft.errors import EvalError
+from cft.models.generate import Completion, render, until
+from cft.models.source import resolve
+from cft.recipe.blocks import EvalBlock
+from data_builders.asking.calls import Answer, Call, Ledger
+from data_builders.asking.endpoint import Endpoint, request_body
+from data_builders.asking.engine import Budget, RetryableError
+from data_builders.asking.servers import Servers
+from eval.answering.arms import Arm, Models
+from eval.answering.batched import Batched, BatchedDecoding, Decoding, LmEvalModel
+
+if TYPE_CHECKING:
+    from eval.tasks.lm_tasks import Items
+
+OnProgress = Callable[[int, int], None]  # (answers done, new tokens since the last call)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answers of an arm: every sample of the first item, of the second ..."""
+
+    completions: list[Completion]
+    seconds: float
+    peak_memory_mb: float
+    where: dict[str, str]  # device and dtype, or host
+
+
+class Answerer(ABC):
+    """Answers the items of a task as any arm."""
+
+    template: str | None = None  # the chat template, where it is known
+
+    def __init__(self, block: EvalBlock, seed: int) -> None:
+        self.block, self.seed = block, seed
+
+    @property
+    def samples(self) -> int:
+        """Answers to each item."""
+        return self.block.samples
+
+    def sampling(self) -> dict[str, Any]:
+        """What decides the answers beside model and prompt; the seed of greedy answers does not."""
+        keys = ("max_new_tokens", "samples", "temperature", "top_k", "top_p")
+        return {key: getattr(self.block, key) for key in keys} | ({"seed": self.seed} if self.block.temperature else {})
+
+    def generation_kwargs(self, items: "Items") -> dict[str, Any]:
+        """How the answers were decoded, in lm-eval's terms."""
+        block = self.block
+        found: dict[str, Any] = {"until": list(items.stop_strings), "max_gen_toks": block.max_new_tokens}
+        if block.temperature:
+            return found | {"do_sample": True, "temperature": block.temperature, "top_p": block.top_p}
+        return found | {"do_sample": False}
+
+    @abstractmethod
+    def check(self) -> None:
+        """Find out at once whether anything can be answered.
+
+        Raises:
+            CFTError: for what the user can mend.
+        """
+
+    @abstractmethod
+    def settings(self, arm: Arm) -> dict[str, Any]:
+        """What the answers of this arm depend on; `model` names the model."""
+
+    @abstractmethod
+    def render(self, messages: list[dict[str, str]]) -> str:
+        """The prompt that messages become."""
+
+    @abstractmethod
+    def answer(self, arm: Arm, items: "Items", log: Path, on_progress: OnProgress) -> Answered:
+        """Answer all items; what the `log` of an interrupted evaluation holds is not asked again."""
+
+
+class Local(Answerer):
+    """Models of this process: one loaded base for all arms."""
+
+    def __init__(self, block: EvalBlock, seed: int, models: Models) -> None:
+        super().__init__(block, seed)
+        self.models = models
+
+    def check(self) -> None:
+        if self.block.backend == "vllm":
+            try:
+                import vllm  # noqa: F401
+            except ImportError:
+                raise EvalError(
+                    "eval.backend is vllm, but vllm is not installed here. Install it with `pip install vllm` on a "
+                    "machine with a GPU, start `vllm serve` and use eval.endpoint, or leave eval.backend out."
+                ) from None
+
+    @property
+    def template(self) -> str | None:
+        return self.models.tokenizer.chat_template
+
+    def render(self, messages: list[dict[str, str]]) -> str:
+        return render(self.models.tokenizer, messages)
+
+    def settings(self, arm: Arm) -> dict[str, Any]:
+        block = self.models.block
+        return {
+            "model": block.id,
+            "identity": resolve(block).identity,
+            "block": block.model_dump(mode="json"),
+            "arm": arm.model,
+            "backend": self.block.backend,
+            "batch_size": self.block.batch_size,
+            **({"merge": f"as cft export, seed {self.models.seed}"} if arm.model == "merged" else {}),
+            **self.sampling(),
+        }
+
+    def answer(self, arm: Arm, items: "Items", log: Path, on_progress: OnProgress) -> Answered:
+        if self.block.backend == "vllm":
+            return self._answered(self._vllm(arm, items, log, on_progress), items, {"device": "vllm"})
+        with self.models.answering_as(arm.model) as model:
+            common = {"log": log, "on_progress": on_progress}
+            if self.block.backend == "hf":
+                from lm_eval.models.huggingface import HFLM
+
+                lm = HFLM(pretrained=model, tokenizer=self.models.tokenizer, batch_size=self.block.batch_size)
+                answering: Batched = LmEvalModel(lm, self.models.tokenizer, self._decoding(items), **common)
+            else:
+                answering = BatchedDecoding(model, self.models.tokenizer, self._decoding(items), **common)
+            return self._answered(answering, items, {"device": str(model.device), "dtype": str(model.dtype)})
+
+    def _answered(self, answering: Batched, items: "Items", where: dict[str, str]) -> Answered:
+        completions = answering.answer(items.prompts)
+        return Answered(completions, answering.seconds, answering.peak_memory_mb, where)
+
+    def _decoding(self, items: "Items") -> Decoding:
+        block = self.block
+        return Decoding(
+            max_new_tokens=block.max_new_tokens, batch_size=block.batch_size, samples=block.samples,
+            temperature=block.temperature, top_k=block.top_k, top_p=block.top_p, seed=self.seed,
+            stop_strings=items.stop_strings, special_tokens=not (items.chat and self.template),
+        )  # fmt: skip
+
+    def _vllm(self, arm: Arm, items: "Items", log: Path, on_progress: OnProgress) -> Batched:
+        """lm-eval's vLLM model of this arm; not run by us so far, for want of a GPU."""
+        from lm_eval.models.vllm_causallms import VLLM
+
+        if arm.model == "merged":
+            raise EvalError("eval.backend vllm does not merge adapters. Score the arm adapter, or leave backend out.")
+        settings: dict[str, Any] = {"dtype": self.models.block.dtype, "seed": self.seed}
+        if folder := self.models.adapters.get(arm.model):
+            rank = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+            settings |= {"lora_local_path": str(folder), "max_lora_rank": max(16, rank)}
+        lm = VLLM(str(resolve(self.models.block).path), **settings)
+        return LmEvalModel(lm, self.models.tokenizer, self._decoding(items), log=log, on_progress=on_progress)
+
+
+class Served(Answerer):
+    """One or several servers of the OpenAI API. Chat prompts go to them as messages, plain ones as text to complete."""
+
+    def __init__(
+        self, block: EvalBlock, seed: int, max_cost: float | None = None, say: Say = lambda line: None
+    ) -> None:
+        """
+        Args:
+            max_cost: USD that all answers together may cost, kept ones included.
+            say: called with a line that the user should see: which of several servers is left out, say.
+        """
+        super().__init__(block, seed)
+        self.budget = Budget(max_cost)
+        # Each sample asks with a seed of its own: with one seed for all, a server that honours it repeats itself.
+        self.endpoint = block.endpoint.model_copy(update={"send_seed": block.temperature > 0})
+        self.servers = Servers(self.endpoint.addresses, say)  # which are left out is known to all arms
+        self.say = say
+
+    def check(self) -> None:
+        for model in self.block.served.values():
+            self._ask_at(Endpoint, model).check()
+
+    def _ask_at(self, kind: type[Endpoint], model: str) -> Endpoint:
+        def on_wait(fault: str, seconds: float) -> None:
+            if not seconds:
+                self.say(fault)
+
+        return kind(self.endpoint, model, self.budget, on_wait, self.servers)
+
+    def render(self, messages: list[dict[str, str]]) -> str:
+        return json.dumps(messages, ensure_ascii=False)
+
+    def settings(self, arm: Arm) -> dict[str, Any]:
+        host = {"base_url": self.endpoint.base_url, "extra_body": self.endpoint.extra_body}
+        return {"model": self.block.served[arm.model], "arm": arm.model, "endpoint": host, **self.sampling()}
+
+    def answer(self, arm: Arm, items: "Items", log: Path, on_progress: OnProgress) -> Answered:
+        name, block = self.block.served[arm.model], self.block
+        backend = self._ask_at(Endpoint if items.chat else CompletionsEndpoint, name)
+        sampling = {"temperature": block.temperature, "max_tokens": block.max_new_tokens}
+        sampling |= {"top_p": block.top_p} if block.temperature else {}
+        sampling |= {"stop": list(items.stop_strings)} if items.stop_strings else {}
+        if items.task.config.gen_prefix:  # vLLM's keys: the last message is the beginning of the answer
+            sampling |= {"add_generation_prompt": False, "continue_final_message": True}
+        calls = [
+            Call(name, self._messages(prompt, items.chat), sampling, arm.task("eval"), sample, self.seed)
+            for prompt in items.prompts
+            for sample in range(block.samples)
+        ]
+        begun, done = time.perf_counter(), 0
+
+        def on_answer(row: dict) -> None:
+            nonlocal done
+            done += 1
+            on_progress(done, row["output_tokens"] or 0)
+
+        with Ledger(log, on_answer) as ledger:
+            done = len(calls) - len(ledger.owed(calls))
+            backend.answer(calls, ledger)
+            rows = [ledger.rows[call.key] for call in calls]
+        seconds = time.perf_counter() - begun
+        completions = [self._completion(row, items.stop_strings) for row in rows]
+        return Answered(completions, seconds, 0.0, {"device": backend.host})
+
+    def _messages(self, prompt: str, chat: bool) -> list[dict[str, str]]:
+        return json.loads(prompt) if chat else [{"role": "user", "content": prompt}]
+
+    def _completion(self, row: dict[str, Any], stop_strings: tuple[str, ...]) -> Completion:
+        cut = row["status"] == "truncated"
+        return Completion(until(row["text"], stop_strings)[0], row["output_tokens"] or 0, "length" if cut else "stop")
+
+
+class CompletionsEndpoint(Endpoint):
+    """The same server, asked to go on with a text (`/v1/completions`) instead of answering messages."""
+
+    async def _request(self, call: Call, client: Any) -> Answer:
+        body = request_body(call, self.block)
+        (message,), model = body.pop("messages"), body.pop("model")
+        found = await client.completions.create(model=model, prompt=message["content"], extra_body=body)
+        choice = found.choices[0] if found.choices else None
+        if choice is None or not choice.finish_reason:
+            raise RetryableError("the answer was cut off on its way (it has no finish_reason)")
+        status = "truncated" if choice.finish_reason == "length" else "ok" if choice.text.strip() else "empty"
+        usage = found.usage
+        return Answer(choice.text, status, choice.finish_reason, found.model,
+                      getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None))  # fmt: skip

@@ -1,0 +1,93 @@
+"""Graded rows of an arm's answers, and lm-eval's own score of the same answers."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from cft.errors import EvalError
+from cft.models.generate import Completion
+from eval.answering.answerers import Answerer
+from eval.answering.lm import AnsweredLM
+from eval.grading import grade, is_cut_off, same_answer_groups
+from eval.tasks.lm_tasks import Items, quiet
+
+
+def graded_rows(task: str, arm: str, items: Items, completions: list[Completion]) -> list[dict[str, Any]]:
+    """The rows of `answers.jsonl`: the samples of the first item, of the second ...
+
+    An answer that hit the limit behind a complete box is graded by that box, as plain lm_eval grades it; without a
+    box it is `truncated`. `same_as` is the first sample of the item with an equal answer: the votes of maj@k.
+    """
+    rows = []
+    samples = len(completions) // len(items.docs)
+    for doc_id, (doc, gold, prompt) in enumerate(zip(items.docs, items.golds, items.prompts, strict=True)):
+        given = completions[doc_id * samples : (doc_id + 1) * samples]
+        grades = [grade(gold, one.text, truncated=is_cut_off(one.text, one.finish_reason)) for one in given]
+        groups = same_answer_groups([grading.answer for grading in grades])
+        for sample, (completion, grading, group) in enumerate(zip(given, grades, groups, strict=True)):
+            rows.append(
+                {
+                    "task": task,
+                    "arm": arm,
+                    "doc_id": doc_id,
+                    "sample": sample,
+                    "question": doc["question"],
+                    "gold": gold,
+                    "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
+                    "response": completion.text,
+                    "tokens": completion.tokens,
+                    "finish_reason": completion.finish_reason,
+                    "outcome": grading.outcome,
+                    "answer": grading.answer,
+                    "same_as": group,
+                }
+                | {key: doc[key] for key in ("subject", "level") if doc.get(key)}
+            )
+    return rows
+
+
+def score_with_lm_eval(
+    answerer: Answerer, items: Items, rows: list[dict[str, Any]], settings: dict[str, Any], folder: Path
+) -> dict[str, float]:
+    """Let lm-eval score the answers and write its own files into `folder`; the metrics it found.
+
+    Its samples get three keys more, lists with one entry an answer: `tokens`, `finish_reason` and `outcome`.
+
+    Raises:
+        EvalError: lm-eval could not write its files.
+        AssertionError: lm-eval's scores are not ours.
+    """
+    import lm_eval
+    from lm_eval.loggers import EvaluationTracker
+
+    name, samples = items.task.config.task, answerer.samples
+    by_item = [rows[i : i + samples] for i in range(0, len(rows), samples)]
+    lm = AnsweredLM(
+        items.prompts, [[row["response"] for row in item] for item in by_item], answerer.render, answerer.template,
+        settings["model"],
+    )  # fmt: skip
+    items.task.set_config("repeats", samples)
+    items.task.set_config("generation_kwargs", answerer.generation_kwargs(items), update=True)
+    beside = folder / ".lm_eval"
+    tracker = EvaluationTracker(output_path=str(beside / "results.json"))  # a .json path: no folder named by the model
+    with quiet():
+        results = lm_eval.simple_evaluate(
+            lm, model_args={"pretrained": settings["model"], "arm": rows[0]["arm"]}, tasks=[items.task],
+            task_manager=items.manager, limit=len(by_item), apply_chat_template=items.chat,
+            batch_size=answerer.block.batch_size, log_samples=True, evaluation_tracker=tracker,
+        )  # fmt: skip
+        logged = results.pop("samples")
+        for sample in logged[name]:
+            item = by_item[sample["doc_id"]]
+            ours = sum(row["outcome"] == "correct" for row in item) / samples
+            assert sample["exact_match"] == ours, f"{name}: lm-eval's exact_match and our outcomes differ"
+            sample |= {key: [row[key] for row in item] for key in ("tokens", "finish_reason", "outcome")}
+        tracker.save_results_aggregated(results=results, samples=logged)
+        tracker.save_results_samples(task_name=name, samples=logged[name])
+    written = sorted(beside.glob("*"))
+    if len(written) != 2:  # the tracker only warns when it cannot write
+        raise EvalError(f"{beside}: lm-eval could not write its results there. Is the disk full?")
+    for path in written:
+        path.replace(folder / path.name)
+    beside.rmdir()
+    return {metric: results["results"][name][f"{metric},none"] for metric in ("exact_match", "no_answer")}

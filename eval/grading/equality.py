@@ -1,0 +1,222 @@
+r"""Equality of two normalised answers by the rules of `eval.grading`: structure first, math-verify for the rest."""
+
+import atexit
+import os
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from cft.errors import EvalError
+from eval.grading.quantity import Unit, based, beyond_evaluation, quantity, tower
+from eval.grading.spelling import (
+    Structure,
+    as_interval,
+    bare_list,
+    bracketed,
+    is_name,
+    plain,
+    split,
+    without_membership,
+    without_parentheses,
+    words,
+)
+from eval.grading.worker import Worker
+
+MAX_ELEMENTS = 50
+LIMIT_SECONDS = 10.0  # of math-verify, for one pair of answers
+
+_SET_OR_RELATION = re.compile(r"[<>]|\\(?:le|ge|ne|cup|cap|setminus|in|mathbb)(?![A-Za-z])")
+_SURELY_INTERVAL = re.compile(r"[\[\]<>]|\\(?:infty|cup|le|ge)(?![A-Za-z])")
+# What math-verify reads over or reads wrongly: where these differ, the answers do.
+_READ_OVER = re.compile(
+    r"(?<!\\log)(?<!\\sum)(?<!\\int)(?<!\\prod)_\{?\w+\}?|'|:|\.\.\.|\d \d|\\%"
+    r"|\\(?:approx|sim|[lc]?dots|equiv|pmod|bmod|mod|to|rightarrow|underline|hat|bar)(?![A-Za-z])"
+)
+_CHOICE = re.compile(r"\\text\{\(([A-Z])\)\}(?![,;])(.+)", re.DOTALL)
+_SUM_OF_NAMES = re.compile(r"[a-z](?:\+[a-z])+")
+_FACTORIAL = re.compile(r"(\d{2,18})!")
+_worker = Worker()
+atexit.register(_worker.stop)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_worker.forget_after_fork)
+
+
+class UndecidedError(Exception):
+    """Equality could not be decided."""
+
+
+class Comparison:
+    """One pair of answers, and the time that is left for math-verify on it."""
+
+    def __init__(self) -> None:
+        self.seconds_left = LIMIT_SECONDS
+
+    def equal(self, gold: str, answer: str) -> bool:
+        """Whether two normalised texts are equal."""
+        gold, answer = without_parentheses(without_membership(gold)), without_parentheses(without_membership(answer))
+        if gold == answer:
+            return True
+        if words(gold) is not None or words(answer) is not None:
+            return plain(gold) == plain(answer)
+        if choice := self._equal_choices(gold, answer):
+            return choice == "equal"
+        gold_quantity, answer_quantity = quantity(gold), quantity(answer)
+        values = gold_quantity.value, answer_quantity.value
+        if None not in values:
+            return values[0] == values[1] and _units_agree(gold_quantity.unit, answer_quantity.unit)
+        if based(gold) or based(answer):
+            return based(gold) == based(answer)
+        towers = tower(gold), tower(answer)
+        if None not in towers and towers[0][0] == towers[1][0]:
+            return self.equal(towers[0][1], towers[1][1])
+        if any(values) and any(text and beyond_evaluation(f"^{{{text[1]}}}") for text in towers):
+            return False  # a number that can be written down is none of these
+        factorials = _FACTORIAL.fullmatch(gold), _FACTORIAL.fullmatch(answer)
+        if all(factorials):
+            return int(factorials[0][1]) == int(factorials[1][1])
+        return self._equal_lists(gold, answer)
+
+    def _equal_choices(self, gold: str, answer: str) -> Literal["equal", "unequal", ""]:
+        r"""`\text{(B)}42` is equal to its letter and to what follows it; "" where neither text is such a choice."""
+        choices = _CHOICE.fullmatch(gold), _CHOICE.fullmatch(answer)
+        if not any(choices) or all(choices):
+            return ""
+        letter, value = choices[0].groups() if choices[0] else choices[1].groups()
+        other = answer if choices[0] else gold
+        same = letter == other if re.fullmatch("[A-Z]", other) else self.equal(value, other)
+        return "equal" if same else "unequal"
+
+    def _equal_lists(self, gold: str, answer: str) -> bool:
+        """Texts of which at least one is no number."""
+        gold_list, answer_list = bare_list(gold), bare_list(answer)
+        if bool(gold_list) != bool(answer_list):  # 1,000\pi and 1000\pi: thousands after all?
+            joined = _join_thousands(gold), _join_thousands(answer)
+            if joined != (gold, answer) and not any(map(bare_list, joined)):
+                return self.equal(*joined)
+        gold_parts = [gold] if gold_list else split(gold, "=")
+        answer_parts = [answer] if answer_list else split(answer, "=")
+        if len(gold_parts) > 1:
+            if len(answer_parts) > 1 and answer_parts[0] != gold_parts[0]:
+                return self._math_verify(gold, answer)
+            if not is_name(gold_parts[0]):
+                return len(answer_parts) > 1 and self._math_verify(gold, answer)
+            gold = gold_parts[-1]
+        if len(answer_parts) > 1:
+            named = [part for part in answer_parts[:-1] if is_name(part) or _SUM_OF_NAMES.fullmatch(part)]
+            values = [answer_parts.pop(), *(part for part in answer_parts if part not in named)]
+            return all(self.equal(gold, value) for value in values)
+        if len(gold_parts) > 1:
+            return self.equal(gold, answer)
+        return self._equal_structures(gold, answer, gold_list or bracketed(gold), answer_list or bracketed(answer))
+
+    def _equal_structures(self, gold: str, answer: str, held: Structure | None, given: Structure | None) -> bool:
+        """Texts without a top-level `=`, and what brackets hold them."""
+        if held and given:
+            return self._equal_elements(held, given)
+        if not held and not given:
+            return self._equal_expressions(gold, answer)
+        single = held or given
+        other = answer if held else gold
+        if single.kind == "list" and r"\cup" in other and (intervals := [as_interval(e) for e in single.elements]):
+            return None not in intervals and self._equal_unordered(split(other, r"\cup"), intervals)
+        if single.kind == "{}" and len(single.elements) == 1:
+            return self.equal(single.elements[0] if held else gold, single.elements[0] if given else answer)
+        if _SET_OR_RELATION.search(other) and _SURELY_INTERVAL.search(gold):
+            return self._math_verify(gold, answer)
+        return single.kind.startswith("matrix") and "matrix}" in other and self._math_verify(gold, answer)
+
+    def _equal_elements(self, gold: Structure, answer: Structure) -> bool:
+        """A list is a set, and a tuple in the same order; other kinds equal only their own."""
+        kinds = {gold.kind, answer.kind}
+        if len(kinds) > 1 and kinds not in ({"list", "{}"}, {"list", "()"}):
+            return False
+        if len(gold.elements) != len(answer.elements) or len(gold.elements) > MAX_ELEMENTS:
+            return False
+        if kinds <= {"list", "{}"} and not _values_need_order(gold.elements, answer.elements):
+            return self._equal_unordered(gold.elements, answer.elements)
+        return all(self.equal(g, a) for g, a in zip(gold.elements, answer.elements, strict=True))
+
+    def _equal_unordered(self, gold: Sequence[str], answer: Sequence[str]) -> bool:
+        rest = list(answer)
+        for element in gold:
+            match = next((a for a in rest if self.equal(element, a)), None)
+            if match is None:
+                return False
+            rest.remove(match)
+        return True
+
+    def _equal_expressions(self, gold: str, answer: str) -> bool:
+        """Texts that are neither numbers nor lists."""
+        gold_union, answer_union = split(gold, r"\cup"), split(answer, r"\cup")
+        if len(gold_union) == len(answer_union) > 1 and self._equal_unordered(gold_union, answer_union):
+            return True
+        gold_quantity, answer_quantity = quantity(gold), quantity(answer)
+        if gold_quantity.scale != 1 or answer_quantity.scale != 1:
+            return False
+        if not _units_agree(gold_quantity.unit, answer_quantity.unit):
+            return False
+        if beyond_evaluation(gold) or beyond_evaluation(answer):
+            raise UndecidedError
+        if (gold_quantity.body, answer_quantity.body) != (gold, answer):
+            return self.equal(gold_quantity.body, answer_quantity.body)
+        return self._math_verify(gold, answer)
+
+    def _math_verify(self, gold: str, answer: str) -> bool:
+        """Ask the worker, where math-verify can be trusted with these two."""
+        if r"\text" in gold + answer:
+            if plain(gold) != plain(answer) and r"\text" in gold:
+                raise UndecidedError  # words and mathematics mixed: beyond this grader
+            return plain(gold) == plain(answer)
+        if sorted(_READ_OVER.findall(gold)) != sorted(_READ_OVER.findall(answer)) or re.search(r"\d \d", gold + answer):
+            return False
+        if self.seconds_left <= 0:
+            raise UndecidedError
+        try:
+            verdict, seconds = _worker.ask(_for_math_verify(gold), _for_math_verify(answer), self.seconds_left)
+        except (RuntimeError, OSError) as error:
+            raise EvalError(f"cannot grade: {error}") from error
+        self.seconds_left -= seconds
+        if verdict is None:
+            raise UndecidedError
+        return verdict and not _letters_change_case(gold, answer)
+
+
+def _units_agree(gold: Unit, answer: Unit) -> bool:
+    """A unit may be missing, in whole, in its last parts (per day) or in a power; what is given must be the same."""
+    return all(
+        name == other and (power == other_power or 0 in (power, other_power))
+        for (name, power), (other, other_power) in zip(gold, answer, strict=False)
+    )
+
+
+def _values_need_order(gold: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether gold values carry names that differ (`a=2, b=3`), so that `3,2` without names is another answer."""
+    names = [parts[0] for parts in (split(element, "=") for element in gold) if len(parts) > 1 and is_name(parts[0])]
+    return len(set(names)) == len(gold) and not any("=" in element for element in answer)
+
+
+def _join_thousands(text: str) -> str:
+    return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+
+
+def _for_math_verify(text: str) -> str:
+    r"""A normalised text as math-verify reads it rightly: decimals as fractions, and no number straight before `(`.
+
+    It rounds decimals to six places, takes `5(2)` for a mixed number (7), `;` for nothing, and sees the imaginary unit
+    in `2 i` but not in `2i`.
+    """
+    text = _join_thousands(text).replace(";", ",").replace(r"\$", "")
+    text = re.sub(r"(?<![\d.])(\d+(?:\.\d+)?)\^\\circ ?", r"{\\left(\\frac{\1\\pi}{180}\\right)}", text)
+    text = re.sub(
+        r"(?<![\d.])(\d*)\.(\d+)",
+        lambda match: rf"{{\left(\frac{{{int(match[1] + match[2])}}}{{{10 ** len(match[2])}}}\right)}}",
+        text,
+    )
+    text = re.sub(r"(?<![\d_])(\d+)(?=\(|\{\\left)", r"\1\\cdot ", text)
+    return re.sub(r"(?<=\d)i(?![A-Za-z])", " i", re.sub(r"(?<=\d) (?=[A-Za-z])", "", text))
+
+
+def _letters_change_case(gold: str, answer: str) -> bool:
+    """Whether a letter of one text stands in the other only in the other case; math-verify takes R for r."""
+    gold_letters, answer_letters = (set(re.sub(r"\\[A-Za-z]+|[^A-Za-z]", "", text)) for text in (gold, answer))
+    return any(letter.swapcase() in answer_letters - gold_letters for letter in gold_letters - answer_letters)

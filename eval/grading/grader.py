@@ -1,0 +1,165 @@
+r"""The one grader: is the answer in the last box of a response equal to the gold answer?
+
+What counts as equal:
+- Numbers exactly: 033 = 33, 0.5 = 1/2 = \frac12, 1,000 = 1000, 1\frac45 = 9/5, 1.5\times10^3 = 1.5e3 = 1500, and
+  0.333 ≠ 1/3. Digits and signs of other alphabets are read (５, ٥, −, ½, √2); powers that nobody can work out are
+  compared by base and exponent, and undecided where that does not help.
+- A unit may be left out, also \%, \$ and degrees: 50\% = 50, but 50\% ≠ 0.5. Two measures that differ are unequal
+  (5 cents ≠ 5 dollars, km/h ≠ m/s, cm^2 ≠ cm^3) and nothing is converted (1 m ≠ 100 cm); words that are no measure
+  (apples) are ignored. Inside a function degrees count: \sin 30^\circ = 1/2. A base may not be left out: 2516_8 ≠ 2516.
+- Words in any case (\text{even} = Even), single letters and variables in their own: C = \text{(C)} ≠ c, R^2 ≠ r^2.
+  A choice with its value, \text{(B) } 42, is its letter and its value.
+- A name may be left out on one side: x = 5 is 5. An answer `a = b` without a name is right when both sides are.
+  Names that differ keep their values apart: a = 2, b = 3 is b = 3, a = 2 and 2, 3 but not 3, 2.
+- A list without brackets equals a set, and itself in any order, and a tuple only in the tuple's order. Tuples, sets,
+  closed and half-open intervals are never each other. \pm and \mp stand for both values.
+  x < 1 is (-\infty,1); x < 1 or x > 2 is a union.
+- All else is equal when math-verify says so (`eval.grading.worker`), except where it is known to be too kind.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from cft.files import content_id
+from eval.grading.equality import Comparison, UndecidedError
+from eval.grading.spelling import nesting, normalise
+
+MAX_CHARACTERS = 2000  # a longer text is equal to itself and otherwise not decided
+MAX_NESTING = 30
+MAX_FAILURES = 2  # undecided comparisons of one answer with others of its question
+RULES = ("equality.py", "grader.py", "quantity.py", "spelling.py", "worker.py")  # what decides a grade
+
+Outcome = Literal["correct", "wrong", "no_answer", "truncated", "ungradable"]
+
+_BOX = re.compile(r"(?<!\\)\\+boxed\s*\{|\\.|[{}]", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What became of a response.
+
+    Attributes:
+        outcome: "ungradable" where the gold is empty or equality could not be decided.
+        answer: content of the last box; None where there is none or it is empty.
+    """
+
+    outcome: Outcome
+    answer: str | None
+
+
+def grade(gold: str, response: str, *, truncated: bool = False) -> Grade:
+    """Grade the last box of a response; `truncated` says that it hit the token limit, and decides the outcome."""
+    answer = last_box(response) or None
+    if truncated:
+        return Grade("truncated", answer)
+    if not gold.strip():
+        return Grade("ungradable", answer)
+    if answer is None:
+        return Grade("no_answer", None)
+    equal = same_answer(gold, answer)
+    return Grade("ungradable" if equal is None else "correct" if equal else "wrong", answer)
+
+
+def is_cut_off(response: str, finish_reason: str) -> bool:
+    """Whether a response hit the token limit ("length") without a complete box; behind one, its box is graded."""
+    return finish_reason == "length" and last_box(response) is None
+
+
+@cache
+def grader_identity() -> str:
+    """A short hash of the code that grades and of math-verify's version: another one may grade otherwise."""
+    files = [Path(__file__).with_name(name) for name in RULES]
+    return content_id([file.read_text(encoding="utf-8") for file in files], version("math-verify"))
+
+
+def last_box(text: str) -> str | None:
+    r"""Content of the last complete `\boxed{...}`, the outer one of nested boxes; None where there is none.
+
+    Only what follows `</think>` is looked at. A box needs braces: `\boxed5` is none, `\boxed {5}` is one.
+    """
+    text = text.rpartition("</think>")[2]
+    open_braces: list[int | None] = []  # where the content of a box begins; None for any other brace
+    content = slice(0)
+    for match in _BOX.finditer(text):
+        if match[0] == "}":
+            begin = open_braces.pop() if open_braces else None
+            if begin is not None:
+                content = slice(begin, match.start())
+        elif match[0].endswith("{") and match[0] != r"\{":
+            open_braces.append(match.end() if "boxed" in match[0] else None)
+    return text[content].strip() if content.start is not None else None
+
+
+def same_answer(gold: str, answer: str) -> bool | None:
+    """Whether an answer equals the gold answer by this module's rules; None where that could not be decided in time.
+
+    Raises:
+        EvalError: the grading process cannot be started.
+    """
+    gold, answer = gold.strip(), answer.strip()
+    if not gold:
+        return None
+    if gold == answer:
+        return True
+    if _too_large(gold) or _too_large(answer):
+        return None
+    return _decide(normalise(gold), normalise(answer))
+
+
+def same_answer_groups(answers: Sequence[str | None]) -> list[int | None]:
+    """For each of one question's sampled answers the index of the first sample with an equal answer (`same_answer`).
+
+    Answers of one spelling are compared once. What cannot be decided counts as unequal, and an answer of which two
+    comparisons failed is compared no more, so that answers nobody can evaluate cost little.
+
+    Args:
+        answers: contents of the last boxes (`Grade.answer`), None or "" where there is none: those have no group.
+
+    Raises:
+        EvalError: the grading process cannot be started.
+    """
+    groups: list[int | None] = []
+    group_of: dict[str, int] = {}  # by spelling
+    leaders: dict[int, str] = {}
+    failures: Counter[int] = Counter()
+    for index, answer in enumerate(answers):
+        answer = (answer or "").strip()
+        if not answer:
+            groups.append(None)
+            continue
+        readable = not _too_large(answer)
+        spelling = normalise(answer) if readable else answer
+        if spelling not in group_of:
+            group_of[spelling] = index
+            for leader, text in leaders.items() if readable else ():
+                if failures[index] >= MAX_FAILURES or failures[leader] >= MAX_FAILURES:
+                    continue
+                equal = same_answer(text, answer)
+                if equal:
+                    group_of[spelling] = leader
+                    break
+                if equal is None:
+                    failures.update((index, leader))
+            else:
+                if readable:
+                    leaders[index] = answer
+        groups.append(group_of[spelling])
+    return groups
+
+
+def _too_large(text: str) -> bool:
+    return len(text) > MAX_CHARACTERS or nesting(text) > MAX_NESTING
+
+
+@lru_cache(maxsize=4096)
+def _decide(gold: str, answer: str) -> bool | None:
+    try:
+        return bool(gold and answer) and Comparison().equal(gold, answer)
+    except (UndecidedError, RecursionError):
+        return None

@@ -1,0 +1,163 @@
+"""What a report finds beside accuracy and its change: controls, groups of questions, training, published scores."""
+
+import re
+from collections.abc import Sequence
+
+from eval.answering.answers import Row, TaskAnswers, prompt_of
+from eval.baselines import match as baselines
+from eval.statistics import statistics
+
+GROUPS = ("subject", "level")  # keys of rows whose text names a group of questions
+MOST_OTHERS = 40  # published scores of other models that are told; of our model all are
+PROMPTS = {  # of arms, as eval/baselines/baselines.yaml calls them
+    "": "boxed-user",
+    "system": "qwen25-math-cot",
+    "plain": "plain",
+    "fewshot": "fewshot",
+    "python": "python-prefix",
+}
+
+
+def model_of(arm: str) -> str:
+    """What answers in an arm, by its name: base, adapter, merged or step-N."""
+    return arm.split()[-1].partition("@")[0] if arm.strip() else ""
+
+
+def share_correct(rows: Sequence[Row]) -> dict[int | str, float]:
+    """By doc_id, the share of its samples that are correct."""
+    samples: dict[int | str, list[bool]] = {}
+    for row in rows:
+        samples.setdefault(row["doc_id"], []).append(row["outcome"] == "correct")
+    return {doc: sum(correct) / len(correct) for doc, correct in samples.items()}
+
+
+def controls(answers: TaskAnswers) -> list[dict]:
+    """Trained arms against what a prompt alone does: `statistics.compare`, with `arm` and `against`.
+
+    A trained arm under a prompt variant is compared with the base under the same one; one under the task's own prompt
+    with the best of the base's variants. That one was picked by its test score, which favours the control.
+    """
+    bases = {arm: rows for arm, (_, rows) in answers.items() if model_of(arm) == "base" and prompt_of(arm)}
+    if not bases:
+        return []
+    best = max(bases, key=lambda arm: sum(share_correct(bases[arm]).values()))
+    by_prompt = {prompt_of(arm): arm for arm in bases}
+    found = []
+    for arm, (_, rows) in answers.items():
+        if model_of(arm) in ("adapter", "merged"):
+            control = by_prompt.get(prompt_of(arm)) if prompt_of(arm) else best
+            if control:
+                found.append({"arm": arm, "against": control, **statistics.compare(bases[control], rows)})
+    return found
+
+
+def groups(answers: TaskAnswers, against: str) -> dict[str, list[dict]]:
+    """Accuracy by subject and by level, for the keys that the rows have.
+
+    Returns:
+        {key: [{"group", "n", "arms": {arm: {"accuracy", "ci"}}}, …]}; arms that were compared with `against` have
+        `difference`, `difference_ci`, `p` and `p_holm` (over the groups of that arm) too.
+    """
+    found = {}
+    first = next(iter(answers.values()))[1]
+    reference = against if against in answers else next(iter(answers))
+    for key in GROUPS:
+        if not any(row.get(key) for row in first):
+            continue
+        table: dict[str, dict] = {}
+        for arm, (_, rows) in answers.items():
+            for entry in statistics.by_group(answers[reference][1], rows, key):
+                line = table.setdefault(entry["group"], {"group": entry["group"], "n": entry["n"], "arms": {}})
+                line["arms"][arm] = dict(entry["arm"])
+                if arm != reference and reference == against:
+                    change = {"difference_ci": entry["ci"]} | {k: entry[k] for k in ("difference", "p", "p_holm")}
+                    line["arms"][arm] |= change
+        found[key] = list(table.values())
+    return found
+
+
+def steps(arms: Sequence[dict], adapter_step: int | None) -> list[dict]:
+    """Accuracy against training: `{step, arm, accuracy, ci}` in order; empty unless some step-N was scored.
+
+    Args:
+        arms: of the report.
+        adapter_step: of the training after which the adapter was taken; None leaves the adapter out.
+    """
+    found = []
+    for arm in arms:
+        number = re.fullmatch(r"step-(\d+)", arm["name"])
+        step = {"base": 0, "adapter": adapter_step}.get(arm["name"]) if not number else int(number[1])
+        if step is not None:
+            found.append({"step": step, "arm": arm["name"], "accuracy": arm["accuracy"], "ci": arm["ci"]})
+    return sorted(found, key=lambda point: point["step"]) if any("step-" in point["arm"] for point in found) else []
+
+
+def our_protocol(about: dict, arm: str, book: baselines.Baselines) -> baselines.Protocol:
+    """How we measured an arm, from its arm.json; None stands for what that does not tell."""
+    settings = about.get("settings", {})
+    block = settings.get("block") or {}
+    model = block.get("id") or settings.get("model")
+    precision = block.get("dtype") or str(settings.get("dtype") or "").removeprefix("torch.") or None
+    identity = settings.get("identity", settings.get("model"))
+    if precision and isinstance(identity, dict) and identity.get("kind") == "wheels":
+        precision = f"4-bit, de-quantised to {precision}"  # see cft/models/models.yaml: these are not the hub's weights
+    return baselines.Protocol(
+        model=book.model_name(model) if isinstance(model, str) else None,
+        prompt=PROMPTS.get(prompt_of(arm)),
+        temperature=settings.get("temperature", 0.0),  # evaluations before sampling came recorded none: greedy
+        top_p=settings.get("top_p") if settings.get("temperature") else None,
+        samples=settings.get("samples", 1),
+        max_tokens=settings.get("max_new_tokens"),
+        grader="cft",
+        precision=precision,
+        selection="none",
+    )
+
+
+def published(task: str, answers: TaskAnswers) -> dict | None:
+    """Published scores of the task's benchmark beside ours; None when none is listed.
+
+    Returns:
+        benchmark, prompts {id: words}, ours {arm: protocol}, scores, left_out (how many scores of other models),
+        and range: {model, low, high} of what is published for our untrained model, None unless there are two scores at
+        least. A score holds model, method, data, value and spread in per cent, protocol, source, checked, note,
+        comparable_with [arms], reasons, and reasons_against: the arm whose protocol is nearest, to which they belong.
+    """
+    book = baselines.load_baselines()
+    benchmark = re.sub(r"_sampled$", "", task.removeprefix("cft_"))
+    if benchmark not in book.benchmarks or not book.of(benchmark):
+        return None
+    ours = {arm: our_protocol(about, arm, book) for arm, (about, _) in answers.items()}
+    nearest: dict[int, tuple[str, baselines.Compared]] = {}
+    comparable: dict[int, list[str]] = {}
+    for arm, protocol in ours.items():
+        for compared in baselines.against(book, benchmark, protocol):
+            key = book.rows.index(compared.baseline)
+            comparable.setdefault(key, []).extend([arm] if compared.comparable else [])
+            if key not in nearest or len(compared.reasons) < len(nearest[key][1].reasons):
+                nearest[key] = arm, compared
+    scores = []
+    for key, (arm, compared) in nearest.items():
+        row = compared.baseline
+        scores.append(
+            {
+                **{name: getattr(row, name) for name in ("model", "method", "data", "value", "spread", "source")},
+                **{name: getattr(row, name) for name in ("checked", "note")},
+                "protocol": row.protocol.model_dump(),
+                "comparable_with": comparable[key],
+                "reasons": compared.reasons,
+                "reasons_against": arm,
+            }
+        )
+    models = {protocol.model for protocol in ours.values()}
+    scores.sort(key=lambda s: (s["model"] not in models, len(s["reasons"]), -s["value"]))
+    most = sum(score["model"] in models for score in scores) + MOST_OTHERS
+    spans = [span for span in baselines.ranges(book, benchmark) if span.model in models]
+    return {
+        "benchmark": benchmark,
+        "prompts": dict(book.prompts),
+        "ours": {arm: protocol.model_dump() for arm, protocol in ours.items()},
+        "scores": scores[:most],
+        "left_out": len(scores[most:]),
+        "range": {"model": spans[0].model, "low": spans[0].low.value, "high": spans[0].high.value} if spans else None,
+    }

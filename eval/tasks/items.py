@@ -1,0 +1,125 @@
+r"""Items of a benchmark: read from the hub, from a pinned address or from a local file, and brought into one form.
+
+The task's YAML says where they are and what their keys are called, under `dataset_kwargs: items:` (`Source`), so a
+benchmark of your own needs a YAML file and no code. A local file goes before the pinned source:
+
+- `--metadata '{"cft_aime24": "FILE"}'` with plain `lm_eval`, `eval.data.cft_aime24=FILE` in a recipe;
+- `--metadata '{"data_dir": "DIR"}'`, `eval.data_dir=DIR`: a folder that has something for each benchmark,
+  `DIR/aime24.jsonl` or `DIR/aime24/test.jsonl`, as the hub and the Qwen2.5-Math harness lay them out.
+
+lm-eval hands the metadata, the model arguments and `dataset_kwargs` to `load` as keywords.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import Dataset
+from pydantic import ValidationError
+
+from cft.errors import EvalError
+from eval.grading import last_box
+from eval.tasks.item_files import Row, read_rows
+from eval.tasks.source import Source
+
+
+def load(items: dict[str, Any], **metadata: Any) -> dict[str, Dataset]:
+    """What a task's YAML calls: `{"test": items}`, each item `{question, answer}`, and subject and level where known.
+
+    Args:
+        items: the fields of a `Source`.
+        metadata: a local file under the task's name, or a folder under `data_dir`; all else is ignored.
+
+    Raises:
+        EvalError: the source cannot be had, or rows of it cannot be used.
+    """
+    try:
+        source = Source(**items)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e['input']!r}" for e in error.errors())
+        raise EvalError(f"dataset_kwargs.items of {items.get('task', 'a task')}: {faults}") from None
+    place, rows = read_rows(source, metadata)
+    return {"test": Dataset.from_list(normalised(source, place, rows))}
+
+
+def normalised(source: Source, place: str, rows: Sequence[Row]) -> list[dict[str, str | None]]:
+    """The rows in the form that prompts and scores read.
+
+    Args:
+        place: where the rows come from, for the message.
+
+    Raises:
+        EvalError: listing every row (the first ten in words) that cannot be used.
+    """
+    faults: list[str] = []
+    found: list[dict[str, str | None]] = []
+    seen: dict[str, str] = {}
+    extra = [(name, key) for name, key in (("subject", source.subject), ("level", source.level)) if key]
+    extra = [(name, key) for name, key in extra if any(row.get(key) is not None for _, row in rows)]
+    for where, row in rows:
+        try:
+            item = {"question": _question(source, row), "answer": _gold(source, row)}
+        except _FaultError as error:
+            faults.append(f"{where}: {error}")
+            continue
+        if (first := seen.setdefault(json.dumps(row, sort_keys=True, default=str), where)) != where:
+            faults.append(f"{where}: repeats {first}; remove one of them")
+        found.append(item | {name: None if row.get(key) is None else str(row[key]) for name, key in extra})
+    if faults:
+        more = f"\n  ... and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise EvalError(
+            f"{source.task}: {place} has {len(faults)} faulty line(s). Each must be a JSON object with "
+            f"{source.question[0]} and {source.answer[0]}.\n  " + "\n  ".join(faults[:10]) + more
+        )
+    return found
+
+
+class _FaultError(ValueError):
+    """Why a row cannot be used."""
+
+
+def _question(source: Source, row: dict[str, Any]) -> str:
+    keys = [next((key for key in wanted if key in row), None) for wanted in (source.question, source.answer)]
+    if None in keys:
+        lacks = [wanted[0] for wanted, key in zip((source.question, source.answer), keys, strict=True) if key is None]
+        raise _FaultError(f"lacks {' and '.join(lacks)}; its keys are {', '.join(row) or 'none'}")
+    return _text(keys[0], row[keys[0]])
+
+
+def _gold(source: Source, row: dict[str, Any]) -> str:
+    """The answer of a row; several that belong together become one list, which the grader reads in any order."""
+    key = next(key for key in source.answer if key in row)
+    values = row[key] if isinstance(row[key], list) and row[key] else [row[key]]
+    texts = [_text(key, value) for value in values]
+    if key == "solution":
+        texts = [last_box(text) or "" for text in texts]
+        if not all(texts):
+            raise _FaultError("solution has no answer in \\boxed{}, and there is no answer beside it")
+    if source.after:
+        parts = [text.rpartition(source.after) for text in texts]
+        if not all(mark and number.strip() for _, mark, number in parts):
+            raise _FaultError(f"{key} has no {source.after!r} before the final number")
+        texts = [number.strip().replace(",", "") for _, _, number in parts]
+    gold = ", ".join(map(clean, texts))
+    if not gold:
+        raise _FaultError(f"{key} is empty")
+    return gold
+
+
+def _text(key: str, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise _FaultError(f"{key} is a JSON {type(value).__name__}, not text or a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _FaultError(f"{key} is {value}, which is no number")
+    if not (text := str(value).strip()):
+        raise _FaultError(f"{key} is empty")
+    return text
+
+
+def clean(gold: str) -> str:
+    r"""A gold answer without what is no part of it: `$` around mathematics, a full stop, NumPy's `np.` and `1.`."""
+    gold = re.sub(r"(?<!\\)\$([^$]*?)(?<!\\)\$", r"\1", gold.strip())
+    gold = re.sub(r"\bnp\.(?=[a-z]+\()", r"\\", gold)
+    return re.sub(r"(?<=\d)\.(?=/)", "", gold).strip().removesuffix(".").strip()

@@ -1,0 +1,26 @@
+"""What the YAML of a task says of its items."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Source(BaseModel):
+    """Where the items of a task are, and what their keys are called."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str = Field(description="Name under which a local file is given; the variants of a task share it.")
+    hub: str | None = Field(None, description="Data set on the hub.")
+    config: str | None = Field(None, description="Its configuration.")
+    split: str = Field("test", description="Its split.")
+    revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="Its commit.")
+    url: str | None = Field(None, description="Address of one file, where the hub is not the source.")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Of that file's bytes.")
+    names: tuple[str, ...] = Field((), description="What the file or folder in data_dir may also be called.")
+    question: tuple[str, ...] = Field(("problem", "question"), description="Keys; the first that a row has is read.")
+    answer: tuple[str, ...] = Field(
+        ("answer", "final_answer", "gold", "solution"),
+        description="Likewise; of a solution its last box is the answer.",
+    )
+    after: str = Field("", description="The answer is the number behind the last of these: '####' of GSM8K.")
+    subject: str | None = Field(None, description="Key of the field, by which accuracy is also shown.")
+    level: str | None = Field(None, description="Key of the difficulty.")

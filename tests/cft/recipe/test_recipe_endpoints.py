@@ -1,0 +1,66 @@
+"""Endpoints in a recipe: every fault is told with its mend, and no key that was put there by mistake is repeated."""
+
+import pytest
+
+from cft.errors import RecipeError
+from cft.recipe.blocks import Recipe
+from cft.recipe.load import load_recipe
+from tests.support.recipe_text import GOOD
+
+KEY = "sk-0123456789abcdef"
+TEACHER = "data.teachers=[{{kind: model, model: m, endpoint: {{base_url: 'http://localhost:8000/v1', {}}}}}]"
+AMONG = "data.teachers=[{{kind: model, model: m, endpoint: {{base_url: {}}}}}]"
+AT = "data.teachers=[{{kind: model, model: m, endpoint: {{base_url: '{}'}}}}]"
+
+
+def teacher(settings: str) -> str:
+    return TEACHER.format(settings)
+
+
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        (teacher("api_key: KEY"), "endpoint.api_key: unknown key. Did you mean api_key_env?"),
+        (teacher("api_key_env: KEY"), "api_key_env: is no name of an environment variable. Write the name"),
+        (teacher("extra_body: {seed: 1}"), "endpoint.extra_body.seed = 1: has a key of its own"),
+        (teacher("concurrency: 0"), "endpoint.concurrency = 0: must be at least 1"),
+        (teacher("price: {input: 1}"), "endpoint.price.output: is missing. Add it: USD for a million tokens"),
+        (teacher("price: {input: 1, otput: 2}"), "endpoint.price.otput = 2: unknown key. Did you mean output?"),
+        (AT.format("localhost:8000"), "is no address of a server"),
+        (AT.format("http://u:KEY@h/v1"), "holds more than an address"),
+        (AT.format("http://h/v1?key=KEY"), "holds more than an address"),
+        (AMONG.format("[]"), "endpoint.base_url = []: is empty. Write at least one"),
+        (AMONG.format("3"), "endpoint.base_url = 3: must be text. Put it in quotes"),
+        (AMONG.format("['http://h/v1', 'h2:8000']"), "endpoint.base_url.1 = \"h2:8000\": is no address of a server"),
+        (AMONG.format("['http://h/v1', 'http://u:KEY@h/v1']"), "endpoint.base_url.1: holds more than an address"),
+        (AMONG.format("['http://h/v1', 'http://H/v1/']"), "names 'http://h/v1' twice. Name it once"),
+        (AMONG.format("['http://a/v1', 'http://b/v1'], batch: true"), "endpoint.batch = true: a batch file is for one"),
+        ("data.teachers=[{kind: model, model: m, styles: []}]", "styles = []: is empty"),
+        ("data.teachers=[{kind: model}]", "data.teachers.0.model: is missing"),
+        ("data.students=[{samples: 2, endpoint: {base_url: 'http://h/v1'}}]", "an endpoint must be told one. Name it"),
+        ("data.right_share=1.5", "data.right_share = 1.5: must be at most 1"),
+        ("data.trim=0.5", "data.trim = 0.5: must be less than 0.5"),
+    ],
+)  # fmt: skip
+def test_faults_of_endpoints(write_recipe, override, fault):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write_recipe(GOOD), [override.replace("KEY", KEY)])
+    assert fault in str(caught.value) and KEY not in str(caught.value)
+
+
+def test_an_endpoint_has_defaults_for_all_but_its_address(write_recipe):
+    endpoint = load_recipe(write_recipe(GOOD), [teacher("")]).data.teachers[0].endpoint
+    assert (endpoint.api_key_env, endpoint.stream, endpoint.batch, endpoint.price) == (None, True, False, None)
+
+
+def test_the_order_of_servers_means_nothing_and_a_list_of_one_is_that_one(write_recipe):
+    def load(urls: str):
+        return load_recipe(write_recipe(GOOD), [AMONG.format(urls)])
+
+    one_way, other_way = load("['http://b/v1', 'http://a/v1']"), load("['http://a/v1', 'http://b/v1']")
+    assert one_way.dump() == other_way.dump()
+    endpoint = one_way.data.teachers[0].endpoint
+    assert endpoint.addresses == ["http://a/v1", "http://b/v1"] and endpoint.in_flight == 16
+    assert load("['http://a/v1']").dump() == load("'http://a/v1'").dump() != one_way.dump()
+    assert load("'http://a/v1'").data.teachers[0].endpoint.addresses == ["http://a/v1"]
+    assert Recipe.model_validate(one_way.model_dump()) == one_way

@@ -1,0 +1,85 @@
+"""What makes training faster is chosen where it works and pays, and computes the same."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from cft.errors import TrainError
+from cft.models.load import load_model
+from cft.recipe.blocks import ModelBlock
+from cft.train.loop import speed
+from tests.cft.train.test_train import make_recipe, run_train, weights, write_examples
+
+ARGS = {"learning_rate": 1e-3, "num_train_epochs": 2, "gradient_accumulation_steps": 2}
+
+
+@pytest.mark.parametrize("more", [{}, {"gradient_checkpointing": True}], ids=["plain", "recomputing"])
+def test_compiled_layers_train_the_same_and_are_compiled(tiny_model, tmp_path, more):
+    examples = write_examples(tmp_path / "examples.jsonl", 6)
+    for compiled in (False, True):
+        torch._dynamo.utils.counters.clear()
+        recipe = make_recipe(tiny_model, ARGS | more | {"torch_compile": compiled}, dtype="float32")
+        run_train(recipe, examples, tmp_path / str(compiled))
+        assert bool(torch._dynamo.utils.counters["frames"]["ok"]) == compiled
+    plain = weights(tmp_path / "False" / "adapter")
+    for key, value in weights(tmp_path / "True" / "adapter").items():
+        torch.testing.assert_close(value, plain[key], rtol=1e-3, atol=1e-5)
+
+
+def test_looking_for_pip_leaves_the_compiler_in_order(tmp_path):
+    """On Python 3.11 asking the import system for pip made the first compilation of the process fail."""
+    code = "from cft.models.wheels import has_pip\nfrom cft.train.loop.speed import compiler_works\n"
+    code += "assert has_pip() and compiler_works('cpu')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_training_is_compiled_where_it_is_long_enough(tiny_model, tmp_path, monkeypatch):
+    """Long is what would take ten minutes; a core that counts as a million times slower makes this one so."""
+    examples = write_examples(tmp_path / "examples.jsonl", 6)
+    run_train(make_recipe(tiny_model, ARGS), examples, tmp_path / "short")
+    _, text = run_train(make_recipe(tiny_model, ARGS), examples, tmp_path / "again")
+    assert "compiling" not in text
+    monkeypatch.setattr(speed, "CORE_FLOPS", speed.CORE_FLOPS / 1e6)
+    _, text = run_train(make_recipe(tiny_model, ARGS), examples, tmp_path / "long")
+    assert "compiling" in text
+    _, text = run_train(make_recipe(tiny_model, ARGS | {"torch_compile": False}), examples, tmp_path / "never")
+    assert "compiling" not in text
+
+
+def test_without_a_compiler_a_long_training_goes_on_uncompiled(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(speed, "CORE_FLOPS", speed.CORE_FLOPS / 1e6)
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (str(tmp_path / "no-such-compiler"),))
+    torch._dynamo.reset()
+    torch._inductor.utils.clear_caches() if hasattr(torch._inductor.utils, "clear_caches") else None
+    monkeypatch.setenv("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
+    examples = write_examples(tmp_path / "examples.jsonl", 2)
+    summary, text = run_train(make_recipe(tiny_model, ARGS), examples, tmp_path / "run")
+    assert summary["steps"] == 2 and "compiling" not in text
+
+
+def test_a_model_without_a_list_of_layers_is_not_compiled():
+    with pytest.raises(TrainError, match="has no `layers` to compile"):
+        speed.compile_layers(type("Odd", (), {"base_model": torch.nn.Linear(1, 1)})())
+
+
+def test_automatic_attention_is_sdpa_where_no_flash_attention_is(tiny_model):
+    block = ModelBlock(id=str(tiny_model))
+    assert block.attn_implementation == "auto"
+    assert speed.training_attention(block, "cpu") == "sdpa"
+    assert load_model(block, device="cpu").config._attn_implementation == "sdpa"
+    named = block.model_copy(update={"attn_implementation": "eager"})
+    assert speed.training_attention(named, "cuda") == "eager"
+
+
+def test_a_card_is_known_by_its_name(monkeypatch):
+    for name, tera in [
+        ("NVIDIA GeForce RTX 4090", 165),
+        ("NVIDIA L4", 121),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("X", 100),
+    ]:
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda name=name: name)
+        assert speed.nominal_flops("cuda") == pytest.approx(speed.MFU * tera * 1e12)

@@ -1,0 +1,57 @@
+"""`train.keep_steps`: adapters of earlier steps are kept, through a kill too, and are those of a shorter training."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from cft.errors import TrainError
+from tests.cft.train.test_train import make_recipe, run_train, same_weights, write_examples
+
+ARGS = {"num_train_epochs": 3, "gradient_accumulation_steps": 2, "save_steps": 1, "learning_rate": 1e-2,
+        "lr_scheduler_type": "constant", "warmup_steps": 0}  # fmt: skip
+
+
+def recipe_with(model, steps, **args):
+    recipe = make_recipe(model, ARGS | args)
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"keep_steps": steps})})
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    examples = write_examples(folder / "examples.jsonl", 4)
+    run_train(recipe_with(tiny_model, [2, 4, 6]), examples, folder / "train")
+    return examples, folder / "train"
+
+
+def test_a_kept_step_is_the_adapter_of_a_training_that_ends_there(trained, tiny_model, tmp_path):
+    examples, folder = trained
+    assert sorted(path.name for path in (folder / "steps").iterdir()) == ["step-2", "step-4", "step-6"]
+    run_train(make_recipe(tiny_model, ARGS | {"max_steps": 2}), examples, tmp_path)
+    assert same_weights(folder / "steps" / "step-2", tmp_path / "adapter")
+    assert same_weights(folder / "steps" / "step-6", folder / "adapter")
+    assert not same_weights(folder / "steps" / "step-4", folder / "adapter")
+
+
+def test_a_training_that_was_stopped_keeps_the_same_steps(trained, tiny_model, tmp_path, monkeypatch):
+    from cft.train import sft
+
+    class Interrupted(sft.TrainProgress):
+        def on_step_end(self, args, state, control, **kwargs):
+            super().on_step_end(args, state, control, **kwargs)
+            if state.global_step == 3:
+                raise KeyboardInterrupt
+
+    examples, folder = trained
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sft, "TrainProgress", Interrupted)
+        sft.train(recipe_with(tiny_model, [2, 4, 6]), examples, tmp_path, console=Console(file=io.StringIO()))
+    assert "going on from step 2" in run_train(recipe_with(tiny_model, [2, 4, 6]), examples, tmp_path)[1]
+    for name in ("steps/step-2", "steps/step-4", "adapter"):
+        assert same_weights(tmp_path / name, folder / name)
+
+
+def test_a_step_that_training_never_reaches_is_told_at_its_start(trained, tiny_model, tmp_path):
+    with pytest.raises(TrainError, match=r"names step 7, but training has 6 steps"):
+        run_train(recipe_with(tiny_model, [2, 7]), trained[0], tmp_path)

@@ -1,0 +1,235 @@
+"""The programmatic teacher finds the first mistake, and never says anything false."""
+
+import random
+import re
+
+import pytest
+
+from data_builders.arithmetic.claims import claims
+from data_builders.filter.verify import check
+from data_builders.problems import load_problem
+from data_builders.teachers.exact.diagnosis import diagnose
+from data_builders.teachers.exact.exact import STYLES, critique
+from data_builders.teachers.file import find_critiques, load_critiques
+from eval.grading import grade
+
+PROBLEMS = ("bakery", "tulips", "library", "museum", "ribbon")
+REAL = load_critiques(find_critiques("bakery"))
+
+
+def critiques(problem, text, *, truncated=False, seed="0"):
+    graded = grade(problem.answer, text, truncated=truncated)
+    for style in STYLES:
+        yield (
+            graded.outcome,
+            *critique(problem, text, style=style, outcome=graded.outcome, answer=graded.answer, seed=seed),
+        )
+
+
+def assert_true(problem, text, outcome, told):
+    """No false arithmetic outside quotations, every quotation is the candidate's, and the verdict and box are right."""
+    own_words = re.sub(r'"[^"\n]*"', "Q", told)
+    false = [own_words[c.start : c.end] for c in claims(own_words) if c.slip]
+    assert not false, f"{false} in {told}"
+    checked = check(told, question=problem.question, gold=problem.answer, candidate=text, outcome=outcome)
+    assert checked.reason is None, f"{checked} for {told}"
+    assert told.endswith(f"\\boxed{{{problem.answer}}}")
+
+
+def kinds(problem_name, text):
+    problem = load_problem(problem_name)
+    graded = grade(problem.answer, text)
+    found = diagnose(problem, text, outcome=graded.outcome, answer=graded.answer)
+    return [(fault.kind, line.quote) for line in found.lines for fault in line.faults], found
+
+
+@pytest.mark.parametrize("row", REAL, ids=lambda row: f"line{row.line}")
+def test_says_nothing_false_of_real_solutions(row):
+    problem = load_problem("bakery")
+    for seed in ("a", "b"):
+        for outcome, told, _ in critiques(problem, row.solution, truncated=row.truncated, seed=seed):
+            assert_true(problem, row.solution, outcome, told)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_says_nothing_false_of_corrupted_solutions(name):
+    problem, choice = load_problem(name), random.Random(name)
+    for _ in range(40):
+        text = corrupt(problem.solution, choice)
+        truncated = choice.random() < 0.15
+        if truncated:
+            text = text[: int(len(text) * choice.uniform(0.3, 0.9))]
+        for outcome, told, _ in critiques(problem, text, truncated=truncated, seed=str(choice.random())):
+            assert_true(problem, text, outcome, told)
+
+
+def corrupt(text, choice):
+    """Change one to three numbers or signs, or drop a line; now and then write it as LaTeX."""
+    for _ in range(choice.randint(1, 3)):
+        match choice.choice(["number", "number", "sign", "line"]):
+            case "number":
+                found = choice.choice(list(re.finditer(r"\d+", text)))
+                new = str(max(0, int(found.group()) + choice.choice([-10, -1, 1, 2, 10, 90])))
+                text = text[: found.start()] + new + text[found.end() :]
+            case "sign":
+                signs = list(re.finditer(r"[×+−/](?= \d)", text))
+                found = choice.choice(signs) if signs else None
+                text = text[: found.start()] + choice.choice("×+−/") + text[found.end() :] if found else text
+            case "line":
+                lines = text.split("\n\n")
+                lines.pop(choice.randrange(len(lines)) if len(lines) > 1 else 0)
+                text = "\n\n".join(lines) or "Nothing, 12."
+    if choice.random() < 0.3:
+        text = re.sub(r"([\d ×+−/]+ = \d+)", r"\\(\1\\)", text).replace("×", r"\times")
+    return text
+
+
+def test_finds_an_arithmetic_slip():
+    faults, found = kinds("tulips", "In rows: 4 × 17 = 58 bulbs. Then 58 + 25 = 83. \\boxed{83}")
+    assert faults == [("slip", "4 × 17 = 58")]
+    assert found.lines[1].step.name == "in_all" and not found.lines[1].sound
+
+
+def test_finds_a_price_on_the_wrong_goods():
+    faults, found = kinds(
+        "museum", "26 × 9 = 234 dollars and 3 × 9 = 27, so 234 + 27 = 261. 261 - 150 = 111 \\boxed{111}"
+    )
+    assert faults[0] == ("price", "26 × 9 = 234")
+    assert found.first.faults[0].instead.shown == "26 × 4 = 104"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "quote", "step"),
+    [
+        ("library", "5 × 13 = 65. 65 - 28 = 37. 37 - 9 = 28. \\boxed{28}", "37 - 9 = 28", "37 + 9 = 46"),
+        ("tulips", "4 + 17 = 21. 21 + 25 = 46. \\boxed{46}", "4 + 17 = 21", "4 × 17 = 68"),
+        ("ribbon", "5 × 9 = 45. 85 - 45 = 40. 40 × 2 = 80. \\boxed{80}", "40 × 2 = 80", "40 / 2 = 20"),
+    ],
+)
+def test_finds_the_wrong_operation(name, text, quote, step):
+    faults, found = kinds(name, text)
+    assert faults == [("sign", quote)] and found.first.faults[0].instead.shown == step
+
+
+def test_finds_unlike_things_in_one_sum():
+    faults, found = kinds("bakery", "14 / 2 = 7. So 7 + 12 = 19 muffins. 19 × 2 = 38 \\boxed{38}")
+    assert faults[0] == ("units", "7 + 12 = 19")
+    assert found.first.faults[0].instead.shown == "37 + 12 = 49"
+
+
+def test_finds_a_quantity_the_answer_does_not_need():
+    faults, _ = kinds("bakery", "14 × 6 = 84, and 84 × 9 = 756 dollars \\boxed{756}")
+    assert faults[0] == ("unused", "14 × 6 = 84")
+
+
+def test_finds_a_number_that_is_not_in_the_problem():
+    faults, _ = kinds("library", "5 × 13 = 65 and 65 - 31 = 34 \\boxed{34}")
+    assert ("stranger", "65 - 31 = 34") in faults
+
+
+def test_finds_a_part_that_is_called_the_whole():
+    faults, found = kinds(
+        "bakery", "The total revenue from Monday is 14 × 9 = 126.\nTuesday: 7 × 9 = 63.\n126 + 63 = 189 \\boxed{189}"
+    )
+    assert faults[0] == ("part", "14 × 9 = 126")
+    assert found.first.faults[0].quote == "The total revenue from Monday"
+
+
+def test_finds_what_was_worked_out_and_left_out():
+    text = (
+        "14 × 9 = 126, 37 × 2 = 74, 14 / 2 = 7, 7 × 9 = 63, 37 + 12 = 49, 49 × 2 = 98. 126 + 63 + 98 = 287 \\boxed{287}"
+    )
+    faults, _ = kinds("bakery", text)
+    assert faults == [("dropped", "126 + 63 + 98 = 287")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "ending"),
+    [
+        ("museum", "26 × 4 = 104, 3 × 9 = 27, 104 + 27 = 131 \\boxed{131}", "other quantity"),
+        ("tulips", "4 × 17 = 68 and 68 + 25 = 93. \\boxed{39}", "miscopied"),
+        ("tulips", "4 × 17 = 68. \\boxed{5}", "from nowhere"),
+        ("tulips", "4 × 17 = 68 and 68 + 25 = 93.", "no box"),
+    ],
+)
+def test_endings(name, text, ending):
+    assert kinds(name, text)[1].ending == ending
+
+
+def test_a_mistake_copied_forward_is_not_called_a_new_one():
+    faults, found = kinds("library", "5 × 13 = 75. 75 - 28 = 47. 47 + 9 = 56. \\boxed{56}")
+    assert faults == [("slip", "5 × 13 = 75")]
+    problem = load_problem("library")
+    text = "5 × 13 = 75. 75 - 28 = 47. 47 + 9 = 56. \\boxed{56}"
+    told, _ = critique(problem, text, style="numbered check", outcome="wrong", answer="56", seed="1")
+    assert "65 − 28 = 37" in told and found.first.quote == "5 × 13 = 75"
+
+
+def test_another_way_to_the_answer_is_no_mistake():
+    text = (
+        "14 / 2 = 7, 14 + 7 = 21, 21 × 9 = 189, 37 + 12 = 49, 37 + 49 = 86, 86 × 2 = 172, 189 + 172 = 361. \\boxed{361}"
+    )
+    faults, found = kinds("bakery", text)
+    assert faults == [] and all(line.sound for line in found.lines) and found.absent == []
+
+
+def test_small_steps_in_the_head_are_no_mistake():
+    text = "10 × 9 = 90 and 4 × 9 = 36, so 90 + 36 = 126. 37 × 2 = 74. 126 + 74 = 190. \\boxed{190}"
+    assert kinds("bakery", text)[0] == [("slip", "126 + 74 = 190")]
+
+
+def test_says_less_where_nothing_can_be_shown():
+    problem = load_problem("bakery")
+    text = "```python\nprint(boxes * 9)\n```\nThe bakery earned \\boxed{400} dollars. 400"
+    for style in STYLES:
+        told, used = critique(problem, text, style=style, outcome="wrong", answer="400", seed="x")
+        assert used == "re-derivation" and "first mistake" not in told and '"' not in told
+        assert_true(problem, text, "wrong", told)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_confirms_a_right_solution(name):
+    problem = load_problem(name)
+    for outcome, told, _ in critiques(problem, problem.solution):
+        assert outcome == "correct"
+        assert_true(problem, problem.solution, outcome, told)
+
+
+def test_a_right_answer_from_wrong_lines_is_not_called_a_right_solution():
+    problem, text = load_problem("tulips"), "4 × 17 = 58 and 68 + 25 = 93. \\boxed{93}"
+    for outcome, told, _ in critiques(problem, text):
+        assert "olution is correct" not in told and '"4 × 17 = 58"' in told
+        assert_true(problem, text, outcome, told)
+
+
+def test_right_work_without_a_box_is_unfinished():
+    text = "4 × 17 = 68 and 68 + 25 = 93 bulbs."
+    for outcome, told, _ in critiques(load_problem("tulips"), text):
+        assert outcome == "no_answer" and "unfinished" in told and "incorrect" not in told
+
+
+def test_same_seed_same_text_and_other_seeds_vary():
+    problem, text = load_problem("tulips"), "4 × 17 = 58. 58 + 25 = 83. \\boxed{83}"
+    one = {s: critique(problem, text, style=s, outcome="wrong", answer="83", seed="7")[0] for s in STYLES}
+    two = {s: critique(problem, text, style=s, outcome="wrong", answer="83", seed="7")[0] for s in STYLES}
+    assert one == two and len(set(one.values())) == len(STYLES) >= 4
+    style = next(iter(STYLES))
+    assert (
+        len({critique(problem, text, style=style, outcome="wrong", answer="83", seed=str(i))[0] for i in range(9)}) > 3
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", '"', "\\boxed{", "= = = 3", "1" * 500 + " + 1 = 2", "(" * 3000 + "1 + 1 = 2", "(1 + " * 999],
+    ids=range(8),
+)
+def test_odd_candidates_get_a_critique(text):
+    problem = load_problem("tulips")
+    for outcome, told, _ in critiques(problem, text):
+        assert_true(problem, text, outcome, told)
+
+
+def test_unknown_style_is_refused():
+    with pytest.raises(ValueError, match="numbered check"):
+        critique(load_problem("tulips"), "x", style="haiku", outcome="wrong", answer=None, seed="")

@@ -1,0 +1,169 @@
+"""Scoring through an OpenAI-compatible server: what is asked, that a stop loses nothing, and what servers do wrong."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from cft.errors import CFTError, RecipeError
+from cft.recipe.blocks import Recipe
+from cft.recipe.load import load_recipe
+from eval.answering.run import evaluate
+from tests.support.faulty_server import FaultyServer
+
+TASK = "cft_wordproblems"
+
+
+def recipe(url: str | list[str], **block) -> Recipe:
+    served = {"base": "base-model", "adapter": "lora"}
+    scored = {"tasks": [TASK], "arms": ["base"], "limit": 3, "max_new_tokens": 64, "served": served}
+    scored |= {"endpoint": {"base_url": url, "concurrency": 2}} | block
+    return Recipe.model_validate(
+        {
+            "name": "served",
+            "model": {"id": "any-model"},
+            "data": {"builder": "demonstrations", "problems": ["bakery"]},
+            "train": {"method": "sft"},
+            "eval": scored,
+        }
+    )
+
+
+def answers(folder: Path, arm: str = "base") -> list[dict]:
+    return [json.loads(line) for line in (folder / TASK / arm / "answers.jsonl").read_text("utf-8").splitlines()]
+
+
+def score(found: Recipe, folder: Path, console: Console | None = None) -> dict:
+    return evaluate(found, adapter=None, folder=folder, console=console or Console(quiet=True))
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Starts servers; all are stopped at the end of the test."""
+    running = []
+
+    def start(**options) -> FaultyServer:
+        running.append(FaultyServer(tmp_path / f"log-{len(running)}.jsonl", **options).__enter__())
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.__exit__()
+
+
+def asked(server: FaultyServer) -> list[dict]:
+    return [row for row in server.requests() if row["event"] == "answered"]
+
+
+def test_every_item_is_asked_as_messages_without_a_tokenizer_of_the_model(serve, tmp_path):
+    server = serve()
+    found = score(recipe(server.url, arms=["base", "base@system", "adapter"]), tmp_path / "eval")
+    calls = asked(server)
+    assert {call["path"] for call in calls} == {"POST /v1/chat/completions"} and len(calls) == 9
+    assert {call["model"] for call in calls} == {"base-model", "lora"}
+    by_roles = {tuple(message["role"] for message in call["messages"]) for call in calls}
+    assert by_roles == {("user",), ("system", "user")}
+    rows = answers(tmp_path / "eval")
+    assert all(row["outcome"] == "wrong" and row["tokens"] > 1 and row["finish_reason"] == "stop" for row in rows)
+    assert found[TASK]["base"]["settings"]["device"] in server.url
+    assert not list((tmp_path / "eval").rglob("*progress*"))
+
+
+def test_plain_prompts_are_texts_to_complete_and_end_at_the_next_problem(serve, tmp_path):
+    server = serve()
+    score(recipe(server.url, arms=["base@fewshot"]), tmp_path / "eval")
+    assert len(asked(server)) == 3
+    for call in asked(server):
+        assert call["path"] == "POST /v1/completions" and call["stop"] == ["\n\nProblem:"]
+        assert call["messages"][0]["content"].count("Problem:") == 5
+
+
+def test_every_sample_has_its_own_seed_and_greedy_answers_have_none(serve, tmp_path):
+    server = serve()
+    score(recipe(server.url, samples=4, temperature=0.6), tmp_path / "sampled")
+    seeds = [call["seed"] for call in asked(server)]
+    assert len(seeds) == len(set(seeds)) == 12
+    rows = answers(tmp_path / "sampled")
+    assert [(row["doc_id"], row["sample"]) for row in rows] == [(i, k) for i in range(3) for k in range(4)]
+    greedy = serve()
+    score(recipe(greedy.url), tmp_path / "greedy")
+    assert {call["seed"] for call in asked(greedy)} == {None}
+
+
+def test_a_server_that_fails_in_the_middle_loses_no_answer(serve, tmp_path):
+    whole, broken = serve(), serve(down_after=4)
+    settings = {"samples": 4, "temperature": 0.6}
+    score(recipe(whole.url, **settings), tmp_path / "whole")
+    found = recipe(broken.url, **settings, served={"base": "base-model"})
+    with pytest.raises(CFTError):
+        score(found, tmp_path / "eval")
+    kept = len(asked(broken))
+    broken.__exit__()
+    again = serve(port=int(broken.url.rpartition(":")[2].partition("/")[0]))
+    score(found, tmp_path / "eval")
+    assert kept >= 4 and len(asked(again)) == 12 - kept
+    assert [row["response"] for row in answers(tmp_path / "eval")] == [
+        row["response"] for row in answers(tmp_path / "whole")
+    ]
+
+
+def test_a_server_that_does_not_know_the_model_is_told(serve, tmp_path):
+    server = serve(only_model="another")
+    with pytest.raises(CFTError, match=r"base-model.*is not known"):
+        score(recipe(server.url), tmp_path / "eval")
+
+
+def test_a_server_that_is_not_there_is_told_before_anything_else(tmp_path):
+    with pytest.raises(CFTError, match="cannot be reached"):
+        score(recipe("http://127.0.0.1:9/v1"), tmp_path / "eval")
+
+
+def test_two_servers_share_the_items_and_give_the_same_answers(serve, tmp_path):
+    one, two, alone = serve(latency=0.05), serve(latency=0.05), serve()
+    settings = {"arms": ["base", "adapter"], "limit": 12}
+    found = score(recipe([one.url, two.url], **settings), tmp_path / "shared")
+    score(recipe(alone.url, **settings), tmp_path / "alone")
+    assert len(asked(one)) + len(asked(two)) == 24 and min(len(asked(one)), len(asked(two))) >= 6
+    for arm in ("base", "adapter"):
+        assert answers(tmp_path / "shared", arm) == answers(tmp_path / "alone", arm)
+    device = found[TASK]["base"]["settings"]["device"]
+    assert set(device.split(", ")) == {server.url.split("/")[2] for server in (one, two)}
+    score(recipe([two.url, one.url], **settings), tmp_path / "shared")  # the order means nothing
+    assert len(asked(one)) + len(asked(two)) == 24
+
+
+def test_plain_prompts_go_to_both_servers(serve, tmp_path):
+    one, two = serve(), serve()
+    score(recipe([one.url, two.url], arms=["base@fewshot"], limit=12), tmp_path / "eval")
+    assert {row["path"] for row in asked(one) + asked(two)} == {"POST /v1/completions"}
+    assert asked(one) and asked(two) and len(asked(one)) + len(asked(two)) == 12
+
+
+def test_one_of_two_servers_that_is_not_there_is_told_once_for_all_arms(serve, tmp_path):
+    there, told = serve(), io.StringIO()
+    settings = {"arms": ["base", "base@system", "adapter"]}
+    score(recipe([there.url, "http://127.0.0.1:9/v1"], **settings), tmp_path / "eval", Console(file=told, width=200))
+    assert len(asked(there)) == 9
+    assert told.getvalue().count("127.0.0.1:9: cannot be reached (Connection refused), so it is left out") == 1
+
+
+def test_a_server_that_dies_between_arms_is_told_once(serve, tmp_path):
+    dies, stays, told = serve(down_after=2), serve(latency=0.05), io.StringIO()
+    settings = {"arms": ["base", "base@system", "adapter"], "limit": 12}
+    score(recipe([dies.url, stays.url], **settings), tmp_path / "eval", Console(file=told, width=200))
+    assert len(asked(dies)) + len(asked(stays)) == 36
+    assert told.getvalue().count("is left out") == 1
+
+
+def test_no_server_that_is_there_is_told_before_anything_else(tmp_path):
+    with pytest.raises(CFTError, match=r"127.0.0.1:9: cannot be reached .*; 127.0.0.1:99: .*Start one of them"):
+        score(recipe(["http://127.0.0.1:9/v1", "http://127.0.0.1:99/v1"]), tmp_path / "eval")
+
+
+def test_the_recipe_must_name_every_arm_at_the_endpoint(tmp_path):
+    with pytest.raises(RecipeError) as error:
+        load_recipe("quickstart", ["eval.endpoint={base_url: 'http://localhost:8000/v1', batch: true}",
+                                   "eval.served={base: x}"])  # fmt: skip
+    assert "does not name 'adapter'" in str(error.value) and "batch" in str(error.value)

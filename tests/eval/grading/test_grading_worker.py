@@ -1,0 +1,125 @@
+"""Grading goes on when math-verify hangs or its process dies, from any thread and after a fork."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Timer
+
+import pytest
+
+from cft.errors import EvalError
+from eval.grading import equality, grade, same_answer
+from eval.grading.worker import CAN_LIMIT_COMPUTING, Worker
+
+HANG = "5!!!!"  # no text that is refused without trying
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def worker():
+    worker = Worker()
+    yield worker
+    worker.stop()
+
+
+def test_a_hanging_expression_is_ungradable_and_the_next_call_works(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(equality, "LIMIT_SECONDS", 2.0)
+    assert grade("5", rf"\boxed{{{HANG}}}").outcome == "ungradable"
+    assert grade("5", r"\boxed{6 \cdot 5!!!!}").outcome == "ungradable"
+    monkeypatch.undo()
+    assert grade("x+y", r"\boxed{y+x}").outcome == "correct"
+    assert grade("x+y", r"\boxed{y-x}").outcome == "wrong"
+
+
+def test_a_list_of_hanging_expressions_shares_one_limit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(equality, "LIMIT_SECONDS", 2.0)
+    assert same_answer("6, 7", f"{HANG}, 2 {HANG}") is None
+
+
+def test_an_equal_hanging_expression_is_equal_without_being_computed():
+    assert same_answer(HANG, f"$ {HANG} $") is True
+
+
+def test_threads_take_turns():
+    pairs = [(f"x+{n}", rf"\boxed{{{n}+x}}", "correct") for n in range(40)]
+    pairs += [(f"x+{n}", rf"\boxed{{{n}-x}}", "wrong") for n in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(lambda pair: grade(pair[0], pair[1]).outcome, pairs))
+    assert outcomes == [outcome for *_, outcome in pairs]
+
+
+def test_a_thread_that_waits_for_a_hanging_one_still_gets_its_answer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(equality, "LIMIT_SECONDS", 3.0)
+    responses = [("5", rf"\boxed{{{HANG}+{n}}}") for n in range(2)] + [("a+b", r"\boxed{b+a}"), ("a+b", r"\boxed{b-a}")]
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(lambda pair: grade(*pair).outcome, responses))
+    assert outcomes == ["ungradable", "ungradable", "correct", "wrong"]
+
+
+def test_a_killed_process_is_started_again(worker: Worker):
+    assert worker.ask("x+1", "1+x", 60)[0] is True
+    first = worker.pid
+    os.kill(first, signal.SIGKILL)
+    assert worker.ask("x+2", "2+x", 60)[0] is True
+    assert worker.pid != first
+
+
+def test_the_same_process_answers_until_it_is_late(worker: Worker):
+    assert worker.ask("x+1", "1+x", 60)[0] is True
+    first = worker.pid
+    assert worker.ask("x+1", "x-1", 60)[0] is False
+    assert worker.pid == first
+    verdict, seconds = worker.ask("5", HANG, 1.0)
+    assert verdict is None and seconds >= 1.0
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+@pytest.mark.skipif(not CAN_LIMIT_COMPUTING, reason="this system limits by the clock")
+def test_waiting_for_a_processor_is_not_counted(worker: Worker):
+    assert worker.ask("x+1", "1+x", 60)[0] is True
+    os.kill(worker.pid, signal.SIGSTOP)
+    Timer(2.5, os.kill, (worker.pid, signal.SIGCONT)).start()
+    assert worker.ask("x+2", "2+x", 2.0)[0] is True
+
+
+def test_what_cannot_be_read_is_told_apart(worker: Worker):
+    assert worker.ask("(5", "5", 60)[0] is None
+    assert worker.ask("5", "(5", 60)[0] is False
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_after_a_fork_both_sides_go_on():
+    assert same_answer("x+11", "11+x") is True
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if same_answer("x+12", "12+x") is True and same_answer("x+12", "12-x") is False else 1)
+    assert same_answer("x+13", "13+x") is True
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert same_answer("x+14", "14+x") is True
+
+
+def test_no_process_is_left_when_the_program_ends():
+    program = "from eval import grading\nfrom eval.grading import equality\nassert grading.same_answer('x+1', '1+x')\nprint(equality._worker.pid)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)
+
+
+@pytest.mark.parametrize("program", ["/no/such/python", shutil.which("false") or "/bin/false"])
+def test_a_process_that_cannot_start_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch, program: str):
+    monkeypatch.setattr(equality, "_worker", Worker())
+    monkeypatch.setattr(sys, "executable", program)
+    with pytest.raises(EvalError, match=f"cannot grade.*{program}"):
+        same_answer("u+v", "v+u")
+
+
+def test_importing_the_grader_does_not_import_sympy():
+    program = "import sys, eval.grading.grader; print('sympy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,140 @@
+"""The structure of the code: import circles, imports that go up, long files, full folders. `python -m tests.house`.
+
+Every import counts, those inside functions and those for type checkers too. Exits 1 on a circle or an upward import.
+"""
+
+import ast
+import sys
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+MOST_LINES, MOST_FILES = 350, 17
+
+# The floors, lowest first. A module belongs to the longest of these names that begins its own; it imports from its own
+# floor and from those below.
+FLOORS = """
+cft.errors
+cft.suggest
+cft.files cft.memory
+eval.grading
+cft.devices cft.recipe eval.prompts
+cft.models
+cft.runs
+data_builders
+eval.statistics
+eval.tasks
+cft.rows
+cft.weights
+eval.elicitors
+eval.answering
+cft.train.loop
+cft.train
+eval.baselines
+eval.report
+eval.compare
+cft.export
+cft.pipeline
+cft.plan
+cft.sweep_run
+cft.cli
+"""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the three packages, by its dotted name."""
+    found = {}
+    for top in ("cft", "data_builders", "eval"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path, known: dict[str, Path]) -> set[str]:
+    """The modules of this project that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            whole = {f"{node.module}.{name.name}" for name in node.names}
+            found |= whole & known.keys() or {node.module}
+    return {name for name in found if name in known and known[name] != path}
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of modules that import each other (strongly connected components; Tarjan 1972)."""
+    order, low, stack, found = {}, {}, [], []
+
+    def visit(node: str) -> None:
+        order[node] = low[node] = len(order)
+        stack.append(node)
+        for other in sorted(graph[node]):
+            if other not in order:
+                visit(other)
+            if other in stack:
+                low[node] = min(low[node], low[other])
+        if low[node] == order[node]:
+            group = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for node in sorted(graph):
+        if node not in order:
+            visit(node)
+    return found
+
+
+def floor_of(module: str, floors: dict[str, int]) -> int:
+    """The number of the floor that a module stands on; the top for what has none, which is an error to be seen."""
+    fitting = [name for name in floors if module == name or module.startswith(f"{name}.")]
+    return floors[max(fitting, key=len)] if fitting else -1
+
+
+def rooms(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The imports between folders."""
+    found: dict[str, set[str]] = {}
+    for module, others in graph.items():
+        here = module.rpartition(".")[0]
+        found.setdefault(here, set()).update(other.rpartition(".")[0] for other in others)
+    return {room: {other for other in others if other in found} - {room} for room, others in found.items()}
+
+
+def main() -> int:
+    console, known = Console(width=120), modules()
+    graph = {name: imports(path, known) for name, path in known.items() if name.count(".")}
+    graph = {name: {other for other in others if other in graph} for name, others in graph.items()}
+    floors = {name: i for i, line in enumerate(FLOORS.split("\n")) for name in line.split()}
+    faults = [f"circle: {' <-> '.join(group)}" for group in circles(graph)]
+    for name, others in sorted(graph.items()):
+        here = floor_of(name, floors)
+        faults += [f"upward: {name} imports {other}" for other in sorted(others) if floor_of(other, floors) > here]
+        faults += [f"no floor: {name}; give it one in tests/house.py"] * (here < 0)
+
+    lines, files = Counter(), Counter()
+    for top in ("cft", "data_builders", "eval", "benchmarks", "recipes", "tests"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            count, folder = len(path.read_text(encoding="utf-8").splitlines()), path.parent.relative_to(ROOT).as_posix()
+            lines[folder], files[folder] = lines[folder] + count, files[folder] + (path.name != "__init__.py")
+            if count > MOST_LINES:
+                console.print(f"long: {path.relative_to(ROOT)} has {count} lines, of at most {MOST_LINES}")
+    table = Table("folder", "files", "lines", box=None, pad_edge=False)
+    for folder in sorted(lines):
+        table.add_row(folder, str(files[folder]), f"{lines[folder]:,}")
+        if files[folder] > MOST_FILES:
+            console.print(f"full: {folder} has {files[folder]} files, of at most {MOST_FILES}")
+    console.print(table)
+    tests = sum(count for folder, count in lines.items() if folder.startswith("tests"))
+    console.print(f"{sum(lines.values()) - tests:,} lines that run, {tests:,} of tests; {len(faults)} faults")
+    for fault in faults:
+        console.print(fault, style="red", highlight=False)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
