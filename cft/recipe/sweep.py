@@ -15,7 +15,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError
 
 from cft.errors import RecipeError
-from cft.recipe.blocks import Block, Recipe, Text, _folder_name, _once
+from cft.recipe.blocks import Block, Recipe, Text
+from cft.recipe.blocks.base import once
+from cft.recipe.blocks.recipe import folder_name
 from cft.recipe.faults import OVERRIDE, Fault, Schema, recipe_error, show
 from cft.recipe.load import find_recipe, list_recipes, read_recipe, recipes_folder, shipped_name
 from cft.recipe.source import Source
@@ -32,7 +34,7 @@ OWN = {
 class Sweep(Block):
     """One recipe, and what is varied."""
 
-    name: Annotated[str, AfterValidator(_folder_name)] = Field(description="Name of the folder of its runs.")
+    name: Annotated[str, AfterValidator(folder_name)] = Field(description="Name of the folder of its runs.")
     description: str = Field("", description="What the sweep is for.")
     recipe: Text = Field(description="Name of a shipped recipe, or path of a recipe file.")
     set: dict[str, Any] = Field(default_factory=dict, description="Keys of the recipe to change in every point.")
@@ -42,7 +44,7 @@ class Sweep(Block):
     points: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Name of one more point -> keys of the recipe and their values."
     )
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], AfterValidator(_once)] = Field(
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], AfterValidator(once)] = Field(
         default_factory=list, description="Seeds to run every point with; none: the recipe's."
     )
 

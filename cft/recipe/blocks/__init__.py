@@ -1,0 +1,49 @@
+"""The blocks of a recipe, and what each key means."""
+
+from cft.recipe.blocks.base import Block, Text
+from cft.recipe.blocks.data import (
+    DATA_BLOCKS,
+    TEACHERS,
+    CritiquesData,
+    DataBlock,
+    DemonstrationsData,
+    ExactTeacher,
+    FileTeacher,
+    ModelTeacher,
+    NoData,
+    StudentBlock,
+    Style,
+    Teacher,
+)
+from cft.recipe.blocks.endpoint import EndpointBlock, PriceBlock
+from cft.recipe.blocks.recipe import ModelBlock, Recipe, models_of
+from cft.recipe.blocks.scoring import ARM, PROMPTS, VARIANTS, EvalBlock
+from cft.recipe.blocks.train import SelectBlock, TrainBlock
+
+__all__ = [
+    "ARM",
+    "DATA_BLOCKS",
+    "PROMPTS",
+    "TEACHERS",
+    "VARIANTS",
+    "Block",
+    "CritiquesData",
+    "DataBlock",
+    "DemonstrationsData",
+    "EndpointBlock",
+    "EvalBlock",
+    "ExactTeacher",
+    "FileTeacher",
+    "ModelBlock",
+    "ModelTeacher",
+    "NoData",
+    "PriceBlock",
+    "Recipe",
+    "SelectBlock",
+    "StudentBlock",
+    "Style",
+    "Teacher",
+    "Text",
+    "TrainBlock",
+    "models_of",
+]

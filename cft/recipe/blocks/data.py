@@ -1,0 +1,112 @@
+"""`data`: how examples are made."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, Field
+
+from cft.recipe.blocks.base import Block, Count, Names, Text, once
+from cft.recipe.blocks.endpoint import EndpointBlock
+
+Style = Literal[
+    "numbered check",
+    "examiner, concept first",
+    "first error, then another grouping",
+    "thinking aloud, checked twice",
+    "re-derivation",
+]
+
+
+class StudentBlock(Block):
+    """Who writes the solutions that are criticised, and how they are sampled."""
+
+    model: Text | None = Field(None, description="Model to sample from, as in model.id; null: the recipe's model.")
+    endpoint: EndpointBlock | None = Field(None, description="Server that has the model; null: load it here.")
+    samples: Count = Field(description="Solutions to sample for each problem, at each temperature.")
+    temperatures: Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(once), Field(min_length=1)] = Field(
+        default_factory=lambda: [0.9], description="Sampling temperatures; 0 is greedy."
+    )
+    top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that is sampled from; 1 is all.")
+    top_k: int = Field(50, ge=0, description="Most likely tokens that are sampled from, 0 is all; not for endpoints.")
+    max_new_tokens: Count = Field(320, description="Most tokens of a solution; a longer one is truncated.")
+    batch_size: Count = Field(24, description="Solutions sampled at a time; not for endpoints.")
+
+
+class ExactTeacher(Block):
+    """Criticises by computing: finds the first step that is wrong in a solution of a problem with checked steps."""
+
+    kind: Literal["exact"]
+    styles: Annotated[list[Style], AfterValidator(once), Field(min_length=1)] = Field(
+        default_factory=lambda: list(get_args(Style)), description="Ways of writing; one critique for each."
+    )
+
+
+class FileTeacher(Block):
+    """Critiques that stand in a JSONL file, with the solutions they speak of."""
+
+    kind: Literal["file"]
+    path: Text = Field(description="Name in recipes/critiques, or path of a JSONL file.")
+    styles: Names | None = Field(None, description="Only critiques of these styles; null: all.")
+
+
+class ModelTeacher(Block):
+    """A language model that is shown a solution and asked for a critique, once for each style and sample."""
+
+    kind: Literal["model"]
+    model: Text = Field(description="Model as the endpoint names it, or as in model.id.")
+    endpoint: EndpointBlock | None = Field(None, description="Server that has the model; null: load it here.")
+    styles: Annotated[list[Text], AfterValidator(once), Field(min_length=1)] = Field(
+        default_factory=lambda: ["step_check", "first_error", "rederivation", "verdict_last"],
+        description="Prompt templates: names in recipes/teachers, or paths of files.",
+    )
+    samples: Count = Field(1, description="Critiques of each style.")
+    temperature: float = Field(0.7, ge=0, description="Sampling temperature; 0 is greedy.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that is sampled from; 1 is all.")
+    max_new_tokens: Count = Field(1024, description="Most tokens of a critique; a longer one is dropped.")
+    batch_size: Count = Field(8, description="Critiques written at a time; not for endpoints.")
+
+
+Teacher = Annotated[ExactTeacher | FileTeacher | ModelTeacher, Field(discriminator="kind")]
+
+
+class CritiquesData(Block):
+    """Examples that show a solution and train the critique of it (CFT)."""
+
+    builder: Literal["critiques"]
+    problems: Names = Field(description="Names in recipes/problems, or paths of YAML files.")
+    students: Annotated[list[StudentBlock], AfterValidator(once)] = Field(
+        default_factory=list, description="Who writes solutions; none: only those of file teachers are used."
+    )
+    teachers: Annotated[list[Teacher], AfterValidator(once)] = Field(
+        min_length=1, description="Who criticises: {kind: exact}, {kind: file, path: ...}, {kind: model, model: ...}."
+    )
+    prompt: Literal["critique", "solve"] = Field(
+        "critique", description="critique: the prompt shows the solution; solve: only the question (a control)."
+    )
+    right_share: float = Field(0.0, ge=0, le=1, description="Most of the criticised solutions that may be right.")
+    max_candidates: Count | None = Field(
+        None, description="Most sampled solutions to criticise, spread over wrong answers and students; null: all."
+    )
+    trim: float = Field(0.0, ge=0, lt=0.5, description="Share of the critiques to drop at each end of their lengths.")
+    max_examples: Count | None = Field(None, description="Most training rows, spread over wrong answers; null: all.")
+
+
+class DemonstrationsData(Block):
+    """Examples that show a question and train its worked solution (the SFT control)."""
+
+    builder: Literal["demonstrations"]
+    problems: Names = Field(min_length=1, description="Names in recipes/problems, or paths of YAML files.")
+
+
+class NoData(Block):
+    """No examples, for recipes that only score the base model."""
+
+    builder: Literal["none"]
+
+
+DataBlock = Annotated[CritiquesData | DemonstrationsData | NoData, Field(discriminator="builder")]
+
+
+DATA_BLOCKS = {"critiques": CritiquesData, "demonstrations": DemonstrationsData, "none": NoData}
+
+
+TEACHERS = {"exact": ExactTeacher, "file": FileTeacher, "model": ModelTeacher}

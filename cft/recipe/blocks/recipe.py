@@ -1,0 +1,103 @@
+"""The recipe: its four blocks, its name and its seed."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr
+
+from cft.recipe.blocks.base import Block, Text
+from cft.recipe.blocks.data import DATA_BLOCKS, TEACHERS, CritiquesData, DataBlock, StudentBlock
+from cft.recipe.blocks.endpoint import EndpointBlock, PriceBlock
+from cft.recipe.blocks.scoring import EvalBlock
+from cft.recipe.blocks.train import SelectBlock, TrainBlock
+from cft.recipe.faults import KeyPath, Origin
+from cft.recipe.source import dump_yaml
+
+
+def folder_name(name: str) -> str:
+    """A validator: the name, if it can be a folder's."""
+    if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-"):
+        raise ValueError("becomes a folder's name. Use only a-z, 0-9, _ and -")
+    return name
+
+
+class ModelBlock(Block):
+    """The base model."""
+
+    id: Text = Field(description="Name in `cft models`, hub id org/name, local folder, or GGUF file.")
+    revision: Text | None = Field(None, description="Hub commit, tag or branch; null takes the pinned or newest one.")
+    dtype: Literal["auto", "bfloat16", "float32", "float16"] = Field(
+        "bfloat16",
+        description="Type of the weights; auto: bfloat16, or what this machine computes in where it would emulate it.",
+    )
+    quantization: Literal["none", "nf4"] = Field("none", description="nf4: 4-bit weights (QLoRA), by bitsandbytes.")
+    attn_implementation: Text = Field(
+        "auto",
+        description="transformers' attention: sdpa, eager, flash_attention_2; auto: flash if it is there.",
+    )
+    chat_template: Text | None = Field(
+        None, description="null: the tokenizer's own; plain: the shipped plain one; or a path to a .jinja file."
+    )
+    trust_remote_code: bool = Field(False, description="Run Python code that the model's repository brings.")
+
+
+class Recipe(Block):
+    """One experiment."""
+
+    name: Annotated[str, AfterValidator(folder_name)] = Field(description="Name of the run's folder: a-z, 0-9, _, -.")
+    description: str = Field("", description="What the experiment is for; no part of the fingerprint.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of sampling, data order and training.")
+    model: ModelBlock = Field(description="The base model: {id: ...}.")
+    data: DataBlock = Field(description="How examples are made: {builder: critiques, ...}.")
+    train: TrainBlock = Field(description="How the adapter is trained: {method: cft, ...}.")
+    eval: EvalBlock = Field(description="What is scored: {tasks: [...]}.")
+
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @property
+    def source(self) -> Path | None:
+        """The file that the recipe was read from; no part of the recipe's identity."""
+        return self._origin.path
+
+    @property
+    def origin(self) -> Origin:
+        """Where each value was written; no part of the recipe's identity."""
+        return self._origin
+
+    def dump(self) -> dict[str, Any]:
+        """All that decides the result, as plain values, for fingerprints: everything but the description."""
+        return self.model_dump(mode="json", exclude={"description"})
+
+    def to_yaml(self) -> str:
+        """The recipe with all defaults and overrides written out; reads back as an equal recipe."""
+        return dump_yaml(self.model_dump(mode="json"))
+
+
+def models_of(raw: dict[str, Any]) -> dict[KeyPath, type[BaseModel]]:
+    """The model that reads each mapping of `raw`, as far as `raw` tells which."""
+    models: dict[KeyPath, type[BaseModel]] = {
+        (): Recipe,
+        ("model",): ModelBlock,
+        ("train",): TrainBlock,
+        ("eval",): EvalBlock,
+    }
+    train = raw.get("train")
+    if isinstance(train, dict) and isinstance(train.get("select"), dict):
+        models["train", "select"] = SelectBlock
+    scored = raw.get("eval")
+    if isinstance(scored, dict) and isinstance(scored.get("endpoint"), dict):
+        models["eval", "endpoint"] = EndpointBlock
+        models["eval", "endpoint", "price"] = PriceBlock
+    data = raw.get("data")
+    if isinstance(data, dict) and (block := DATA_BLOCKS.get(str(data.get("builder")))):
+        models["data",] = block
+        if block is CritiquesData:
+            for key, kind_of in (("students", lambda _: StudentBlock), ("teachers", lambda t: TEACHERS.get(str(t)))):
+                entries = data.get(key)
+                for i, entry in enumerate(entries if isinstance(entries, list) else []):
+                    if isinstance(entry, dict) and (kind := kind_of(entry.get("kind"))):
+                        models["data", key, i] = kind
+                        if "endpoint" in kind.model_fields and isinstance(entry.get("endpoint"), dict):
+                            models["data", key, i, "endpoint"] = EndpointBlock
+                            models["data", key, i, "endpoint", "price"] = PriceBlock
+    return models

@@ -1,0 +1,49 @@
+"""`train`: how the adapter is trained."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from cft.recipe.blocks.base import Block, Count, Text, once
+
+
+class SelectBlock(Block):
+    """Which step's adapter is kept: the one with the highest accuracy on validation items, asked during training."""
+
+    task: Text = Field(
+        "cft_wordproblems_validation", description="Task whose items choose; none of eval.tasks, no item of theirs."
+    )
+    data: Text | None = Field(None, description="Local file of its items; null: from where the task has them.")
+    steps: Annotated[list[Count], AfterValidator(once)] = Field(
+        default_factory=list, description="Optimizer steps after which the items are asked; or give `every`."
+    )
+    every: Count | None = Field(None, description="Ask after each so many optimizer steps, and after the last.")
+    limit: Count | None = Field(100, description="Ask only the first items of the task; null: all.")
+    max_new_tokens: Count | None = Field(None, description="Most tokens of an answer; null: as eval.max_new_tokens.")
+    batch_size: Count | None = Field(None, description="Answers generated at a time; null: as eval.batch_size.")
+    patience: Count | None = Field(3, description="Askings without a new best that stop the training; null: never.")
+    leak: float | None = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="Share of answers that pass a verdict ('Conclusion: wrong'), above the base's, at which training "
+        "stops; at least 2 answers; null: never.",
+    )
+    include_base: bool = Field(True, description="Ask the untrained model first, for comparison; it is never chosen.")
+
+
+class TrainBlock(Block):
+    """How the adapter is trained. `lora` and `args` go to the libraries under the libraries' own names."""
+
+    method: Literal["cft", "sft", "grpo", "none"] = Field(
+        description="cft: on critiques; sft: on demonstrations or critiques; none: no training."
+    )
+    full: bool = Field(False, description="Train all weights instead of a LoRA adapter; the product is a whole model.")
+    lora: dict[str, Any] = Field(default_factory=dict, description="Keys of peft.LoraConfig.")
+    args: dict[str, Any] = Field(default_factory=dict, description="Keys of trl.SFTConfig.")
+    keep_steps: Annotated[list[Count], AfterValidator(once)] = Field(
+        default_factory=list, description="Optimizer steps after which the adapter is kept, as the arm step-N."
+    )
+    select: SelectBlock | None = Field(
+        None, description="Keep the step that is best on validation items; null: keep the last step."
+    )
