@@ -1,9 +1,11 @@
 """The structure of the code: import circles, imports that go up, long files, full folders. `python -m tests.house`.
 
-Every import counts, those inside functions and those for type checkers too. Exits 1 on a circle or an upward import.
+Every import counts, those inside functions and those for type checkers too. Exits 1 on a circle, an upward import, or a
+file of tests that imports from another: what they share is in tests/support and conftest.py.
 """
 
 import ast
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -66,6 +68,17 @@ def imports(path: Path, known: dict[str, Path]) -> set[str]:
     return {name for name in found if name in known and known[name] != path}
 
 
+def imports_between_tests() -> list[str]:
+    """The imports of files of tests from each other, those of programs in their texts too."""
+    found = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        names = re.findall(r"\bfrom (tests\.[\w.]*test_\w+) import", path.read_text(encoding="utf-8"))
+        found += [
+            f"test: {path.relative_to(ROOT)} imports {name}; move what they share to tests/support" for name in names
+        ]
+    return found
+
+
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     """The groups of modules that import each other (strongly connected components; Tarjan 1972)."""
     order, low, stack, found = {}, {}, [], []
@@ -115,6 +128,7 @@ def main() -> int:
         here = floor_of(name, floors)
         faults += [f"upward: {name} imports {other}" for other in sorted(others) if floor_of(other, floors) > here]
         faults += [f"no floor: {name}; give it one in tests/house.py"] * (here < 0)
+    faults += imports_between_tests()
 
     lines, files = Counter(), Counter()
     for top in ("cft", "data_builders", "eval", "benchmarks", "recipes", "tests"):

@@ -1,11 +1,14 @@
-"""Fixtures of the recipe tests."""
+"""Fixtures of the tests of recipes and commands."""
 
+import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from cft.errors import RecipeError
 from cft.recipe.load import load_recipe
+from tests.support.hub import Hub
 from tests.support.recipe_text import GOOD
 
 
@@ -38,3 +41,13 @@ def recipe_faults(write_recipe):
         return [line.strip() for line in lines]
 
     return faults_of
+
+
+@pytest.fixture
+def hub():
+    """A hub that has seen nothing yet."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.seen, server.refuse = [], False
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cft.cli.test_cli import cft
+from tests.support.command import cft
 
 RECIPE = """
 name: tiny

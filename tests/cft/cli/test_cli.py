@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cft.devices import pick_device
-from tests.support.forks import ENVIRONMENT, TIMEOUT, run_forked
+from tests.support.command import cft
 
 RECIPE = """
 name: tiny
@@ -32,15 +31,6 @@ train:
   args: {{learning_rate: 1.0e-3, per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 4096}}
 eval: {{tasks: [cft_wordproblems], limit: 5, max_new_tokens: 12, batch_size: 2}}
 """
-
-
-def cft(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
-    """The finished command. Variables of the hub are read while its library is imported: then it is started anew."""
-    env = os.environ | ENVIRONMENT | environment
-    if pick_device() == "cpu" and not any(name.startswith("HF_") for name in environment):
-        return run_forked([*arguments], cwd, env)
-    command = [sys.executable, "-m", "cft.cli.main", *arguments]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=TIMEOUT)
 
 
 @pytest.fixture

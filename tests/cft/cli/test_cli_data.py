@@ -2,14 +2,12 @@
 
 import base64
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from cft.files import read_own_jsonl
-from tests.cft.cli.test_cli import cft
+from tests.support.command import cft
 from tests.support.faulty_server import FaultyServer
 
 KEY = "sk-secret-0123456789abcdef"
@@ -122,52 +120,6 @@ def test_rank_a_pool(tmp_path, tiny_model):
     table = cft(*command, cwd=tmp_path)
     assert "score = 4p(1-p)" in table.stdout
     assert cft("problems", "rank", "nowhere.jsonl", "--model", "x", cwd=tmp_path).returncode == 2
-
-
-class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as creating a data set and committing small files to it takes."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.server.seen.append((self.path, body, self.headers.get("Authorization")))
-        if self.server.refuse:
-            return self.reply(403, {"error": "forbidden"})
-        address = f"http://127.0.0.1:{self.server.server_port}/datasets/me/set"
-        if self.path == "/api/repos/create":
-            return self.reply(200, {"url": address, "name": "me/set"})
-        if "/preupload/" in self.path:
-            files = [
-                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]
-            ]
-            return self.reply(200, {"files": files})
-        if "/commit/" in self.path:
-            return self.reply(
-                200, {"success": True, "commitOid": "0" * 40, "commitUrl": f"{address}/commit/{'0' * 40}"}
-            )
-        return self.reply(200, {"errors": [], "warnings": []})
-
-    def do_GET(self):
-        self.reply(200, {"id": "me/set", "sha": "0" * 40, "siblings": []})
-
-    def reply(self, status, value):
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture
-def hub():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.seen, server.refuse = [], False
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
 
 
 def test_push_says_what_it_would_send_and_sends_it_when_told(tmp_path, tiny_model, hub):

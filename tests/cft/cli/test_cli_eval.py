@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from cft.runs import Run
-from tests.cft.cli.test_cli import cft
-from tests.cft.cli.test_trying import QUESTION, make_run
-from tests.eval.compare.test_compare import make_run as make_scored_run
-from tests.eval.compare.test_compare import outcomes
+from tests.support.command import cft
+from tests.support.scored_runs import make_run as make_scored_run
+from tests.support.scored_runs import outcomes
+from tests.support.trying import QUESTION, make_run
 
 
 @pytest.fixture(scope="module")

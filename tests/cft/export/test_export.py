@@ -20,8 +20,7 @@ from cft.export.gguf import find_converter
 from cft.export.trained import check_disk, check_ours, open_trained
 from cft.runs import Run
 from cft.train.card import licence, results
-from tests.cft.cli.test_cli import cft
-from tests.cft.cli.test_cli_data import hub  # noqa: F401 - a fixture
+from tests.support.command import cft
 from tests.support.exporting import REPORT, front, make_base, make_run, scored
 
 TOKEN = "hf_secret0123456789"
@@ -166,7 +165,7 @@ def test_results_name_their_data_and_licences_their_id():
     assert licence("Gemma terms of use") == {"license": "other", "license_name": "gemma-terms-of-use"}
 
 
-def test_a_push_says_what_it_would_send_and_sends_it_when_told(run, hub):  # noqa: F811
+def test_a_push_says_what_it_would_send_and_sends_it_when_told(run, hub):
     environment = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0"}
     dry = exported(run, "--to", "adapter", "--push", "me/it", **environment)
     assert dry.returncode == 0 and "add --yes" in dry.stdout and "adapter_model.safetensors" in dry.stdout

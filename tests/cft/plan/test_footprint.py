@@ -13,7 +13,7 @@ from cft.plan.footprint import NF4, footprint
 from cft.plan.memory import memory_lines, plan_memory
 from cft.recipe.load import load_recipe
 from cft.train.loop.fallback import Setting
-from tests.cft.cli.test_cli import cft
+from tests.support.command import cft
 
 SMALL = Architecture(64, 160, 2, 4, 2, 300, head_dim=32)
 ROWS = [(300, 300), (500, 400)]

@@ -10,7 +10,7 @@ from cft.models.catalogue import load_entries
 from cft.plan.memory import plan_memory
 from cft.plan.plan import make_plan, row_tokens
 from cft.recipe.load import load_recipe
-from tests.cft.cli.test_cli import cft
+from tests.support.command import cft
 
 
 def memory(*overrides: str, rows: tuple[float, ...] = (400.0, 900.0), what: str = "training_gb") -> float:

@@ -8,7 +8,7 @@ import pytest
 
 from cft.errors import TrainError
 from cft.train.loop.fallback import Setting, ladder, next_safer, safer_for
-from tests.cft.train.test_train import finish, in_process, make_recipe, run_train, weights, write_examples
+from tests.support.training import finish, in_process, make_recipe, run_train, weights, write_examples
 
 limited = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits memory by what Linux tells of it")
 

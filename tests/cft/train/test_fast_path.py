@@ -7,7 +7,7 @@ from torch.nn import Embedding
 from cft.errors import TrainError
 from cft.train.loop.head import CHUNK, FrozenHeadLoss, is_plain_frozen_head
 from cft.train.loop.trainer import StepSampler
-from tests.cft.train.test_train import make_recipe, run_train, same_weights, weights, write_examples
+from tests.support.training import make_recipe, run_train, same_weights, weights, write_examples
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -14,8 +14,8 @@ from cft.models.source import resolve
 from cft.recipe.blocks import Recipe
 from cft.recipe.load import load_recipe, validate_recipe
 from cft.train.card import write_card
-from tests.cft.cli.test_cli import cft
-from tests.cft.train.test_train import ROWS, make_recipe, run_train, write_examples
+from tests.support.command import cft
+from tests.support.training import ROWS, make_recipe, run_train, write_examples
 
 ARGS = {"num_train_epochs": 4, "gradient_accumulation_steps": 2, "learning_rate": 1e-3, "save_steps": 1}
 

@@ -1,37 +1,22 @@
 """Several processes train what one trains, end together, leave nobody behind, and say one thing when one fails."""
 
-import io
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from typer.testing import CliRunner
 
 from cft.cli.main import app
 from cft.errors import TrainError
-from cft.train.launch.start import CONFIGS, check_launch, launch_training, names
-from tests.cft.train.test_train import make_recipe, run_train, weights, write_examples
+from cft.train.launch.start import CONFIGS, check_launch, names
+from tests.support.launching import ARGS, assert_same_training, launched, ranks_of, started
+from tests.support.training import make_recipe, run_train, write_examples
 
-ROOT = Path(__file__).parents[3]
-# 9 rows, 4 a step: the last step of an epoch has one row, for two processes
-ARGS = {"num_train_epochs": 2, "gradient_accumulation_steps": 4, "learning_rate": 1e-3, "save_steps": 1}
+pytestmark = pytest.mark.usefixtures("one_thread")
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setenv("OMP_NUM_THREADS", "1")
-    patch.setenv("CUDA_VISIBLE_DEVICES", "")
-    yield
-    patch.undo()
 
 
 @pytest.fixture(scope="module")
@@ -42,38 +27,6 @@ def single(tiny_model, tmp_path_factory):
     examples = write_examples(folder / "examples.jsonl", 9)
     run_train(recipe, examples, folder)
     return recipe, examples, folder
-
-
-def launched(recipe, examples: Path, folder: Path) -> tuple[dict, str]:
-    console = Console(file=io.StringIO(), width=200)
-    launch = check_launch("ddp", 2, recipe)
-    try:
-        return launch_training(recipe, examples, folder, launch, console=console), console.file.getvalue()
-    finally:
-        assert not ranks_of(folder)
-
-
-def ranks_of(folder: Path) -> list[int]:
-    """Processes of this machine that train in the folder."""
-    import psutil
-
-    found = []
-    for process in psutil.process_iter(["pid", "cmdline"]):
-        line = process.info["cmdline"] or []
-        if "cft.train.launch.worker" in line and str(folder) in " ".join(line):
-            found.append(process.info["pid"])
-    return found
-
-
-def log_of(folder: Path) -> list[dict]:
-    return json.loads((folder / "metrics.json").read_text())["log"]
-
-
-def assert_same_training(one: Path, other: Path) -> None:
-    a, b = weights(one / "adapter"), weights(other / "adapter")
-    assert a.keys() == b.keys()
-    assert max((a[key] - b[key]).abs().max() for key in a) < 1e-5  # lr 1e-3: a step moves a weight by up to 1e-3
-    assert [row["loss"] for row in log_of(other)] == pytest.approx([row["loss"] for row in log_of(one)], rel=1e-5)
 
 
 def test_two_processes_train_what_one_trains(single, tmp_path) -> None:
@@ -89,19 +42,7 @@ def test_two_processes_train_what_one_trains(single, tmp_path) -> None:
 @pytest.mark.parametrize("again", ["in two processes", "in one"])
 def test_a_terminated_training_saves_its_step_and_goes_on(single, tmp_path, again) -> None:
     recipe, examples, one = single
-    job = f"""
-import sys
-from pathlib import Path
-from tests.cft.train.test_launch import *
-from cft.errors import Terminated
-signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(Terminated()))
-recipe = make_recipe(Path({recipe.model.id!r}), ARGS, dtype="float32")
-print("ready", flush=True)
-launch_training(recipe, Path({str(examples)!r}), Path({str(tmp_path)!r}), check_launch("ddp", 2, recipe),
-                console=Console(width=200))
-"""
-    process = subprocess.Popen([sys.executable, "-c", job], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               cwd=ROOT)  # fmt: skip
+    process = started(recipe, examples, tmp_path)
     shown = ""
     for line in process.stdout:
         shown += line

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,12 +10,14 @@ import pytest
 from cft.errors import TrainError
 from cft.recipe.blocks import Recipe
 from cft.train.launch.start import check_launch
-from tests.cft.train.test_launch import ROOT, launched, one_thread, ranks_of  # noqa: F401 - a fixture
-from tests.cft.train.test_selection import curve, folder, learner, recipe_with  # noqa: F401 - fixtures
-from tests.cft.train.test_train import run_train, same_weights
+from tests.support.launching import launched, ranks_of, started
+from tests.support.selecting import curve, recipe_with
+from tests.support.training import run_train, same_weights
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def recipe_for(learner: Path, folder: Path, args: dict | None = None, **select) -> Recipe:  # noqa: F811
+def recipe_for(learner: Path, folder: Path, args: dict | None = None, **select) -> Recipe:
     """In float32, whose rounding is too small to change an answer; it keeps step 12 too."""
     raw = recipe_with(learner, folder, args, every=4, **select).model_dump(mode="json")
     raw["model"]["dtype"], raw["train"]["keep_steps"] = "float32", [12]
@@ -25,7 +25,7 @@ def recipe_for(learner: Path, folder: Path, args: dict | None = None, **select) 
 
 
 @pytest.fixture(scope="module")
-def one(learner, folder) -> Path:  # noqa: F811
+def one(learner, folder) -> Path:
     """The training in one process. Its 12th step is the first to answer all items right."""
     summary, _ = run_train(recipe_for(learner, folder), folder / "examples.jsonl", folder / "one")
     assert summary["selected_step"] == 12 < summary["steps"]
@@ -43,7 +43,7 @@ def assert_same_choice(one: Path, other: Path) -> None:
     assert same_weights(other / "adapter", other / "steps/step-12")
 
 
-def test_two_processes_choose_the_step_that_one_chooses(one, learner, folder, tmp_path) -> None:  # noqa: F811
+def test_two_processes_choose_the_step_that_one_chooses(one, learner, folder, tmp_path) -> None:
     summary, shown = launched(recipe_for(learner, folder), folder / "examples.jsonl", tmp_path)
     assert_same_choice(one, tmp_path)
     assert summary["selected_step"] == 12 and summary["processes"] == 2
@@ -52,28 +52,16 @@ def test_two_processes_choose_the_step_that_one_chooses(one, learner, folder, tm
     assert left == {"owner.json", "curve.json"} | {f"step-{step}.jsonl" for step in range(0, 25, 4)}
 
 
-def test_both_stop_early_at_the_same_step(learner, folder, tmp_path) -> None:  # noqa: F811
+def test_both_stop_early_at_the_same_step(learner, folder, tmp_path) -> None:
     recipe = recipe_for(learner, folder, {"num_train_epochs": 40}, patience=1, limit=5)
     summary, shown = launched(recipe, folder / "examples.jsonl", tmp_path)
     assert summary["steps"] == summary["selected_step"] + 4 < 160
     assert f"stopped early after step {summary['steps']} of 160" in shown
 
 
-def test_terminated_while_they_ask_they_go_on_with_the_batches_still_owed(one, learner, folder, tmp_path) -> None:  # noqa: F811
+def test_terminated_while_they_ask_they_go_on_with_the_batches_still_owed(one, learner, folder, tmp_path) -> None:
     recipe = recipe_for(learner, folder, batch_size=1)  # many short batches: the signal comes before the last
-    job = f"""
-import json
-from pathlib import Path
-from tests.cft.train.test_launch import *
-from cft.errors import Terminated
-from cft.recipe import Recipe
-signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(Terminated()))
-recipe = Recipe.model_validate(json.loads({recipe.model_dump_json()!r}))
-launch_training(recipe, Path({str(folder / "examples.jsonl")!r}), Path({str(tmp_path)!r}),
-                check_launch("ddp", 2, recipe), console=Console(width=200))
-"""
-    process = subprocess.Popen([sys.executable, "-c", job], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                               text=True, cwd=ROOT)  # fmt: skip
+    process = started(recipe, folder / "examples.jsonl", tmp_path)
     log = tmp_path / "selection" / "progress-8.jsonl"
     while not log.exists() and process.poll() is None:
         time.sleep(0.002)
@@ -86,7 +74,7 @@ launch_training(recipe, Path({str(folder / "examples.jsonl")!r}), Path({str(tmp_
     assert_same_choice(one, tmp_path)
 
 
-def test_processes_that_share_the_weights_are_refused(learner, folder, monkeypatch) -> None:  # noqa: F811
+def test_processes_that_share_the_weights_are_refused(learner, folder, monkeypatch) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -15,9 +15,10 @@ from cft.files import write_json
 from cft.recipe.blocks import Recipe
 from cft.train.launch.start import CONFIGS
 from cft.train.loop.checkpoints import claim
-from tests.cft.train.test_launch import ARGS, ROOT, assert_same_training, launched, one_thread  # noqa: F401 - a fixture
-from tests.cft.train.test_train import make_recipe, run_train, write_examples
+from tests.support.launching import ARGS, ROOT, assert_same_training, launched
+from tests.support.training import make_recipe, run_train, write_examples
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 # bfloat16 is what the folder is written in; the processes here are taken for GPUs, which must not autocast on a CPU
 FULL = ARGS | {"bf16": False}
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from cft.errors import DataError, TrainError
 from cft.rows import IGNORED, load_rows, tokenize_row
 from cft.train.preflight import preflight, preflight_run, show_row
-from tests.cft.train.test_train import make_recipe
+from tests.support.training import make_recipe
 
 QWEN_STYLE = (  # as Qwen2.5's: a system turn that nobody wrote, and a newline after each end of turn
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are helpful.<|im_end|>\n{% endif %}"

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from cft.errors import ModelError
-from tests.cft.train.test_train import ROWS, make_recipe, run_train, same_weights, weights, write_examples
+from tests.support.training import ROWS, make_recipe, run_train, same_weights, weights, write_examples
 
 pytest.importorskip("bitsandbytes")
 ARGS = {"num_train_epochs": 4, "gradient_accumulation_steps": 2, "learning_rate": 1e-2, "save_steps": 1}

@@ -13,63 +13,8 @@ from rich.console import Console
 
 from cft.errors import CFTError, EvalError, Terminated
 from cft.recipe.blocks import Recipe
-from tests.cft.train.test_train import make_recipe, run_train, same_weights
-from tests.support.tiny import make_tiny_model
-
-ARGS = {"num_train_epochs": 6, "gradient_accumulation_steps": 2, "save_steps": 1, "learning_rate": 3e-3,
-        "lr_scheduler_type": "constant", "warmup_steps": 0}  # fmt: skip
-LORA = {"r": 16, "lora_alpha": 256}
-QUESTIONS = [f"What is {n} - {n - 4}?" for n in range(10, 22)]
-ANSWER = "\\boxed{4}"
-
-
-def write_rows(path: Path, rows: list[dict]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def write_examples(path: Path, completion: str, n: int = 8) -> Path:
-    prompts = [f"What is {n} - {n - 4}?\nPlease reason step by step." for n in range(30, 30 + n)]
-    return write_rows(path, [
-        {"id": f"row{i}", "prompt": [{"role": "user", "content": prompt}],
-         "completion": [{"role": "assistant", "content": completion}]}
-        for i, prompt in enumerate(prompts)
-    ])  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def learner(tmp_path_factory) -> Path:
-    """The tiny model with larger embeddings: its frozen output layer can be sure of a token, so it learns by heart."""
-    from transformers import AutoModelForCausalLM
-
-    folder = make_tiny_model(tmp_path_factory.mktemp("models") / "learner")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="bfloat16")
-    model.get_input_embeddings().weight.data *= 25
-    model.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """Examples of which a model learns to box a 4, validation items of which that is the answer, and test items."""
-    folder = tmp_path_factory.mktemp("selection")
-    write_examples(folder / "examples.jsonl", ANSWER)
-    write_rows(folder / "validation.jsonl", [{"problem": q, "answer": "4"} for q in QUESTIONS])
-    write_rows(folder / "test.jsonl", [{"problem": "What is 2+2?", "answer": "4"}])
-    return folder
-
-
-def recipe_with(model: Path, folder: Path, args: dict | None = None, lora: dict | None = None, **select) -> Recipe:
-    """The recipe that chooses on folder/validation.jsonl; `steps=None` leaves `train.select` out."""
-    raw = make_recipe(model, ARGS | (args or {}), LORA | (lora or {})).model_dump(mode="json")
-    raw["eval"] |= {"data": {"cft_math500": str(folder / "test.jsonl")}, "max_new_tokens": 24, "batch_size": 3}
-    block = {"task": "cft_math_validation", "data": str(folder / "validation.jsonl"), "patience": None} | select
-    raw["train"]["select"] = block if block.get("steps") or block.get("every") else None
-    return Recipe.model_validate(raw)
-
-
-def curve(train: Path) -> dict:
-    return json.loads((train / "selection" / "curve.json").read_text())
+from tests.support.selecting import curve, recipe_with, write_examples, write_rows
+from tests.support.training import run_train, same_weights
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from cft.errors import TrainError
 from cft.models.load import load_model
 from cft.recipe.blocks import ModelBlock
 from cft.train.loop import speed
-from tests.cft.train.test_train import make_recipe, run_train, weights, write_examples
+from tests.support.training import make_recipe, run_train, weights, write_examples
 
 ARGS = {"learning_rate": 1e-3, "num_train_epochs": 2, "gradient_accumulation_steps": 2}
 

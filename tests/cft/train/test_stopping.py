@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from cft.errors import Terminated
-from tests.cft.train.test_train import make_recipe, run_train, same_weights, write_examples
+from tests.support.training import make_recipe, run_train, same_weights, write_examples
 
 ARGS = {"num_train_epochs": 4, "gradient_accumulation_steps": 2, "save_steps": 1000, "learning_rate": 1e-2}
 

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from cft.errors import TrainError
 from cft.train.loop.trackers import check_tracker, reporting
-from tests.cft.cli.test_cli import cft
-from tests.cft.train.test_train import make_recipe, write_examples
+from tests.support.command import cft
+from tests.support.training import make_recipe, write_examples
 
 
 @pytest.fixture(autouse=True)

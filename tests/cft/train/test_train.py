@@ -2,8 +2,6 @@
 
 import io
 import json
-import multiprocessing
-import os
 import random
 import resource
 import time
@@ -15,56 +13,19 @@ from rich.console import Console
 
 from cft.errors import RecipeError, TrainError
 from cft.recipe.blocks import Recipe
+from tests.support.training import (
+    ROWS,
+    finish,
+    in_process,
+    make_recipe,
+    run_train,
+    same_weights,
+    wait_until,
+    weights,
+    write_examples,
+)
 
-ROWS = [("What is 2+2?", "It is \\boxed{4}."), ("What is 30+12?", "30 and 12 make 42, so it is \\boxed{42}.")]
 KILLED_OFTEN = {"num_train_epochs": 8, "gradient_accumulation_steps": 2, "save_steps": 1, "learning_rate": 1e-2}
-
-
-def make_recipe(model: Path, args: dict | None = None, lora: dict | None = None, **model_block) -> Recipe:
-    return Recipe.model_validate(
-        {
-            "name": "test",
-            "model": {"id": str(model), **model_block},
-            "data": {"builder": "critiques", "problems": [], "teachers": [{"kind": "file", "path": "bakery"}]},
-            "train": {"method": "cft", "lora": lora or {}, "args": args or {}},
-            "eval": {"tasks": ["cft_math500"]},
-        }
-    )
-
-
-def write_examples(path: Path, n: int, repeat: int = 1) -> Path:
-    """n rows, alternating between the two of ROWS, completions `repeat` times as long."""
-    rows = (
-        {
-            "id": f"row{i}",
-            "prompt": [{"role": "user", "content": ROWS[i % 2][0]}],
-            "completion": [{"role": "assistant", "content": ROWS[i % 2][1] * repeat}],
-        }
-        for i in range(n)
-    )
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def run_train(recipe: Recipe, examples: Path, folder: Path) -> tuple[dict, str]:
-    from cft.train.sft import train
-
-    console = Console(file=io.StringIO(), width=200)
-    summary = train(recipe, examples, folder, console=console)
-    return summary, console.file.getvalue()
-
-
-def weights(adapter: Path) -> dict:
-    from safetensors.torch import load_file
-
-    return load_file(adapter / "adapter_model.safetensors")
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    import torch
-
-    a, b = weights(one), weights(other)
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 @pytest.fixture(scope="module")
@@ -222,43 +183,6 @@ def test_trying_the_longest_batch_leaves_no_trace(tiny_model, tmp_path, monkeypa
 
 
 # Kills, full disks and small memories happen to a process of their own. The fork server has the libraries loaded.
-
-
-def in_process(recipe: Recipe, examples: Path, folder: Path, limits: dict[int, int] | None = None):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cft.train.sft"])
-    process = context.Process(target=train_and_tell, args=(recipe.model_dump(), examples, folder, limits or {}))
-    process.start()
-    return process
-
-
-def train_and_tell(recipe: dict, examples: Path, folder: Path, limits: dict[int, int]) -> None:
-    """Train with one thread under rlimits (bytes; of memory, above what is used now), and write down how it ended."""
-    import torch
-
-    torch.set_num_threads(1)
-    for kind, limit in limits.items():
-        if kind == resource.RLIMIT_AS:
-            limit += int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(kind, (limit, resource.getrlimit(kind)[1]))
-    try:
-        end = run_train(Recipe.model_validate(recipe), examples, folder)[1]
-    except TrainError as error:
-        end = f"TrainError: {error}"
-    os.write(os.open(folder / "end.txt", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), end.encode())
-
-
-def finish(process, folder: Path) -> str:
-    process.join(120)
-    assert process.exitcode == 0
-    return (folder / "end.txt").read_text()
-
-
-def wait_until(condition, process) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.is_alive() and time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")

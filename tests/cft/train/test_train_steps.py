@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from cft.errors import TrainError
-from tests.cft.train.test_train import make_recipe, run_train, same_weights, write_examples
+from tests.support.training import make_recipe, run_train, same_weights, write_examples
 
 ARGS = {"num_train_epochs": 3, "gradient_accumulation_steps": 2, "save_steps": 1, "learning_rate": 1e-2,
         "lr_scheduler_type": "constant", "warmup_steps": 0}  # fmt: skip

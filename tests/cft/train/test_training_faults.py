@@ -6,7 +6,7 @@ import pytest
 
 from cft.errors import TrainError
 from cft.train.loop.faults import training_arguments
-from tests.cft.train.test_train import make_recipe, run_train, write_examples
+from tests.support.training import make_recipe, run_train, write_examples
 
 
 def test_peft_s_own_full_stop_is_not_doubled(tiny_model, tmp_path: Path):

@@ -12,7 +12,7 @@ from cft.errors import DataError
 from cft.files import write_jsonl
 from data_builders.inspect.inspection import load_items
 from data_builders.inspect.inspection_page import TEMPLATE, count, write_page
-from tests.data_builders.inspect.test_inspection import CRITIQUES, candidate, critique, write_folder
+from tests.support.inspecting import CRITIQUES, candidate, critique, write_folder
 
 EVIL = '</script><script>alert(1)</script> <b>bold</b> & "quoted" <!-- {{title}} {{data}} \u2028 </textarea>'
 

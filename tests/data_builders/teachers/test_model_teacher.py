@@ -7,7 +7,7 @@ from cft.files import read_own_jsonl
 from data_builders.asking.calls import Answer
 from data_builders.problems import load_problem
 from data_builders.teachers.templates import PLACEHOLDERS, load_template, templates_folder
-from tests.data_builders.test_build import RIGHT, WRONG, data, rows, run
+from tests.support.building import RIGHT, WRONG, data, rows, run
 from tests.support.scripted import Scripted
 
 GOOD = (

@@ -23,7 +23,7 @@ from cft.recipe.blocks import ModelBlock
 from cft.recipe.load import load_recipe
 from eval.answering.arms import Arm, Models
 from eval.grading import Grade
-from tests.eval.answering.test_run import TASK, count_batches, make_adapter, make_recipe, rows, run
+from tests.support.evaluating import TASK, count_batches, make_adapter, make_recipe, rows, run
 from tests.support.exporting import make_base, make_run, save_adapter
 
 SAMPLED = {"samples": 3, "temperature": 0.8, "top_p": 0.95, "limit": 4, "batch_size": 3}

@@ -1,6 +1,5 @@
 """Evaluation of base and adapter on the tiny model: what it writes, that it resumes, and that plain lm_eval agrees."""
 
-import io
 import json
 import os
 import shutil
@@ -9,21 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from peft import LoraConfig, get_peft_model
-from rich.console import Console
-from transformers import AutoModelForCausalLM
 
-import eval.answering.batched
 from cft.errors import EvalError
 from cft.files import sha256_file
-from cft.recipe.blocks import Recipe
-from eval.answering.run import evaluate
 from eval.tasks.wordproblems import word_problems
+from tests.support.evaluating import TASK, count_batches, make_adapter, make_recipe, rows, run
 from tests.support.tiny import make_tiny_model
 
 ROOT = Path(__file__).parents[3]
-TASK = "cft_wordproblems"
 BATCHES = [2, 1, 2, 1]  # of the six items two at a time: prompts of unlike length do not share a batch
 FIELDS = [
     "task",
@@ -46,39 +38,6 @@ FIELDS = [
 def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LoRA adapter of the tiny model whose weights are random, not zero."""
     return make_adapter(tiny_model, tmp_path_factory.mktemp("adapter"))
-
-
-def make_adapter(model: Path, folder: Path, rank: int = 4) -> Path:
-    torch.manual_seed(1)
-    peft = get_peft_model(AutoModelForCausalLM.from_pretrained(model), LoraConfig(r=rank, target_modules="all-linear"))
-    for name, weight in peft.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.2)
-    peft.save_pretrained(folder)
-    return folder
-
-
-def make_recipe(model: Path, **eval_block) -> Recipe:
-    block = {"tasks": [TASK], "arms": ["base", "adapter"], "limit": 6, "max_new_tokens": 24, "batch_size": 2}
-    return Recipe.model_validate(
-        {
-            "name": "tiny",
-            "model": {"id": str(model), "dtype": "float32"},
-            "data": {"builder": "demonstrations", "problems": ["bakery"]},
-            "train": {"method": "sft", "lora": {}, "args": {}},
-            "eval": block | eval_block,
-        }
-    )
-
-
-def run(recipe: Recipe, folder: Path, adapter: Path | None, **options) -> tuple[dict, str]:
-    """What `evaluate` returns and prints."""
-    console = Console(file=io.StringIO(), width=200)
-    return evaluate(recipe, adapter=adapter, folder=folder, console=console, **options), console.file.getvalue()
-
-
-def rows(folder: Path, arm: str) -> list[dict]:
-    return [json.loads(line) for line in (folder / TASK / arm / "answers.jsonl").read_text("utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -135,21 +94,6 @@ def test_answers_of_another_run_are_taken_where_they_are_of_the_same_arm(finishe
     assert rows(tmp_path / "run", "base") == rows(finished[0], "base")
     run(make_recipe(tiny_model, arms=["base"], max_new_tokens=8), tmp_path / "short", None, **elsewhere)
     assert calls == 2 * BATCHES
-
-
-def count_batches(monkeypatch, stop_after: int | None = None) -> list[int]:
-    """Sizes of the batches generated from now on; the call after `stop_after` of them is Ctrl-C."""
-    calls: list[int] = []
-    generate = eval.answering.batched.generate
-
-    def counted(model, tokenizer, prompts, **settings):
-        if len(calls) == stop_after:
-            raise KeyboardInterrupt
-        calls.append(len(prompts))
-        return generate(model, tokenizer, prompts, **settings)
-
-    monkeypatch.setattr(eval.answering.batched, "generate", counted)
-    return calls
 
 
 @pytest.mark.parametrize("torn", [False, True])

@@ -10,8 +10,7 @@ from eval.report.curve import curve_by_step, load_curve, sentences
 from eval.report.page.page import page
 from eval.report.plots import panels, svg
 from eval.report.report import build_report, write_report
-from tests.eval.report.test_report import make_rows, save_arm
-from tests.eval.report.test_report_findings import arm, task_of
+from tests.support.reports import arm, make_rows, save_arm, task_of
 
 
 def point(step: int, right: int, leaked: int = 0, n: int = 40) -> dict:

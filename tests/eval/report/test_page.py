@@ -14,7 +14,7 @@ import pytest
 from eval.report.page import items
 from eval.report.page.page import page as html
 from eval.report.report import build_report
-from tests.eval.report.test_report import make_rows
+from tests.support.reports import make_rows
 
 EVIL = """</script><script>document.title="x"</script><img src=x onerror=a()> & "q" <!-- {{data}} \u2028 \x1b \ud800"""
 BASE = ["correct"] * 4 + ["wrong"] * 4 + ["no_answer"] * 2 + ["truncated"] * 2

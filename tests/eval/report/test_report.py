@@ -1,6 +1,5 @@
 """The report that is written from graded answers, and what it refuses."""
 
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -11,49 +10,11 @@ from PIL import Image
 from rich.console import Console
 
 from cft.errors import EvalError
-from cft.files import write_json, write_jsonl
-from eval.report.report import print_table, write_report
+from cft.files import write_jsonl
+from eval.report.report import print_table
+from tests.support.reports import make_rows, report, save_arm
 
 HOSTILE = "a | b ``` c\n`````\n</pre><script>x</script>\n# no heading\n$x$ \\boxed{7} \x1b[31m \ud800 [bold]red[/bold]"
-
-
-def make_rows(outcomes: list[str], arm: str, task: str = "sums", responses: list[str] | None = None) -> list[dict]:
-    return [
-        {
-            "task": task,
-            "arm": arm,
-            "doc_id": i,
-            "question": f"What is {i} + 1?",
-            "gold": str(i + 1),
-            "prompt_sha256": hashlib.sha256(str(i).encode()).hexdigest(),
-            "response": responses[i] if responses else f"{arm} answers item {i}",
-            "tokens": 10,
-            "finish_reason": "length" if outcome == "truncated" else "stop",
-            "outcome": outcome,
-            "answer": None,
-        }
-        for i, outcome in enumerate(outcomes)
-    ]
-
-
-def save_arm(folder: Path, rows: list[dict], **about) -> Path:
-    arm = folder / rows[0]["task"] / rows[0]["arm"]
-    arm.mkdir(parents=True, exist_ok=True)
-    # ASCII JSON, so that a lone surrogate can be stored as the escape it came as.
-    (arm / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    write_json(arm / "arm.json", {"seconds": 83.0, "peak_memory_mb": 1536.0, "n": len(rows), **about})
-    return arm
-
-
-def report(folder: Path, arms: tuple[str, ...] = ("base", "adapter"), tasks: tuple[str, ...] = ("sums",)) -> dict:
-    return write_report(
-        "demo",
-        folder / "eval",
-        folder / "report",
-        environment={"python": "3.11.9", "libraries": {"torch": "2.13.0"}, "command": "cft run demo seed=1"},
-        arms=list(arms),
-        tasks=list(tasks),
-    )
 
 
 @pytest.fixture

@@ -10,25 +10,7 @@ from cft.files import write_json
 from eval.answering.answers import check_same_questions, load_arm
 from eval.report import findings, markdown
 from eval.report.report import build_report, write_report
-from tests.eval.report.test_report import make_rows, report, save_arm
-
-ABOUT = {
-    "settings": {"block": {"id": "qwen2.5-math-1.5b", "dtype": "bfloat16"}, "max_new_tokens": 3072, "temperature": 0.0}
-}
-
-
-def arm(name: str, correct: int, n: int = 40, start: int = 0) -> tuple[dict, list[dict]]:
-    """An arm with `correct` right answers, from item `start` on; its prompts are of its prompt variant."""
-    right = range(start, start + correct)
-    rows = make_rows(["correct" if i in right else "wrong" for i in range(n)], name, "cft_math500")
-    for row in rows:
-        row["prompt_sha256"] += name.partition("@")[2]
-        row["subject"] = "Algebra" if row["doc_id"] < 20 else "Geometry"
-    return ABOUT, rows
-
-
-def task_of(arms: dict[str, tuple[dict, list[dict]]], **options) -> dict:
-    return build_report("demo", {"cft_math500": arms}, {}, **options)
+from tests.support.reports import ABOUT, arm, make_rows, report, save_arm, task_of
 
 
 def test_prompts_are_the_same_within_a_variant_only():
