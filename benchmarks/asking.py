@@ -1,15 +1,12 @@
 """What the generation engine adds to a call: our ledger and engine against the bare `openai` client, on one server.
 
 The server is on loopback and answers at once (tests/support/faulty_server.py), so nearly all time is the two sides'
-own. Both stream the same calls with the same number in flight, taking turns in one process. With `--servers N` it
-measures how our calls spread instead: N servers against one, each with the same latency and the same number in
-flight. See benchmarks/README.md.
+own. Both stream the same calls with the same number in flight, taking turns in one process. See benchmarks/README.md.
 """
 
 import asyncio
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,19 +25,9 @@ def main(
     calls: Annotated[int, typer.Option(min=1, help="Calls a side and round.")] = 400,
     in_flight: Annotated[int, typer.Option(min=1, help="Calls in flight.")] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; in each, both take their turn.")] = 3,
-    servers: Annotated[int, typer.Option(min=1, help="Compare one server with so many, instead of the client.")] = 1,
-    latency: Annotated[float, typer.Option(min=0, help="Seconds that each answer takes, with --servers.")] = 0.5,
     out: Annotated[Path | None, typer.Option("--json", help="File for the result.")] = None,
 ) -> None:
-    """Measure the engine's own time a call, or what more servers bring."""
-    if servers > 1:
-        result = spread(plan(calls), in_flight, repeats, servers, latency)
-        times = result["ratios"]["calls_per_second"]
-        title = (
-            f"{calls} calls of {latency:g} s, {in_flight} in flight at each server: {servers} servers, {times:.2f} x"
-        )
-        report(title, result, out)
-        return
+    """Measure the engine's own time a call."""
     planned, rounds = plan(calls), []
     with tempfile.TemporaryDirectory(prefix="cft-benchmark-") as name:
         folder = Path(name)
@@ -60,30 +47,6 @@ def main(
     result["added_milliseconds"] = round(added, 3)
     report(f"{calls} calls, {in_flight} in flight: {added:.2f} ms a call of the engine's own", result, out)
     console.print(f"the engine adds {added:.2f} ms a call", highlight=False)
-
-
-def spread(planned: list[Call], in_flight: int, repeats: int, servers: int, latency: float) -> dict[str, Any]:
-    """The calls through one server and through several, taking turns."""
-    rounds = []
-    with tempfile.TemporaryDirectory(prefix="cft-benchmark-") as name, ExitStack() as stack:
-        folder = Path(name)
-        running = [
-            stack.enter_context(FaultyServer(log=folder / f"log-{number}", latency=latency))
-            for number in range(servers)
-        ]
-        urls = [server.url for server in running]
-        ask(urls, folder / "first.jsonl", planned[: 2 * servers], concurrency=1)  # imports, and the first connections
-        for number in range(repeats):
-            one = {}
-            for count in (servers, 1):
-                start = time.perf_counter()
-                ask(urls[:count], folder / f"{number}-{count}.jsonl", planned, concurrency=in_flight)
-                took = _measures(time.perf_counter() - start, len(planned))
-                one[f"{count} server{'s' * (count > 1)}"] = took
-            rounds.append(one)
-    result: dict[str, Any] = {"benchmark": "asking several servers", "calls": len(planned), "in_flight": in_flight}
-    result |= {"servers": servers, "latency": latency, "machine": machine(1)}
-    return result | summarise(rounds, ["calls_per_second"])
 
 
 async def bare(url: str, calls: list[Call], in_flight: int) -> None:

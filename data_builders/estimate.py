@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from data_builders.asking.calls import Call, cost_of, ledger_path, read_ledger
 from data_builders.asking.prices import find_price
-from data_builders.asking.servers import hosts_of
 from data_builders.problems import Problem, load_problem
 from data_builders.students import candidates_of, plan_solutions, select
 from data_builders.teachers.file import read_files
@@ -90,7 +89,7 @@ def _priced(
 ) -> dict:
     host, cost = "this process", 0.0
     if block.endpoint:
-        host, price = ", ".join(hosts_of(block.endpoint.addresses)), find_price(block.endpoint, model)
+        host, price = block.endpoint.host, find_price(block.endpoint, model)
         cost = round(price.cost(input_tokens, output_tokens), 4) if price else None
     return {
         "model": model, "host": host, "role": role, "calls": calls, "at_most": at_most,

@@ -113,10 +113,7 @@ def rank(
     samples: Annotated[int, typer.Option(min=2, help="Solutions to sample of each problem and student.")] = 8,
     temperature: Annotated[float, typer.Option(min=0.01, help="Sampling temperature.")] = 0.8,
     max_new_tokens: Annotated[int, typer.Option(min=16, help="Most tokens of a solution.")] = 448,
-    base_url: Annotated[
-        list[str] | None,
-        typer.Option(help="OpenAI-compatible server; again for more of them. Default: loaded here."),
-    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server. Default: loaded here.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="Environment variable with the server's API key.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first problems of the pool.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Solutions sampled at a time, without a server.")] = 24,
@@ -129,7 +126,7 @@ def rank(
     from cft.cli.rank import print_ranking, rank_pool
 
     ranked = rank_pool(
-        pool, model, samples=samples, temperature=temperature, max_new_tokens=max_new_tokens, base_url=base_url or [],
+        pool, model, samples=samples, temperature=temperature, max_new_tokens=max_new_tokens, base_url=base_url,
         api_key_env=api_key_env, limit=limit, batch_size=batch_size, seed=seed, ledgers=runs / "calls",
         console=progress, max_cost=max_cost,
     )  # fmt: skip

@@ -20,7 +20,7 @@ def rank_pool(
     samples: int,
     temperature: float,
     max_new_tokens: int,
-    base_url: list[str],
+    base_url: str | None,
     api_key_env: str | None,
     limit: int | None,
     batch_size: int,
@@ -51,7 +51,7 @@ def rank_pool(
     return rank(problems, candidates)
 
 
-def _endpoint(base_url: list[str], api_key_env: str | None) -> EndpointBlock:
+def _endpoint(base_url: str, api_key_env: str | None) -> EndpointBlock:
     try:
         return EndpointBlock(base_url=base_url, api_key_env=api_key_env)
     except ValidationError as error:

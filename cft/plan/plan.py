@@ -157,7 +157,7 @@ def asking_seconds(recipe: Recipe, row: dict, seconds: Callable[[float, str], fl
     endpoint = next((b.endpoint for b in blocks if b.endpoint and b.model == row["model"]), None)
     if endpoint is None:
         return seconds(row["output_tokens"], "generate")
-    return None if endpoint.batch else round(row["output_tokens"] / (ENDPOINT_SPEED * endpoint.in_flight))
+    return None if endpoint.batch else round(row["output_tokens"] / (ENDPOINT_SPEED * endpoint.concurrency))
 
 
 def scoring(
@@ -170,7 +170,7 @@ def scoring(
     prices = [find_price(endpoint, model) for model in recipe.eval.served.values()]
     share = 1 / len(prices)  # each arm's model answers the same items
     cost = None if None in prices else sum(price.cost(share * read, share * written) for price in prices)
-    return round(written / (ENDPOINT_SPEED * endpoint.in_flight)), cost
+    return round(written / (ENDPOINT_SPEED * endpoint.concurrency)), cost
 
 
 def expected_rows(data: Any, asked: list[dict]) -> int:

@@ -115,9 +115,6 @@ def _critiques_faults(data: "CritiquesData") -> Iterator[Fault]:
     for key, blocks in (("students", data.students), ("teachers", data.teachers)):
         for i, block in enumerate(blocks):
             endpoint = getattr(block, "endpoint", None)
-            if endpoint and endpoint.batch and len(endpoint.addresses) > 1:
-                mend = "Name one address, or leave batch out"
-                yield Fault(("data", key, i, "endpoint", "batch"), "a batch file is for one server", mend, True)
             if endpoint and block.model is None:
                 yield Fault(("data", key, i, "model"), "is missing, but an endpoint must be told one", "Name it", None)
             taken = set(endpoint.extra_body if endpoint else ()) & TAKEN

@@ -11,7 +11,6 @@ from data_builders.asking.batch_files import BatchFiles
 from data_builders.asking.calls import Backend, ledger_path
 from data_builders.asking.endpoint import Endpoint
 from data_builders.asking.engine import Budget
-from data_builders.asking.servers import Servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +28,6 @@ class Asking:
                    TextColumn("{task.fields[note]}"))  # fmt: skip
         self.progress = Progress(*columns, console=console, transient=True)
         self.task = None
-        self.servers: dict[tuple[str, ...], Servers] = {}  # which are left out is known to all who ask them
 
     @contextmanager
     def shown(self) -> "Iterator[None]":
@@ -44,9 +42,7 @@ class Asking:
             return InProcess(local_model(self.model, block), block.batch_size, self.note)
         if block.endpoint.batch:
             return BatchFiles(block.endpoint, block.model, self.ledgers)
-        at = tuple(block.endpoint.addresses)
-        servers = self.servers.setdefault(at, Servers(at, lambda line: self._waits(line, 0)))
-        return Endpoint(block.endpoint, block.model, self.budget, self._waits, servers)
+        return Endpoint(block.endpoint, block.model, self.budget, self._waits)
 
     def check(self, data: "CritiquesData") -> None:
         """Check the servers that have not answered anything yet, before the students' samples take their time.

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from cft.errors import DataError
 from cft.files import read_jsonl, write_jsonl
@@ -28,7 +27,7 @@ class BatchFiles:
 
     def __init__(self, block: "EndpointBlock", model: str, folder: Path) -> None:
         self.block, self.model = block, model
-        self.host = f"batch file for {urlsplit(block.addresses[0]).hostname}"
+        self.host = f"batch file for {block.host}"
         self.price: Price | None = find_price(block, model)
         stem = ledger_path(folder, model).stem
         self.requests = folder / f"{stem}.batch-requests.jsonl"

@@ -72,23 +72,11 @@ class Price:
         return (input_tokens * self.input + output_tokens * self.output) / 1e6
 
 
-class Place(Protocol):
-    """Where a model runs."""
+class Backend(Protocol):
+    """Answers calls: an endpoint, batch files, or a model in this process."""
 
     host: str  # without any key
     price: Price | None  # None: not known
-
-
-@dataclass(frozen=True)
-class Source:
-    """The one of several servers that answered; a `Place`."""
-
-    host: str
-    price: Price | None
-
-
-class Backend(Place, Protocol):
-    """Answers calls: an endpoint, batch files, or a model in this process."""
 
     def answer(self, calls: Sequence[Call], ledger: "Ledger") -> None:
         """Answer those of the planned `calls` that the ledger owes, adding each to it as soon as it is there.
@@ -137,19 +125,19 @@ class Ledger:
         """The calls that have no answer yet, each once."""
         return list({call.key: call for call in calls if call.key not in self.rows}.values())
 
-    def add(self, call: Call, answer: Answer, place: Place) -> None:
+    def add(self, call: Call, answer: Answer, backend: Backend) -> None:
         """Append an answer. A key that is there already is left as it is."""
         if call.key in self.rows:
             return
-        row = _row(call, answer, place)
+        row = _row(call, answer, backend)
         self._append(row)
         self.rows[call.key] = row
         if self.on_answer:
             self.on_answer(row)
 
-    def add_failure(self, call: Call, fault: str, attempts: int, place: Place) -> None:
+    def add_failure(self, call: Call, fault: str, attempts: int, backend: Backend) -> None:
         """Append a note that a call was given up. It stays owed."""
-        self._append({"key": call.key, "status": "failed", "fault": fault, "attempts": attempts, "host": place.host,
+        self._append({"key": call.key, "status": "failed", "fault": fault, "attempts": attempts, "host": backend.host,
                       "model": call.model, "time": _now()})  # fmt: skip
 
     def _append(self, row: dict) -> None:
@@ -197,12 +185,12 @@ def cost_of(rows: Iterable[dict]) -> float | None:
     return None if None in costs else round(sum(costs), 6)
 
 
-def _row(call: Call, answer: Answer, place: Place) -> dict:
-    price, used = place.price, (answer.input_tokens, answer.output_tokens)
+def _row(call: Call, answer: Answer, backend: Backend) -> dict:
+    price, used = backend.price, (answer.input_tokens, answer.output_tokens)
     known = price is not None and (None not in used or price == Price(0, 0))
     return {
         "key": call.key, "status": answer.status, "model": call.model, "served_model": answer.served_model,
-        "host": place.host, "template": call.template, "sample": call.sample, "sampling": call.sampling,
+        "host": backend.host, "template": call.template, "sample": call.sample, "sampling": call.sampling,
         "prompt_sha256": content_id(call.messages, length=64), "output_sha256": content_id(answer.text, length=64),
         "finish_reason": answer.finish_reason, "input_tokens": answer.input_tokens,
         "output_tokens": answer.output_tokens, "price_usd_per_million": price and [price.input, price.output],

@@ -1,7 +1,4 @@
-"""Any OpenAI-compatible endpoint, through the `openai` client: hosted APIs, `vllm serve`, `llama-server`, Ollama.
-
-An endpoint may be several servers that have the same model; `servers.py` says which is asked.
-"""
+"""Any OpenAI-compatible endpoint, through the `openai` client: hosted APIs, `vllm serve`, `llama-server`, Ollama."""
 
 import asyncio
 import email.utils
@@ -11,16 +8,14 @@ import re
 import socket
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cft.errors import DataError
-from data_builders.asking.calls import Answer, Call, Ledger, Price, Source
+from data_builders.asking.calls import Answer, Call, Ledger, Price
 from data_builders.asking.engine import Budget, Engine, Limits, RejectedError, RetryableError
-from data_builders.asking.prices import dearest, prices_of
-from data_builders.asking.servers import Server, Servers
+from data_builders.asking.prices import find_price
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import EndpointBlock
@@ -29,56 +24,32 @@ LONGEST_CALL = 20  # times the time-out that one attempt may take in all, howeve
 
 
 class Endpoint:
-    """One model at one endpoint, which may be several servers."""
+    """One model at one endpoint."""
 
     def __init__(
-        self,
-        block: "EndpointBlock",
-        model: str,
-        budget: Budget,
-        on_wait: Callable[[str, float], None] | None = None,
-        servers: Servers | None = None,
+        self, block: "EndpointBlock", model: str, budget: Budget, on_wait: Callable[[str, float], None] | None = None
     ) -> None:
         """
         Args:
             on_wait: called with a fault and the seconds until it is tried again; 0: a line that the user should see.
-            servers: those of the block, where what is known of them is to be shared with other models.
         """
         self.block, self.model, self.budget = block, model, budget
         self.on_wait = on_wait or (lambda fault, seconds: None)
-        self.servers = servers or Servers(block.addresses, lambda line: self.on_wait(line, 0))
-        self.host = ", ".join(server.host for server in self.servers.all)
-        self.prices = prices_of(block, model)
-        self.price: Price | None = dearest(self.prices.values())
+        self.host = block.host
+        self.price: Price | None = find_price(block, model)
         self.key: str | None = None
-        self.clients: dict[str, Any] = {}
-        self.served: dict[str, set[str]] = {}  # host to what it calls the model
-
-    def at(self, server: Server) -> Source:
-        """Where an answer of this server comes from."""
-        return Source(server.host, self.prices[server.url])
+        self.client: Any = None
 
     def check(self) -> None:
-        """Find out, before anything else takes time, whether the servers can be asked at all.
-
-        Of several, one that cannot be reached is left out until it can.
+        """Find out, before anything else takes time, whether the server can be asked at all.
 
         Raises:
-            DataError: without a key, without a price for --max-cost, or when no server can be reached.
+            DataError: without a key, without a price for --max-cost, or when the server cannot be reached.
         """
         self.budget.check_price(self, self.model)
         api_key(self.block)
-        servers = self.servers.all
-        with ThreadPoolExecutor(len(servers)) as pool:
-            faults = list(pool.map(lambda server: connection_fault(server.url), servers))
-        if None not in faults:
-            told = "; ".join(
-                f"{server.host}: cannot be reached ({fault})" for server, fault in zip(servers, faults, strict=True)
-            )
-            raise DataError(f"{told}. Start {'one of them' if len(servers) > 1 else 'the server'}, or check base_url.")
-        for server, fault in zip(servers, faults, strict=True):
-            if fault:
-                self.servers.unreachable(server, time.monotonic(), fault)
+        if fault := connection_fault(self.block.base_url):
+            raise DataError(f"{self.host}: cannot be reached ({fault}). Start the server, or check base_url.")
 
     def answer(self, calls: Sequence[Call], ledger: Ledger) -> None:
         """See `calls.Backend`."""
@@ -96,37 +67,30 @@ class Endpoint:
         block = self.block
         limits = Limits(block.concurrency, block.max_attempts, block.patience)
         # Retries are the engine's: the client would also retry what should not be, and count nothing.
-        self.clients = {
-            server.url: openai.AsyncOpenAI(
-                base_url=server.url, api_key=self.key or "none", max_retries=0, timeout=block.timeout
-            )
-            for server in self.servers.all
-        }
-        try:
-            engine = Engine(self, self.servers, self.ask, limits, self.budget, self.on_wait)
+        async with openai.AsyncOpenAI(
+            base_url=block.base_url, api_key=self.key or "none", max_retries=0, timeout=block.timeout
+        ) as self.client:
+            engine = Engine(self, self.ask, limits, self.budget, self.on_wait)
             await engine.run(owed, ledger)
             return engine.interrupted
-        finally:
-            for client in self.clients.values():
-                await client.close()
 
-    async def ask(self, call: Call, server: Server) -> Answer:
+    async def ask(self, call: Call) -> Answer:
         """One attempt.
 
         Raises:
             RetryableError, RejectedError: see there.
-            DataError: what fails for every call: a wrong key, an unknown or another model, no such address.
+            DataError: what fails for every call: a wrong key, an unknown model, no such address.
         """
         import openai
 
         begun = time.monotonic()
         try:
             async with asyncio.timeout(LONGEST_CALL * self.block.timeout):
-                answer = await self._request(call, self.clients[server.url])
+                answer = await self._request(call, self.client)
         except (openai.APITimeoutError, TimeoutError):
             raise RetryableError(f"nothing came for {self.block.timeout:g} s") from None
         except openai.APIStatusError as error:
-            raise self._status_fault(error, server.host) from None
+            raise self._status_fault(error) from None
         except openai.APIError as error:
             cause = error.__cause__ or error
             raise RetryableError(self._clean(f"{type(cause).__name__}: {cause}")) from None
@@ -134,21 +98,7 @@ class Endpoint:
             raise
         except Exception as error:  # in mid-stream, those of the HTTP library and of its JSON parser come through
             raise RetryableError(self._clean(f"the answer broke off ({type(error).__name__}: {error})")) from None
-        self._check_served(server, answer.served_model)
         return replace(answer, seconds=round(time.monotonic() - begun, 3))
-
-    def _check_served(self, server: Server, name: str | None) -> None:
-        """Refuse a server that says that another model answers there: some ignore the name that they are asked for."""
-        if name is None or name in self.served.setdefault(server.host, set()):
-            return
-        for host, names in self.served.items():
-            if names and host != server.host and name not in names:
-                raise DataError(
-                    f"{server.host}: answers as model {name!r}, but {host} as {min(names)!r}. The servers in base_url "
-                    "must have the same model: give it one name on all of them (`--served-model-name` of vllm serve, "
-                    "`--alias` of llama-server), or take one out."
-                )
-        self.served[server.host].add(name)
 
     async def _request(self, call: Call, client: Any) -> Answer:
         body = request_body(call, self.block)
@@ -165,9 +115,9 @@ class Endpoint:
                     finish = choice.finish_reason or finish
         return _answer("".join(parts), finish, served, usage)
 
-    def _status_fault(self, error: Any, host: str) -> Exception:
+    def _status_fault(self, error: Any) -> Exception:
         status, said = error.status_code, self._clean(_message(error))
-        where = f"{host} answers {status}"
+        where = f"{self.host} answers {status}"
         if status == 401:
             held = "is not accepted" if self.key else "is missing"
             return DataError(
@@ -263,7 +213,7 @@ def api_key(block: "EndpointBlock") -> str | None:
     key = os.environ.get(block.api_key_env, "").strip()
     if not key:
         raise DataError(
-            f"{block.api_key_env}: is not set, and {urlsplit(block.addresses[0]).hostname} needs an API key. "
+            f"{block.api_key_env}: is not set, and {block.host} needs an API key. "
             f"`export {block.api_key_env}=...`, or set api_key_env to null for a server without keys."
         )
     return key

@@ -1,9 +1,8 @@
 """Asks an endpoint for many answers: bounded, patient with rate limits, within a budget, and quick to give up.
 
-- At most `concurrency` calls are in flight at each server; `servers.py` says which one is asked.
-- Only rate limits, server errors, broken answers and time-outs are tried again, at most `max_attempts` times a call,
-  at once where another server has not failed it yet. Faults of a server that is left out do not count.
-  A rate limit (429) pauses its server, for as long as `Retry-After` says or else doubling, and uses up no attempt.
+- At most `concurrency` calls are in flight.
+- Only rate limits, server errors, broken answers and time-outs are tried again, at most `max_attempts` times a call.
+  A rate limit (429) pauses all calls, for as long as `Retry-After` says or else doubling, and uses up no attempt.
 - The circuit breaker ends it when nothing works: at the start after a few failures, later after `patience` seconds
   without any answer.
 - A call is not sent if the answers so far and those in flight could together cost more than the budget.
@@ -14,7 +13,6 @@ import asyncio
 import random
 import signal
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,7 +22,6 @@ from cft.errors import DataError
 
 if TYPE_CHECKING:
     from data_builders.asking.calls import Answer, Backend, Call, Ledger
-    from data_builders.asking.servers import Server, Servers
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds
 CHARACTERS_PER_TOKEN = 2.5  # fewer than in any usual text, so that a reserve is not too small
@@ -70,7 +67,7 @@ class Budget:
 class Limits:
     """How hard and how long to try."""
 
-    concurrency: int = 8  # at each server
+    concurrency: int = 8
     max_attempts: int = 6
     patience: float = 600.0  # seconds without any answer
     first_failures: int = 4  # beyond one for each worker, before anything has worked
@@ -78,11 +75,10 @@ class Limits:
 
 @dataclass
 class Engine:
-    """Runs owed calls against `ask`, which makes one attempt at one call at one of the servers."""
+    """Runs owed calls against `ask`, which makes one attempt at one call."""
 
     backend: "Backend"
-    servers: "Servers"
-    ask: Callable[["Call", "Server"], Awaitable["Answer"]]
+    ask: Callable[["Call"], Awaitable["Answer"]]
     limits: Limits
     budget: Budget = field(default_factory=Budget)
     on_wait: Callable[[str, float], None] = lambda fault, seconds: None
@@ -99,11 +95,10 @@ class Engine:
         self.queue, self.ledger = list(reversed(owed)), ledger
         self.given_up: list[str] = []
         self.answered, self.in_flight, self.stop = 0, 0, None
-        self.last_answer = time.monotonic()
-        self.servers.begin()
-        most = self.limits.concurrency * len(self.servers.all)
+        self.faults, self.limited = 0, 0  # since the last answer: faults that were no rate limit, and rate limits
+        self.last_answer = self.resume_at = time.monotonic()  # no attempt is made before `resume_at`
         with _first_interrupt(self._interrupt):
-            workers = [asyncio.create_task(self._work()) for _ in range(min(most, len(owed)))]
+            workers = [asyncio.create_task(self._work()) for _ in range(min(self.limits.concurrency, len(owed)))]
             try:
                 await asyncio.gather(*workers)
             finally:
@@ -146,94 +141,68 @@ class Engine:
                 self.budget.reserved = max(0.0, self.budget.reserved - most) if self.in_flight else 0.0
 
     async def _attempts(self, call: "Call") -> None:
-        tried, faults, avoid = 0, Counter(), set()
+        tried = faults = 0
         while not self.stopping:
-            server = self.servers.choose(time.monotonic(), self.limits.concurrency, avoid)
-            if server is None:
-                await self._sleep(self.servers.wait(time.monotonic()))
+            if (pause := self.resume_at - time.monotonic()) > 0:
+                await self._sleep(pause)
                 continue
             tried += 1
             try:
-                answer = await self._ask(call, server)
+                answer = await self.ask(call)
             except DataError as error:  # what fails now fails for every call
                 self.stop = self.stop or error
                 return
             except RejectedError as error:
                 if not self.answered and not self.ledger.rows:  # a fault of the settings rather than of this one call
-                    self.stop = self.stop or DataError(f"{server.host}: {error}")
-                self._give_up(call, server, self._told(error, server), tried)
+                    self.stop = self.stop or DataError(f"{self.backend.host}: {error}")
+                self._give_up(call, str(error), tried)
                 return
             except RetryableError as error:
-                faults[server] += not error.limited
-                avoid.add(server)
-                self._note_failure(error, server)
-                counted = sum(n for failed, n in faults.items() if not failed.out)
-                elsewhere = self.servers.others(time.monotonic(), avoid)
-                if counted >= self.limits.max_attempts and not elsewhere:
-                    self._give_up(call, server, f"{self._told(error, server)}, {counted} times", tried)
+                faults += not error.limited
+                self._note_failure(error)
+                if faults >= self.limits.max_attempts:
+                    self._give_up(call, f"{error}, {faults} times", tried)
                     return
-                await self._back_off(error, server, counted, elsewhere)
-                if not elsewhere:  # all have failed it: once more to any of them
-                    avoid.clear()
+                await self._back_off(error, faults)
             else:
-                self._keep(call, replace(answer, attempts=tried), server)
+                self._keep(call, replace(answer, attempts=tried))
                 return
 
-    async def _ask(self, call: "Call", server: "Server") -> "Answer":
-        server.in_flight += 1
-        server.given += 1
-        try:
-            return await self.ask(call, server)
-        finally:
-            server.in_flight -= 1
-
-    def _keep(self, call: "Call", answer: "Answer", server: "Server") -> None:
-        self.servers.answered(server)
+    def _keep(self, call: "Call", answer: "Answer") -> None:
+        self.faults = self.limited = 0
         self.answered += 1
         self.last_answer = time.monotonic()
-        self.ledger.add(call, answer, self.backend.at(server))
+        self.ledger.add(call, answer, self.backend)
         self.budget.spent += self.ledger.rows[call.key]["cost_usd"] or 0.0
 
-    def _note_failure(self, error: RetryableError, server: "Server") -> None:
-        now = time.monotonic()
-        if not error.limited:
-            self.servers.failed(server, now, str(error))
-        silent = now - self.last_answer
-        too_long = error.after is not None and error.after > self.limits.patience
-        if too_long and not self.servers.waits_too_long(server, now, error.after):
+    def _note_failure(self, error: RetryableError) -> None:
+        """Count a failed attempt, and open the circuit breaker where there is no use in going on."""
+        self.limited += error.limited
+        self.faults += not error.limited
+        silent = time.monotonic() - self.last_answer
+        if error.after is not None and error.after > self.limits.patience:
             self.stop = self.stop or DataError(
-                f"{server.host}: asks to wait {error.after:.0f} s ({error}), longer than `patience` "
+                f"{self.backend.host}: asks to wait {error.after:.0f} s ({error}), longer than `patience` "
                 f"({self.limits.patience:g} s). What was answered is kept: the same command goes on."
             )
-        asked = self.servers.in_use
-        enough = self.limits.concurrency * len(asked) + self.limits.first_failures
-        at_start = not self.answered and sum(s.faults for s in asked) >= enough
+        at_start = not self.answered and self.faults >= self.limits.concurrency + self.limits.first_failures
         if at_start or silent > self.limits.patience:
             said = "nothing has worked yet" if not self.answered else f"no answer for {silent:.0f} s"
             self.stop = self.stop or DataError(
-                f"{self.backend.host}: {said}, so it was stopped. The last fault: {self._told(error, server)}. "
+                f"{self.backend.host}: {said}, so it was stopped. The last fault: {error}. "
                 "What was answered is kept: the same command goes on."
             )
 
-    async def _back_off(self, error: RetryableError, server: "Server", faults: int, elsewhere: bool) -> None:
-        """Wait before the next attempt, unless there is a server that has not failed this call."""
-        if error.limited:
-            server.limited += 1
-        doubled = FIRST_WAIT * 2 ** min(max(faults, server.limited // self.limits.concurrency) - 1, 10)
+    async def _back_off(self, error: RetryableError, faults: int) -> None:
+        """Wait before the next attempt at a call that had so many faults."""
+        doubled = FIRST_WAIT * 2 ** min(max(faults, self.limited // self.limits.concurrency) - 1, 10)
         wait = min(max(doubled, FIRST_WAIT), LONGEST_WAIT) * random.uniform(0.5, 1.0)
         if error.after is not None:
             wait = error.after if error.limited else max(error.after, wait)
         if error.limited:
-            server.resume_at = max(server.resume_at, time.monotonic() + wait)
-        if server.out:
-            return  # which has been said
-        if error.limited or not elsewhere:
-            self.on_wait(self._told(error, server), wait)
-        if not elsewhere:
-            await self._sleep(wait)
-
-    def _told(self, error: Exception, server: "Server") -> str:
-        return f"{server.host}: {error}" if self.servers.several else str(error)
+            self.resume_at = max(self.resume_at, time.monotonic() + wait)
+        self.on_wait(str(error), wait)
+        await self._sleep(wait)
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but wake up soon when all is to stop."""
@@ -241,9 +210,9 @@ class Engine:
         while not self.stopping and (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, 0.2))
 
-    def _give_up(self, call: "Call", server: "Server", fault: str, tried: int) -> None:
+    def _give_up(self, call: "Call", fault: str, tried: int) -> None:
         self.given_up.append(fault)
-        self.ledger.add_failure(call, fault, tried, self.backend.at(server))
+        self.ledger.add_failure(call, fault, tried, self.backend)
 
     def _over_budget(self, most: float) -> DataError:
         return DataError(

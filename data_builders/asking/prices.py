@@ -1,7 +1,6 @@
 """What tokens cost: from the recipe, or from the table `recipes/prices.yaml`, which the user can edit."""
 
 import ipaddress
-from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,25 +17,10 @@ if TYPE_CHECKING:
 
 
 def find_price(block: "EndpointBlock", model: str) -> Price | None:
-    """The price of a model at an endpoint, at most; nothing on this machine costs; None if it is not known."""
-    return dearest(prices_of(block, model).values())
-
-
-def prices_of(block: "EndpointBlock", model: str) -> dict[str, Price | None]:
-    """The price of a model at each address of an endpoint; None where it is not known."""
-    return {url: _price(block, model, urlsplit(url).hostname or "") for url in block.addresses}
-
-
-def dearest(prices: Collection[Price | None]) -> Price | None:
-    """What is at least each of these prices; None if one of them is not known."""
-    if None in prices:
-        return None
-    return Price(max(price.input for price in prices), max(price.output for price in prices))
-
-
-def _price(block: "EndpointBlock", model: str, host: str) -> Price | None:
+    """The price of a model at an endpoint; nothing on this machine costs; None if it is not known."""
     if block.price:
         return Price(block.price.input, block.price.output)
+    host = urlsplit(block.base_url).hostname or ""
     if _is_here(host):
         return Price(0, 0)
     listed = price_table(recipes_folder() / "prices.yaml").get(host, {}).get(model)

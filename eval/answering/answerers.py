@@ -15,7 +15,6 @@ from cft.recipe.blocks import EvalBlock
 from data_builders.asking.calls import Answer, Call, Ledger
 from data_builders.asking.endpoint import Endpoint, request_body
 from data_builders.asking.engine import Budget, RetryableError
-from data_builders.asking.servers import Servers
 from eval.answering.arms import Arm, Models
 from eval.answering.batched import Batched, BatchedDecoding, Decoding, LmEvalModel
 
@@ -161,7 +160,7 @@ class Local(Answerer):
 
 
 class Served(Answerer):
-    """One or several servers of the OpenAI API. Chat prompts go to them as messages, plain ones as text to complete."""
+    """A server of the OpenAI API. Chat prompts go to them as messages, plain ones as text to complete."""
 
     def __init__(
         self, block: EvalBlock, seed: int, max_cost: float | None = None, say: Say = lambda line: None
@@ -169,13 +168,12 @@ class Served(Answerer):
         """
         Args:
             max_cost: USD that all answers together may cost, kept ones included.
-            say: called with a line that the user should see: which of several servers is left out, say.
+            say: called with a line that the user should see.
         """
         super().__init__(block, seed)
         self.budget = Budget(max_cost)
         # Each sample asks with a seed of its own: with one seed for all, a server that honours it repeats itself.
         self.endpoint = block.endpoint.model_copy(update={"send_seed": block.temperature > 0})
-        self.servers = Servers(self.endpoint.addresses, say)  # which are left out is known to all arms
         self.say = say
 
     def check(self) -> None:
@@ -187,7 +185,7 @@ class Served(Answerer):
             if not seconds:
                 self.say(fault)
 
-        return kind(self.endpoint, model, self.budget, on_wait, self.servers)
+        return kind(self.endpoint, model, self.budget, on_wait)
 
     def render(self, messages: list[dict[str, str]]) -> str:
         return json.dumps(messages, ensure_ascii=False)

@@ -19,27 +19,11 @@ def plan(count: int, model: str = "fake-teacher") -> list[Call]:
     ]
 
 
-def ask(
-    url: str | list[str],
-    ledger: Path,
-    calls: list[Call],
-    budget: Budget | None = None,
-    said: list[str] | None = None,
-    **settings,
-) -> dict[str, dict]:
-    """The ledger's rows after asking for what it owes, with shorter waits between attempts.
-
-    Args:
-        said: gets the lines that the user would see.
-    """  # fmt: skip
+def ask(url: str, ledger: Path, calls: list[Call], budget: Budget | None = None, **settings) -> dict[str, dict]:
+    """The ledger's rows after asking for what it owes, with shorter waits between attempts."""
     engine.FIRST_WAIT = 0.05
     block = EndpointBlock(base_url=url, **{"patience": 20.0, "timeout": 5.0} | settings)
-
-    def on_wait(fault: str, seconds: float) -> None:
-        if said is not None and not seconds:
-            said.append(fault)
-
-    endpoint = Endpoint(block, calls[0].model, budget or Budget(), on_wait)
+    endpoint = Endpoint(block, calls[0].model, budget or Budget())
     with Ledger(ledger) as open_ledger:
         endpoint.answer(calls, open_ledger)
         return open_ledger.rows

@@ -4,12 +4,19 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from cft.recipe.blocks.base import Block, Count, once
+from cft.recipe.blocks.base import Block, Count
 
 
-def _server(url: str) -> str:
+def _server(url: Any) -> Any:
+    if isinstance(url, list):
+        raise ValueError(
+            "is a list, but an endpoint is one address. Put several servers behind one: `vllm serve "
+            "--data-parallel-size N`, Ray Serve, or any reverse proxy"
+        )
+    if not isinstance(url, str):
+        return url  # which is refused for its type
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("is no address of a server. Write http://HOST:PORT/v1 or https://HOST/v1")
@@ -18,25 +25,10 @@ def _server(url: str) -> str:
     return url
 
 
-def _servers(given: Any) -> str | list[str]:
-    """One address, or several in alphabetical order: the order in which they are written means nothing."""
-    if not isinstance(given, list):
-        return _ADDRESS.validate_python(given, strict=True)
-    urls = _ADDRESSES.validate_python(given, strict=True)
-    once([url.rstrip("/").lower() for url in urls])
-    return sorted(urls) if len(urls) > 1 else urls[0]
-
-
 def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or len(name) > 60:
         raise ValueError("is no name of an environment variable. Write the name, never the key: OPENAI_API_KEY")
     return name
-
-
-_ADDRESS = TypeAdapter(Annotated[str, AfterValidator(_server)])
-
-
-_ADDRESSES = TypeAdapter(Annotated[list[Annotated[str, AfterValidator(_server)]], Field(min_length=1)])
 
 
 class PriceBlock(Block):
@@ -47,15 +39,15 @@ class PriceBlock(Block):
 
 
 class EndpointBlock(Block):
-    """An OpenAI-compatible server, hosted or on this machine, and how it is asked; or several with the same model."""
+    """An OpenAI-compatible server, hosted or on this machine, and how it is asked."""
 
-    base_url: Annotated[str | list[str], PlainValidator(_servers)] = Field(
-        description="Where it is, e.g. http://localhost:8000/v1 for `vllm serve`; a list: servers that share the work."
+    base_url: Annotated[str, BeforeValidator(_server)] = Field(
+        description="Where it is, e.g. http://localhost:8000/v1 for `vllm serve`."
     )
     api_key_env: Annotated[str, AfterValidator(_variable)] | None = Field(
         None, description="Environment variable with the API key; null: the server needs none."
     )
-    concurrency: Count = Field(8, description="Most calls in flight, at each server.")
+    concurrency: Count = Field(8, description="Most calls in flight.")
     max_attempts: Count = Field(6, description="Most attempts at one call; waits for a rate limit do not count.")
     timeout: float = Field(120, gt=0, description="Seconds without any sign of life after which an attempt has failed.")
     patience: float = Field(600, gt=0, description="Seconds without any answer after which the run stops.")
@@ -69,11 +61,6 @@ class EndpointBlock(Block):
     extra_body: dict[str, Any] = Field(default_factory=dict, description="Further keys of the request's body.")
 
     @property
-    def addresses(self) -> list[str]:
-        """All servers, at least one."""
-        return [self.base_url] if isinstance(self.base_url, str) else self.base_url
-
-    @property
-    def in_flight(self) -> int:
-        """Most calls in flight at all servers together."""
-        return self.concurrency * len(self.addresses)
+    def host(self) -> str:
+        """Host and port, without any key; for messages and ledgers."""
+        return urlsplit(self.base_url).netloc.rpartition("@")[2]

@@ -1,6 +1,7 @@
 """An OpenAI-compatible endpoint that misbehaves: what is tried again, what is kept, what stops the run."""
 
 import json
+import threading
 import time
 
 import pytest
@@ -148,6 +149,32 @@ def test_an_endpoint_that_goes_down_in_the_middle_keeps_what_it_gave(served):
     with pytest.raises(DataError, match=r"no answer for .*What was answered is kept"):
         ask(server.url, ledger, plan(100), concurrency=4, patience=1.0, max_attempts=50)
     assert 30 <= len(read_ledger(ledger)) <= 34
+
+
+def test_a_server_that_comes_back_is_asked_again_and_no_call_is_lost(served):
+    first, ledger = served(latency=0.02, down_after=10)
+    port, calls, again = int(first.url.rpartition(":")[2].partition("/")[0]), plan(60), []
+
+    def restart():
+        until = time.monotonic() + 30
+        while len(read_ledger(ledger)) < 10 and time.monotonic() < until:
+            time.sleep(0.01)
+        first.__exit__()
+        again.append(served(port=port)[0])
+
+    restarter = threading.Thread(target=restart)
+    restarter.start()
+    rows = ask(first.url, ledger, calls, concurrency=4, max_attempts=50)
+    restarter.join()
+    assert [rows[call.key]["text"] for call in calls] == [answer_to(call.messages, call.key) for call in calls]
+    assert count(first, "answered") + count(again[0], "answered") == len(calls)
+
+
+def test_a_rate_limit_pauses_all_calls(served):
+    server, ledger = served(always="429", retry_after=0.5)
+    with pytest.raises(DataError, match="nothing has worked yet, so it was stopped"):
+        ask(server.url, ledger, plan(40), concurrency=4, patience=1.2)
+    assert count(server, "request") <= 4 * 4  # at 0, 0.5, 1.0 and 1.5 s
 
 
 def test_calls_that_give_up_leave_the_others_alone(served):

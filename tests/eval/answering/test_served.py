@@ -1,6 +1,5 @@
 """Scoring through an OpenAI-compatible server: what is asked, that a stop loses nothing, and what servers do wrong."""
 
-import io
 import json
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tests.support.faulty_server import FaultyServer
 TASK = "cft_wordproblems"
 
 
-def recipe(url: str | list[str], **block) -> Recipe:
+def recipe(url: str, **block) -> Recipe:
     served = {"base": "base-model", "adapter": "lora"}
     scored = {"tasks": [TASK], "arms": ["base"], "limit": 3, "max_new_tokens": 64, "served": served}
     scored |= {"endpoint": {"base_url": url, "concurrency": 2}} | block
@@ -35,8 +34,8 @@ def answers(folder: Path, arm: str = "base") -> list[dict]:
     return [json.loads(line) for line in (folder / TASK / arm / "answers.jsonl").read_text("utf-8").splitlines()]
 
 
-def score(found: Recipe, folder: Path, console: Console | None = None) -> dict:
-    return evaluate(found, adapter=None, folder=folder, console=console or Console(quiet=True))
+def score(found: Recipe, folder: Path) -> dict:
+    return evaluate(found, adapter=None, folder=folder, console=Console(quiet=True))
 
 
 @pytest.fixture
@@ -118,48 +117,6 @@ def test_a_server_that_does_not_know_the_model_is_told(serve, tmp_path):
 def test_a_server_that_is_not_there_is_told_before_anything_else(tmp_path):
     with pytest.raises(CFTError, match="cannot be reached"):
         score(recipe("http://127.0.0.1:9/v1"), tmp_path / "eval")
-
-
-def test_two_servers_share_the_items_and_give_the_same_answers(serve, tmp_path):
-    one, two, alone = serve(latency=0.05), serve(latency=0.05), serve()
-    settings = {"arms": ["base", "adapter"], "limit": 12}
-    found = score(recipe([one.url, two.url], **settings), tmp_path / "shared")
-    score(recipe(alone.url, **settings), tmp_path / "alone")
-    assert len(asked(one)) + len(asked(two)) == 24 and min(len(asked(one)), len(asked(two))) >= 6
-    for arm in ("base", "adapter"):
-        assert answers(tmp_path / "shared", arm) == answers(tmp_path / "alone", arm)
-    device = found[TASK]["base"]["settings"]["device"]
-    assert set(device.split(", ")) == {server.url.split("/")[2] for server in (one, two)}
-    score(recipe([two.url, one.url], **settings), tmp_path / "shared")  # the order means nothing
-    assert len(asked(one)) + len(asked(two)) == 24
-
-
-def test_plain_prompts_go_to_both_servers(serve, tmp_path):
-    one, two = serve(), serve()
-    score(recipe([one.url, two.url], arms=["base@fewshot"], limit=12), tmp_path / "eval")
-    assert {row["path"] for row in asked(one) + asked(two)} == {"POST /v1/completions"}
-    assert asked(one) and asked(two) and len(asked(one)) + len(asked(two)) == 12
-
-
-def test_one_of_two_servers_that_is_not_there_is_told_once_for_all_arms(serve, tmp_path):
-    there, told = serve(), io.StringIO()
-    settings = {"arms": ["base", "base@system", "adapter"]}
-    score(recipe([there.url, "http://127.0.0.1:9/v1"], **settings), tmp_path / "eval", Console(file=told, width=200))
-    assert len(asked(there)) == 9
-    assert told.getvalue().count("127.0.0.1:9: cannot be reached (Connection refused), so it is left out") == 1
-
-
-def test_a_server_that_dies_between_arms_is_told_once(serve, tmp_path):
-    dies, stays, told = serve(down_after=2), serve(latency=0.05), io.StringIO()
-    settings = {"arms": ["base", "base@system", "adapter"], "limit": 12}
-    score(recipe([dies.url, stays.url], **settings), tmp_path / "eval", Console(file=told, width=200))
-    assert len(asked(dies)) + len(asked(stays)) == 36
-    assert told.getvalue().count("is left out") == 1
-
-
-def test_no_server_that_is_there_is_told_before_anything_else(tmp_path):
-    with pytest.raises(CFTError, match=r"127.0.0.1:9: cannot be reached .*; 127.0.0.1:99: .*Start one of them"):
-        score(recipe(["http://127.0.0.1:9/v1", "http://127.0.0.1:99/v1"]), tmp_path / "eval")
 
 
 def test_the_recipe_must_name_every_arm_at_the_endpoint(tmp_path):
