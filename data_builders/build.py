@@ -65,10 +65,10 @@ def build(
     asking = _Asking(backends, ledgers, on_answer)
     sampled = _sample(data, problems, student_name, seed, asking)
     problems, brought, written = read_files(data.teachers, problems)
-    candidates = list({row["id"]: row for row in [*sampled, *brought]}.values())
+    candidates = [*sampled, *brought]
     write_jsonl(folder / "problems.jsonl", [_problem_row(problem) for problem in problems.values()])
     write_jsonl(folder / "candidates.jsonl", candidates)
-    kept, set_aside = select(candidates, data, seed)
+    kept, set_aside = select(sampled, brought, data, seed)
     written += exact_critiques(data.teachers, problems, kept, seed)
     for teacher in data.teachers:
         if teacher.kind == "model":
@@ -139,14 +139,14 @@ def _all_alike(calls: Sequence[Any], rows: Sequence[dict]) -> bool:
 def _sample(
     data: "CritiquesData", problems: dict[str, Problem], name: str | None, seed: int, asking: _Asking
 ) -> list[dict]:
-    """The candidates of all students, in plan order."""
+    """The candidates of all students, in plan order; those of a call that two students share once."""
     if data.students and not problems:
         raise DataError("data.students: ask for samples, but there is no entry in data.problems.")
     sampled, given = [], list(problems.values())
     for student in data.students:
         calls = plan_solutions(given, student, student.model or name or "", seed)
         sampled += candidates_of(given, calls, asking(calls, student))
-    return sampled
+    return list({row["id"]: row for row in sampled}.values())
 
 
 def _by_teacher(critiques: list[dict]) -> dict[str, dict[str, int]]:

@@ -46,7 +46,7 @@ def estimate_calls(data: "CritiquesData", seed: int, student_name: str, ledgers:
     problems, brought, _ = read_files(data.teachers, problems)
     known = None
     if candidates is not None:
-        known, _ = select(list({row["id"]: row for row in [*candidates, *brought]}.values()), data, seed)
+        known, _ = select(list({row["id"]: row for row in candidates}.values()), brought, data, seed)
     for teacher in data.teachers:
         if teacher.kind != "model":
             continue

@@ -76,34 +76,35 @@ def final_text(text: str) -> str:
     return after.strip() if mark else "" if text.lstrip().startswith("<think>") else before + after
 
 
-def select(candidates: list[dict], data: "CritiquesData", seed: int) -> tuple[list[dict], dict[str, int]]:
+def select(
+    sampled: list[dict], brought: list[dict], data: "CritiquesData", seed: int
+) -> tuple[list[dict], dict[str, int]]:
     """The candidates to criticise, and how many are left out and why.
 
-    Solutions that came with a critique (from a file: `tokens` is None) are only left out for their outcome.
+    Args:
+        sampled: candidates of the students.
+        brought: candidates that came with a critique, from a file; they are only left out for their outcome.
     """
     why: Counter = Counter()
-    wrong, right, brought = [], [], []
-    sampled = [row for row in candidates if row["tokens"] is not None]
-    again = near_duplicates(
-        [row["text"] for row in sampled], [(row["problem"], row["answer"]) for row in sampled], SAME_SOLUTION
-    )
-    twins = {sampled[i]["id"] for i in again}
-    for row in candidates:
+    wrong, right, kept = [], [], []
+    groups = [(row["problem"], row["answer"]) for row in sampled]
+    twins = near_duplicates([row["text"] for row in sampled], groups, SAME_SOLUTION)
+    for i, row in enumerate([*sampled, *brought]):
         if row["outcome"] == "ungradable" or (row["outcome"] == "correct" and not data.right_share):
             why[row["outcome"]] += 1
         elif not row["text"].strip():
             why["empty"] += 1
-        elif row["id"] in twins:
+        elif i >= len(sampled):
+            kept.append(row)
+        elif i in twins:
             why["near duplicate"] += 1
-        elif row["tokens"] is None:
-            brought.append(row)
         else:
             (right if row["outcome"] == "correct" else wrong).append(row)
     chosen = _chosen(wrong, right, data, seed)
     if left := len(wrong) + len(right) - len(chosen):
         why["not chosen"] += left
-    keep = {row["id"] for row in [*chosen, *brought]}
-    return [row for row in candidates if row["id"] in keep], dict(sorted(why.items()))
+    keep = {row["id"] for row in chosen}
+    return [*(row for row in sampled if row["id"] in keep), *kept], dict(sorted(why.items()))
 
 
 def _chosen(wrong: list[dict], right: list[dict], data: "CritiquesData", seed: int) -> list[dict]:

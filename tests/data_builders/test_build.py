@@ -90,8 +90,14 @@ def test_other_seed_other_candidates(tmp_path):
     )
 
 
-def test_same_answers_twice_train_once(tmp_path):
-    counts = run(tmp_path / "out", write=lambda call: WRONG)
+def without_usage(text):
+    """An answer of a server that reports no token counts."""
+    return Answer(text, "ok", "stop")
+
+
+@pytest.mark.parametrize("reply", [str, without_usage])
+def test_same_answers_twice_train_once(tmp_path, reply):
+    counts = run(tmp_path / "out", write=lambda call: reply(WRONG))
     assert counts["set_aside"] == {"near duplicate": 9} and counts["ignores_temperature"] == ["tiny"]
     assert counts["critiques"] == 5
 
@@ -121,10 +127,11 @@ def test_right_candidates_train_only_when_asked_for_and_in_the_share_asked_for(t
     assert counts["set_aside"] == {"not chosen": 4}
 
 
-def test_max_candidates_spreads_over_wrong_answers_and_students(tmp_path):
+@pytest.mark.parametrize("reply", [str, without_usage])
+def test_max_candidates_spreads_over_wrong_answers_and_students(tmp_path, reply):
     def skewed(call):
         answer = 83 if call.sample < 8 else 100 + call.sample
-        return f"{call.model} tries {call.key}: 4 × 17 = 58. \\boxed{{{answer}}}"
+        return reply(f"{call.model} tries {call.key}: 4 × 17 = 58. \\boxed{{{answer}}}")
 
     students = [{"model": "a", "samples": 10}, {"model": "b", "samples": 10}]
     run(tmp_path / "out", data(students=students, max_candidates=6), write=skewed)
