@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +112,26 @@ def parse_jsonl(data: bytes, path: Path) -> Iterator[tuple[int, dict]]:
             else:
                 faults.append(f"line {number}: is a JSON {type(row).__name__}, not an object")
     if faults:
-        more = f"\n  ... and {len(faults) - 10} more lines" if len(faults) > 10 else ""
-        raise DataError(f"{path}: {len(faults)} faulty line(s)\n  " + "\n  ".join(faults[:10]) + more)
+        raise faulty(path, faults, "faulty line(s)")
     yield from rows
+
+
+def faulty(path: Path, faults: Sequence[str], kind: str = "fault(s)") -> DataError:
+    """One error that counts all faults of a file, with the first ten in words."""
+    more = f"\n  ... and {len(faults) - 10} more" if len(faults) > 10 else ""
+    return DataError(f"{path}: {len(faults)} {kind}\n  " + "\n  ".join(faults[:10]) + more)
+
+
+def read_user_text(path: Path) -> str:
+    """The text of a file that the user wrote.
+
+    Raises:
+        DataError: if it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 (byte {error.start}). Save the file as UTF-8.") from None
 
 
 def sha256_file(path: Path) -> str:

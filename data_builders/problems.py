@@ -1,6 +1,5 @@
 """Seed problems: a question, its answer, and a solution whose every step is checked when the problem is loaded."""
 
-import difflib
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,7 +8,10 @@ from pathlib import Path
 import yaml
 
 from cft.errors import DataError
+from cft.files import faulty, read_user_text
 from cft.recipe.load import recipes_folder
+from cft.recipe.shipped import by_stem, find_file
+from cft.suggest import nearest
 from data_builders.arithmetic.claims import claims, numbers
 from data_builders.arithmetic.expressions import (
     Name,
@@ -85,25 +87,8 @@ def problems_folder() -> Path:
 
 
 def find_problem(name_or_path: str) -> Path:
-    """The file of a shipped problem's name, or the path as it is given.
-
-    Raises:
-        DataError: with the nearest names when there is no such problem.
-    """
-    if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
-        path = Path(name_or_path).expanduser()
-        if path.is_file():
-            return path
-        raise DataError(f"problem file {name_or_path}: does not exist. Check the path in data.problems.")
-    path = problems_folder() / f"{name_or_path}.yaml"
-    if path.is_file():
-        return path
-    names = sorted(p.stem for p in problems_folder().glob("*.yaml"))
-    near = difflib.get_close_matches(name_or_path, names, n=3, cutoff=0.5)
-    raise DataError(
-        f"problem {name_or_path!r}: is not known. Nearest: {', '.join(near) or 'none'}. Known: {', '.join(names)}. "
-        "A problem of your own is named by the path of its .yaml file."
-    )
+    """The file of a shipped problem's name, or of a path. A DataError says the nearest name."""
+    return find_file(name_or_path, by_stem(problems_folder(), ".yaml"), "problem")
 
 
 def load_problem(name_or_path: str) -> Problem:
@@ -114,9 +99,7 @@ def load_problem(name_or_path: str) -> Problem:
     """
     path = find_problem(name_or_path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 (byte {error.start}). Save the file as UTF-8.") from None
+        raw = yaml.safe_load(read_user_text(path))
     except yaml.YAMLError as error:
         raise DataError(f"{path}: is not YAML, {' '.join(str(error).split())}. Mend the file.") from None
     if not isinstance(raw, dict):
@@ -126,7 +109,7 @@ def load_problem(name_or_path: str) -> Problem:
     if problem:
         _check_solution(problem, faults)
     if faults:
-        raise DataError(f"{path}: {len(faults)} fault(s)\n  " + "\n  ".join(faults))
+        raise faulty(path, faults)
     return problem
 
 
@@ -205,9 +188,9 @@ def _read_steps(
             node = parse(entry["expression"])
             unknown = [leaf.name for leaf in leaves(node) if isinstance(leaf, Name) and leaf.name not in values]
             if unknown:
-                near = difflib.get_close_matches(unknown[0], values, n=1)
-                raise ValueError(f"uses {unknown[0]!r}, which is neither given nor an earlier step"
-                                 + (f"; did you mean {near[0]!r}?" if near else ""))  # fmt: skip
+                near = nearest(unknown[0], values)
+                meant = f"; did you mean {near!r}?" if near else ""
+                raise ValueError(f"uses {unknown[0]!r}, which is neither given nor an earlier step{meant}")
         except ValueError as error:
             faults.append(f"{where}: {error}")
             return steps  # later steps may rest on this one
@@ -257,9 +240,8 @@ def _check_solution(problem: Problem, faults: list[str]) -> None:
 def _refuse_unknown(entry: dict, keys: set[str], where: str, faults: list[str]) -> None:
     for key in entry:
         if key not in keys:
-            near = difflib.get_close_matches(str(key), sorted(keys), n=1)
-            mend = f"did you mean {near[0]}?" if near else "remove it"
-            faults.append(f"{where}{key}: is not a key here; {mend}")
+            near = nearest(str(key), sorted(keys))
+            faults.append(f"{where}{key}: is not a key here; {f'did you mean {near}?' if near else 'remove it'}")
 
 
 def _number(value: object) -> Fraction | None:

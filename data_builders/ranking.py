@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cft.errors import DataError
-from cft.files import content_id, read_jsonl
-from data_builders.problems import Problem, find_problem, load_problem
+from cft.files import content_id, faulty, read_jsonl
+from data_builders.problems import Problem, load_problem
 
 
 def load_pool(pool: str) -> list[Problem]:
@@ -22,7 +22,7 @@ def load_pool(pool: str) -> list[Problem]:
     elif path.suffix in (".jsonl", ".json"):
         problems = _read_rows(path)
     else:
-        problems = [load_problem(str(find_problem(pool)))]
+        problems = [load_problem(pool)]
     if not problems:
         raise DataError(f"{pool}: holds no problem files (*.yaml).")
     twice = [name for name, n in Counter(p.id for p in problems).items() if n > 1]
@@ -43,8 +43,7 @@ def _read_rows(path: Path) -> list[Problem]:
         name = str(row.get("id") or row.get("unique_id") or f"{path.stem}-{line}")
         problems.append(Problem(name, question, answer, source=path.name, licence=str(row.get("licence", "unknown"))))
     if faults:
-        more = f"\n  ... and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise DataError(f"{path}: {len(faults)} faulty line(s)\n  " + "\n  ".join(faults[:10]) + more)
+        raise faulty(path, faults, "faulty line(s)")
     return problems
 
 

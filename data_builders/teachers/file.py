@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cft.errors import DataError
-from cft.files import content_id, read_jsonl
+from cft.files import content_id, faulty, read_jsonl
 from cft.recipe.load import recipes_folder
+from cft.recipe.shipped import by_stem, find_file
 from data_builders.problems import Problem
 from data_builders.students import candidate
 
@@ -38,17 +39,8 @@ def critiques_folder() -> Path:
 
 
 def find_critiques(name_or_path: str) -> Path:
-    """The file of a shipped name ("bakery"), or the path as it is given.
-
-    Raises:
-        DataError: with the shipped names when there is no such file.
-    """
-    shipped = critiques_folder() / f"{name_or_path.removesuffix('.jsonl')}.jsonl"
-    for path in (Path(name_or_path).expanduser(), shipped):
-        if path.is_file():
-            return path
-    names = ", ".join(sorted(p.stem for p in critiques_folder().glob("*.jsonl"))) or "none"
-    raise DataError(f"critiques file {name_or_path}: does not exist. Give a path, or a shipped name: {names}.")
+    """The file of a shipped name ("bakery"), or of a path. A DataError says the nearest name."""
+    return find_file(name_or_path, by_stem(critiques_folder(), ".jsonl"), "critiques", suffix=".jsonl")
 
 
 def load_critiques(path: Path) -> list[Row]:
@@ -81,8 +73,7 @@ def load_critiques(path: Path) -> list[Row]:
         optional = {k: raw[k] for k in _OPTIONAL if raw.get(k) is not None}
         rows.append(Row(line, *(raw[k].strip() if k != "solution" else raw[k] for k in _NEEDED), **optional))
     if faults:
-        more = f"\n  ... and {len(faults) - 10} more faults" if len(faults) > 10 else ""
-        raise DataError(f"{path}: {len(faults)} fault(s)\n  " + "\n  ".join(faults[:10]) + more)
+        raise faulty(path, faults)
     return rows
 
 

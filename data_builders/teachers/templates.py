@@ -4,14 +4,14 @@ A placeholder is a word in braces that stands alone, `{question}`; the braces of
 left as they are.
 """
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from cft.errors import DataError
-from cft.files import content_id
+from cft.files import content_id, faulty, read_user_text
 from cft.recipe.load import recipes_folder
+from cft.recipe.shipped import by_stem, find_file
+from cft.suggest import did_you_mean
 
 PLACEHOLDERS = {
     "question": "the problem's text",
@@ -46,21 +46,8 @@ def templates_folder() -> Path:
 
 
 def find_template(name_or_path: str) -> Path:
-    """The file of a shipped template's name, or the path as it is given.
-
-    Raises:
-        DataError: with the nearest name when there is no such file.
-    """
-    shipped = templates_folder() / f"{name_or_path}.md"
-    for path in (shipped, Path(name_or_path).expanduser()):
-        if path.is_file():
-            return path
-    names = sorted(p.stem for p in templates_folder().glob("*.md"))
-    near = difflib.get_close_matches(name_or_path, names, n=1)
-    meant = f" Did you mean {near[0]}?" if near else ""
-    raise DataError(
-        f"style {name_or_path!r}: no such template.{meant} Shipped: {', '.join(names)}; or give a file's path."
-    )
+    """The file of a shipped template's name, or of a path. A DataError says the nearest name."""
+    return find_file(name_or_path, by_stem(templates_folder(), ".md"), "template of a critique", suffix=".md")
 
 
 def load_template(name_or_path: str) -> Template:
@@ -70,21 +57,16 @@ def load_template(name_or_path: str) -> Template:
         DataError: when it has an unknown placeholder or lacks a needed one.
     """
     path = find_template(name_or_path)
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 (byte {error.start}). Save the file as UTF-8.") from None
+    text = read_user_text(path).strip()
     faults = []
     for number, line in enumerate(text.splitlines(), 1):
         for found in _PLACEHOLDER.findall(line):
             if found not in PLACEHOLDERS:
-                near = difflib.get_close_matches(found, PLACEHOLDERS, n=1)
-                known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-                mend = f"did you mean {{{near[0]}}}?" if near else f"known: {known}"
-                faults.append(f"line {number}: unknown placeholder {{{found}}}; {mend}")
+                known = did_you_mean(found, PLACEHOLDERS)
+                faults.append(f"line {number}: unknown placeholder {{{found}}}. {known}")
     for name in NEEDED:
         if name not in _PLACEHOLDER.findall(text):
             faults.append(f"has no {{{name}}} ({PLACEHOLDERS[name]}); add it, or the teacher will not see it")
     if faults:
-        raise DataError(f"{path}: {len(faults)} fault(s)\n  " + "\n  ".join(faults))
+        raise faulty(path, faults)
     return Template(path.stem, text)

@@ -225,9 +225,9 @@ def test_all_critiques_dropped_counts_the_reasons(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"problems": ["tulps"]}, "Nearest: tulips"),
+        ({"problems": ["tulps"]}, "Did you mean tulips"),
         ({"problems": ["tulips", str(problems_folder() / "tulips.yaml")]}, "there twice"),
-        ({"teachers": [{"kind": "file", "path": "nowhere.jsonl"}]}, "does not exist"),
+        ({"teachers": [{"kind": "file", "path": "nowhere.jsonl"}]}, "there is no such critiques or file"),
     ],
 )
 def test_bad_input(tmp_path, changes, fault):

@@ -71,5 +71,5 @@ def test_faulty_pools(tmp_path, content, fault):
 def test_pools_that_are_not_there(tmp_path):
     with pytest.raises(DataError, match="holds no problem files"):
         load_pool(str(tmp_path))
-    with pytest.raises(DataError, match="is not known"):
+    with pytest.raises(DataError, match="there is no such problem"):
         load_pool("nothing")

@@ -100,9 +100,9 @@ def test_templates_are_files_that_the_user_may_write(tmp_path):
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("{question} {soluton}", r"line 1: unknown placeholder \{soluton\}; did you mean \{solution\}\?"),
+        ("{question} {soluton}", r"line 1: unknown placeholder \{soluton\}. Did you mean solution\?"),
         ("{question}", r"has no \{solution\}"),
-        ("{solution}\n{zzz} {question}", r"line 2: unknown placeholder \{zzz\}; known: \{question\}"),
+        ("{solution}\n{zzz} {question}", r"line 2: unknown placeholder \{zzz\}. Known here: question"),
         (b"\xff{question}{solution}", "is not UTF-8"),
     ],
 )
