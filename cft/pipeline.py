@@ -95,10 +95,7 @@ def data_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     asking = Asking(recipe.model, run.calls, console, max_cost)
     asking.check(recipe.data)
     with asking.shown():
-        counts = build(
-            recipe.data, folder=stage.path, seed=recipe.seed, ledgers=run.calls, backends=asking.backend,
-            student_name=recipe.model.id, title=recipe.name, on_answer=asking.on_answer,
-        )  # fmt: skip
+        counts = build(recipe.data, folder=stage.path, seed=recipe.seed, asking=asking, title=recipe.name)
     for model in counts.get("ignores_temperature", []):
         console.print(
             f"[yellow]warning:[/] {model} gave the same text for all samples of a prompt: its server ignores the "

@@ -5,7 +5,7 @@ Only what models are asked is costly, so only that is resumed: each answer is ke
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from data_builders.filter.accept import accept
 from data_builders.inspect.card import agreement, data_card
 from data_builders.problems import Problem, find_problem, load_problem
 from data_builders.prompts import critique_prompt, solve_prompt, training_row
-from data_builders.students import Backends, ask, candidates_of, pass_rates, plan_solutions, select
+from data_builders.students import candidates_of, pass_rates, plan_solutions, select
 from data_builders.teachers.exact.exact import exact_critiques
 from data_builders.teachers.file import chosen_critiques, find_critiques, read_files
 from data_builders.teachers.model import critiques_of, plan_critiques
@@ -25,6 +25,7 @@ from data_builders.teachers.templates import find_template
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import CritiquesData, DemonstrationsData
+    from data_builders.asking.backends import Asking
 
 
 def build(
@@ -32,20 +33,13 @@ def build(
     *,
     folder: Path,
     seed: int,
-    ledgers: Path,
-    backends: Backends | None = None,
-    student_name: str | None = None,
+    asking: "Asking",
     title: str = "critiques",
-    on_answer: Callable[[str, int, dict | None], None] | None = None,
 ) -> dict:
     """Fill `folder` with the stage's JSON Lines files and a data card, and return the counts.
 
     Args:
-        ledgers: folder of the answers that models gave, shared by all runs.
-        backends: gives the backend of a student's or a teacher's block.
-        student_name: the recipe's model, for students that name none.
-        on_answer: told `(model, calls planned, None)` when a model is about to be asked, and
-            `(model, calls planned, row)` at each of its answers.
+        asking: asks students and teachers.
 
     Returns:
         {"candidates", "outcomes": {outcome: n}, "pass_rate": of the sampled candidates or None, "students":
@@ -62,8 +56,7 @@ def build(
     problems = _load_problems(data.problems)
     if data.builder == "demonstrations":
         return _demonstrations(problems, folder)
-    asking = _Asking(backends, ledgers, on_answer)
-    sampled = _sample(data, problems, student_name, seed, asking)
+    sampled = _sample(data, problems, seed, asking)
     problems, brought, written = read_files(data.teachers, problems)
     candidates = [*sampled, *brought]
     write_jsonl(folder / "problems.jsonl", [_problem_row(problem) for problem in problems.values()])
@@ -93,7 +86,7 @@ def build(
         "agreement": agreement(critiques),
         "over_max_examples": over,
         "examples": len(examples),
-        "ignores_temperature": sorted(asking.unsampled),
+        "ignores_temperature": sorted(asking.ignore_temperature),
         "cost_usd": cost_of(asking.rows),
     }
     if not examples:
@@ -103,48 +96,13 @@ def build(
     return counts
 
 
-class _Asking:
-    """Asks models, and remembers the rows of all their answers."""
-
-    def __init__(self, backends: Backends | None, ledgers: Path, on_answer: Callable | None) -> None:
-        self.backends, self.ledgers, self.on_answer, self.rows = backends, ledgers, on_answer, []
-        self.unsampled: set[str] = set()
-
-    def __call__(self, calls: Sequence[Any], block: Any) -> list[dict]:
-        if not calls:
-            return []
-        if self.backends is None:
-            raise DataError(f"{calls[0].model}: is to be asked {len(calls)} times, but there is no backend to do it.")
-        told = self.on_answer
-        if told:
-            told(calls[0].model, len(calls), None)
-        rows = ask(
-            calls, self.backends(block), self.ledgers, told and (lambda row: told(row["model"], len(calls), row))
-        )
-        self.rows += rows
-        self.unsampled |= {calls[0].model} if _all_alike(calls, rows) else set()
-        return rows
-
-
-def _all_alike(calls: Sequence[Any], rows: Sequence[dict]) -> bool:
-    """Whether no prompt that was sampled four times or more above temperature 0 ever got two different texts."""
-    texts: dict[str, list[str]] = {}
-    for call, row in zip(calls, rows, strict=True):
-        if call.sampling["temperature"] > 0:
-            texts.setdefault(row["prompt_sha256"], []).append(row["text"])
-    often = [found for found in texts.values() if len(found) >= 4]
-    return bool(often) and all(len(set(found)) == 1 for found in often)
-
-
-def _sample(
-    data: "CritiquesData", problems: dict[str, Problem], name: str | None, seed: int, asking: _Asking
-) -> list[dict]:
+def _sample(data: "CritiquesData", problems: dict[str, Problem], seed: int, asking: "Asking") -> list[dict]:
     """The candidates of all students, in plan order; those of a call that two students share once."""
     if data.students and not problems:
         raise DataError("data.students: ask for samples, but there is no entry in data.problems.")
     sampled, given = [], list(problems.values())
     for student in data.students:
-        calls = plan_solutions(given, student, student.model or name or "", seed)
+        calls = plan_solutions(given, student, student.model or asking.model.id, seed)
         sampled += candidates_of(given, calls, asking(calls, student))
     return list({row["id"]: row for row in sampled}.values())
 

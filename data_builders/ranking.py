@@ -4,10 +4,19 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
 
 from cft.errors import DataError
 from cft.files import content_id, faulty, read_jsonl
 from data_builders.problems import Problem, load_problem
+from data_builders.students import candidates_of, plan_solutions
+
+if TYPE_CHECKING:
+    from cft.recipe.blocks import StudentBlock
+    from data_builders.asking.backends import Asking
 
 
 def load_pool(pool: str) -> list[Problem]:
@@ -72,6 +81,22 @@ def usefulness(candidates: Sequence[dict]) -> dict:
     }  # fmt: skip
 
 
+def rank_pool(
+    problems: Sequence[Problem], students: Sequence["StudentBlock"], seed: int, asking: "Asking"
+) -> list[dict]:
+    """The ranking of problems by the solutions of the students, who name their models.
+
+    Raises:
+        DataError, ModelError: for a server or model that cannot be used.
+    """
+    candidates = []
+    with asking.shown():
+        for student in students:
+            calls = plan_solutions(problems, student, student.model, seed)
+            candidates += candidates_of(problems, calls, asking(calls, student))
+    return rank(problems, candidates)
+
+
 def rank(problems: Sequence[Problem], candidates: Sequence[dict]) -> list[dict]:
     """The problems with their usefulness over all students, best first, and the pass rate of each student."""
     ranked = []
@@ -84,3 +109,21 @@ def rank(problems: Sequence[Problem], candidates: Sequence[dict]) -> list[dict]:
         ranked.append({"problem": problem.id, **usefulness(mine), "students": rates,
                        "question_characters": len(problem.question)})  # fmt: skip
     return sorted(ranked, key=lambda row: (-row["score"], row["question_characters"], content_id(row["problem"])))
+
+
+def print_ranking(ranked: list[dict], console: Console) -> None:
+    """Best first: what the score is made of, and the pass rate of each student."""
+    students = list(ranked[0]["students"])
+    table = Table("problem", "score", "pass rate", "wrong answers", "entropy, bits", "cut off", "tokens",
+                  *(students if len(students) > 1 else ()), box=None, pad_edge=False)  # fmt: skip
+    for row in ranked:
+        cells = [row["problem"], f"{row['score']:.2f}", f"{row['pass_rate']:.0%}", str(row["wrong_answers"]),
+                 f"{row['entropy']:.1f}", f"{row['truncated']:.0%}", str(row["mean_tokens"] or "unknown")]  # fmt: skip
+        table.add_row(*cells, *(f"{row['students'][s]:.0%}" for s in students if len(students) > 1))
+    console.print(table)
+    samples = ranked[0]["samples"]
+    console.print(
+        f"{samples} samples a problem. score = 4p(1-p) x spread of the wrong answers x share that comes to an end; "
+        "1 is best.",
+        highlight=False,
+    )

@@ -1,11 +1,10 @@
 """Students: who is asked for solutions, what became of each, and which of them are worth a critique."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from data_builders.asking.calls import Backend, Call, Ledger, ledger_path
+from data_builders.asking.calls import Call
 from data_builders.choose import choose_candidates
 from data_builders.problems import Problem
 from data_builders.prompts import messages, solve_prompt
@@ -15,7 +14,6 @@ from eval.grading import grade
 if TYPE_CHECKING:
     from cft.recipe.blocks import CritiquesData, ModelTeacher, StudentBlock
 
-Backends = Callable[["StudentBlock | ModelTeacher"], Backend]
 SAME_SOLUTION = 0.9  # overlap above which two solutions with the same answer are one
 
 
@@ -37,13 +35,6 @@ def sampling_of(block: "StudentBlock | ModelTeacher", temperature: float) -> dic
     """A call's sampling settings; `top_k`, which the API does not have, only for models of this process (0 is all)."""
     sampling = {"temperature": temperature, "top_p": block.top_p, "max_tokens": block.max_new_tokens}
     return sampling if block.endpoint else sampling | {"top_k": getattr(block, "top_k", 0)}
-
-
-def ask(calls: Sequence[Call], backend: Backend, ledgers: Path, on_answer: Callable | None = None) -> list[dict]:
-    """The ledger's rows of the calls, in their order, after asking for those that are owed."""
-    with Ledger(ledger_path(ledgers, calls[0].model), on_answer) as ledger:
-        backend.answer(calls, ledger)
-        return [ledger.rows[call.key] for call in calls]
 
 
 def candidates_of(problems: Sequence[Problem], calls: Sequence[Call], rows: Sequence[dict]) -> list[dict]:

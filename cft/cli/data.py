@@ -123,13 +123,21 @@ def rank(
     as_json: AsJson = False,
 ) -> None:
     """Score a pool of problems by how useful each is as a seed: half of it solved, many different wrong answers."""
-    from cft.cli.rank import print_ranking, rank_pool
+    from pydantic import ValidationError
 
-    ranked = rank_pool(
-        pool, model, samples=samples, temperature=temperature, max_new_tokens=max_new_tokens, base_url=base_url,
-        api_key_env=api_key_env, limit=limit, batch_size=batch_size, seed=seed, ledgers=runs / "calls",
-        console=progress, max_cost=max_cost,
-    )  # fmt: skip
+    from cft.recipe.blocks import EndpointBlock, ModelBlock, StudentBlock
+    from cft.recipe.faults import Schema, recipe_error
+    from data_builders.asking.backends import Asking
+    from data_builders.ranking import load_pool, print_ranking, rank_pool
+
+    try:
+        endpoint = EndpointBlock(base_url=base_url, api_key_env=api_key_env) if base_url else None
+    except ValidationError as error:
+        raise recipe_error("cft problems rank", Schema({}, {}).faults(error)) from None
+    settings = {"samples": samples, "temperatures": [temperature], "max_new_tokens": max_new_tokens}
+    students = [StudentBlock(model=m, endpoint=endpoint, batch_size=batch_size, **settings) for m in model]
+    asking = Asking(ModelBlock(id=model[0]), runs / "calls", progress, max_cost)
+    ranked = rank_pool(load_pool(pool)[:limit], students, seed, asking)
     if as_json:
         answer(ranked, True)
     else:

@@ -1,5 +1,6 @@
-"""Which backend answers for a student or a teacher of a recipe, and how its progress is shown."""
+"""Asks the students and teachers of a recipe, each at its backend, with a progress bar."""
 
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cft.models.source import resolve
 from data_builders.asking.batch_files import BatchFiles
-from data_builders.asking.calls import Backend, ledger_path
+from data_builders.asking.calls import Backend, Call, Ledger, ledger_path
 from data_builders.asking.endpoint import Endpoint
 from data_builders.asking.engine import Budget
 
@@ -20,10 +21,18 @@ if TYPE_CHECKING:
 
 
 class Asking:
-    """Makes the backends, and draws one progress bar a model while they are asked."""
+    """Asks models, draws one progress bar a model, and remembers the rows of all their answers."""
 
     def __init__(self, model: "ModelBlock", ledgers: "Path", console: Console, max_cost: float | None = None) -> None:
+        """
+        Args:
+            model: that of students which name none.
+            ledgers: folder of the answers that models gave, shared by all runs.
+            max_cost: USD that all answers together may cost, kept ones included.
+        """
         self.model, self.ledgers, self.budget = model, ledgers, Budget(max_cost)
+        self.rows: list[dict] = []
+        self.ignore_temperature: set[str] = set()  # models that gave the same text for all samples of a prompt
         columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(),
                    TextColumn("{task.fields[note]}"))  # fmt: skip
         self.progress = Progress(*columns, console=console, transient=True)
@@ -33,6 +42,25 @@ class Asking:
     def shown(self) -> "Iterator[None]":
         with self.progress:
             yield
+
+    def __call__(self, calls: Sequence[Call], block: "StudentBlock | ModelTeacher") -> list[dict]:
+        """The ledger's rows of the calls, all of one model, in their order, after asking for those that are owed.
+
+        Raises:
+            CFTError: as `calls.Backend.answer` does.
+        """
+        if not calls:
+            return []
+        name = calls[0].model
+        with Ledger(ledger_path(self.ledgers, name), self._on_answer) as ledger:
+            kept = len(calls) - len(ledger.owed(calls))
+            self.task = self.progress.add_task(f"asking {name}", total=len(calls), completed=kept, note="")
+            self.backend(block).answer(calls, ledger)
+            rows = [ledger.rows[call.key] for call in calls]
+        self.rows += rows
+        if _all_alike(calls, rows):
+            self.ignore_temperature.add(name)
+        return rows
 
     def backend(self, block: "StudentBlock | ModelTeacher") -> Backend:
         """The backend of a student or a teacher."""
@@ -56,13 +84,9 @@ class Asking:
                 if isinstance(backend, Endpoint):
                     backend.check()
 
-    def on_answer(self, model: str, planned: int, row: dict | None) -> None:
-        """Start the bar of a model, or move it by one answer."""
-        if row is None:
-            self.task = self.progress.add_task(f"asking {model}", total=planned, note="")
-        else:
-            self.progress.advance(self.task)
-            self.note(f"${self.budget.spent:.2f}" if self.budget.spent else "")
+    def _on_answer(self, row: dict) -> None:
+        self.progress.advance(self.task)
+        self.note(f"${self.budget.spent:.2f}" if self.budget.spent else "")
 
     def note(self, told: str) -> None:
         if self.task is not None:
@@ -73,6 +97,16 @@ class Asking:
             self.note(f"{fault[:80]}; again in {seconds:.0f} s")
         else:
             self.progress.console.print(fault, markup=False, highlight=False)
+
+
+def _all_alike(calls: Sequence[Call], rows: Sequence[dict]) -> bool:
+    """Whether no prompt that was sampled four times or more above temperature 0 ever got two different texts."""
+    texts: dict[str, list[str]] = {}
+    for call, row in zip(calls, rows, strict=True):
+        if call.sampling["temperature"] > 0:
+            texts.setdefault(row["prompt_sha256"], []).append(row["text"])
+    often = [found for found in texts.values() if len(found) >= 4]
+    return bool(often) and all(len(set(found)) == 1 for found in often)
 
 
 def local_model(model: "ModelBlock", block: "StudentBlock | ModelTeacher") -> "ModelBlock":

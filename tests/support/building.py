@@ -5,7 +5,7 @@ import json
 from cft.recipe.blocks import CritiquesData
 from data_builders.asking.calls import Answer
 from data_builders.build import build
-from tests.support.scripted import Scripted
+from tests.support.scripted import ScriptedAsking
 
 RIGHT = "4 × 17 = 68 and 68 + 25 = 93. \\boxed{93}"
 
@@ -34,9 +34,9 @@ def student(call):
     return WRONG.replace("83", str(84 + draw % 50))
 
 
-def run(folder, settings=None, write=student, ledgers=None, seed=3, **kwargs):
-    kwargs = {"student_name": "tiny", "ledgers": ledgers or folder.parent / f"{folder.name}-calls"} | kwargs
-    return build(settings or data(), folder=folder, seed=seed, backends=lambda block: Scripted(write), **kwargs)
+def run(folder, settings=None, write=student, ledgers=None, seed=3):
+    asking = ScriptedAsking(write, ledgers or folder.parent / f"{folder.name}-calls")
+    return build(settings or data(), folder=folder, seed=seed, asking=asking)
 
 
 def rows(folder, name):
