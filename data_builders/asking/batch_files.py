@@ -6,7 +6,6 @@ a good result stay owed, and are written again.
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from cft.errors import DataError
@@ -60,6 +59,8 @@ class BatchFiles:
 
     def _take(self, row: dict, by_key: dict[str, Call], ledger: Ledger, faults: list[str], where: str) -> None:
         """Add one result to the ledger; of several results for a call the first good one counts."""
+        from openai.types.chat import ChatCompletion
+
         call = by_key.get(str(row.get("custom_id")))
         if call is None or call.key in ledger.rows:
             return  # another plan's, or there already
@@ -70,16 +71,8 @@ class BatchFiles:
             faults.append(f"{where}: {str(said or response or 'no response')[:160]}")
             return
         try:
-            answer = read_completion(_object(body))
+            answer = read_completion(ChatCompletion.construct(**body))
         except RetryableError as error:
             faults.append(f"{where}: {error}")
             return
         ledger.add(call, answer, self)
-
-
-def _object(value: object) -> object:
-    """JSON as the object that the client library would make of it."""
-    if isinstance(value, dict):
-        known = {"choices": None, "model": None, "usage": None, "refusal": None, "content": None, "finish_reason": None}
-        return SimpleNamespace(**known | {str(key): _object(item) for key, item in value.items()})
-    return [_object(item) for item in value] if isinstance(value, list) else value

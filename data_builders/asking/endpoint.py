@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from cft.errors import DataError
 from data_builders.asking.calls import Answer, Call, Ledger, Price
-from data_builders.asking.engine import Budget, Engine, Limits, RejectedError, RetryableError
+from data_builders.asking.engine import Budget, Engine, RejectedError, RetryableError
 from data_builders.asking.prices import find_price
 
 if TYPE_CHECKING:
@@ -27,14 +27,17 @@ class Endpoint:
     """One model at one endpoint."""
 
     def __init__(
-        self, block: "EndpointBlock", model: str, budget: Budget, on_wait: Callable[[str, float], None] | None = None
+        self,
+        block: "EndpointBlock",
+        model: str,
+        budget: Budget,
+        on_wait: Callable[[str, float], None] = lambda fault, seconds: None,
     ) -> None:
         """
         Args:
             on_wait: called with a fault and the seconds until it is tried again; 0: a line that the user should see.
         """
-        self.block, self.model, self.budget = block, model, budget
-        self.on_wait = on_wait or (lambda fault, seconds: None)
+        self.block, self.model, self.budget, self.on_wait = block, model, budget, on_wait
         self.host = block.host
         self.price: Price | None = find_price(block, model)
         self.key: str | None = None
@@ -65,12 +68,11 @@ class Endpoint:
         import openai
 
         block = self.block
-        limits = Limits(block.concurrency, block.max_attempts, block.patience)
         # Retries are the engine's: the client would also retry what should not be, and count nothing.
         async with openai.AsyncOpenAI(
             base_url=block.base_url, api_key=self.key or "none", max_retries=0, timeout=block.timeout
         ) as self.client:
-            engine = Engine(self, self.ask, limits, self.budget, self.on_wait)
+            engine = Engine(self, self.ask, block, self.budget, self.on_wait)
             await engine.run(owed, ledger)
             return engine.interrupted
 

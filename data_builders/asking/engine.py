@@ -15,15 +15,17 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cft.errors import DataError
 
 if TYPE_CHECKING:
+    from cft.recipe.blocks import EndpointBlock
     from data_builders.asking.calls import Answer, Backend, Call, Ledger
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds
+FIRST_FAILURES = 4  # beyond one for each worker, before anything has worked
 CHARACTERS_PER_TOKEN = 2.5  # fewer than in any usual text, so that a reserve is not too small
 
 
@@ -63,25 +65,15 @@ class Budget:
         return True
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How hard and how long to try."""
-
-    concurrency: int = 8
-    max_attempts: int = 6
-    patience: float = 600.0  # seconds without any answer
-    first_failures: int = 4  # beyond one for each worker, before anything has worked
-
-
 @dataclass
 class Engine:
     """Runs owed calls against `ask`, which makes one attempt at one call."""
 
     backend: "Backend"
     ask: Callable[["Call"], Awaitable["Answer"]]
-    limits: Limits
-    budget: Budget = field(default_factory=Budget)
-    on_wait: Callable[[str, float], None] = lambda fault, seconds: None
+    block: "EndpointBlock"  # how hard and how long to try
+    budget: Budget
+    on_wait: Callable[[str, float], None]
 
     async def run(self, owed: Sequence["Call"], ledger: "Ledger") -> None:
         """Bring answers to the owed calls into the ledger.
@@ -98,7 +90,7 @@ class Engine:
         self.faults, self.limited = 0, 0  # since the last answer: faults that were no rate limit, and rate limits
         self.last_answer = self.resume_at = time.monotonic()  # no attempt is made before `resume_at`
         with _first_interrupt(self._interrupt):
-            workers = [asyncio.create_task(self._work()) for _ in range(min(self.limits.concurrency, len(owed)))]
+            workers = [asyncio.create_task(self._work()) for _ in range(min(self.block.concurrency, len(owed)))]
             try:
                 await asyncio.gather(*workers)
             finally:
@@ -160,7 +152,7 @@ class Engine:
             except RetryableError as error:
                 faults += not error.limited
                 self._note_failure(error)
-                if faults >= self.limits.max_attempts:
+                if faults >= self.block.max_attempts:
                     self._give_up(call, f"{error}, {faults} times", tried)
                     return
                 await self._back_off(error, faults)
@@ -180,13 +172,13 @@ class Engine:
         self.limited += error.limited
         self.faults += not error.limited
         silent = time.monotonic() - self.last_answer
-        if error.after is not None and error.after > self.limits.patience:
+        if error.after is not None and error.after > self.block.patience:
             self.stop = self.stop or DataError(
                 f"{self.backend.host}: asks to wait {error.after:.0f} s ({error}), longer than `patience` "
-                f"({self.limits.patience:g} s). What was answered is kept: the same command goes on."
+                f"({self.block.patience:g} s). What was answered is kept: the same command goes on."
             )
-        at_start = not self.answered and self.faults >= self.limits.concurrency + self.limits.first_failures
-        if at_start or silent > self.limits.patience:
+        at_start = not self.answered and self.faults >= self.block.concurrency + FIRST_FAILURES
+        if at_start or silent > self.block.patience:
             said = "nothing has worked yet" if not self.answered else f"no answer for {silent:.0f} s"
             self.stop = self.stop or DataError(
                 f"{self.backend.host}: {said}, so it was stopped. The last fault: {error}. "
@@ -195,7 +187,7 @@ class Engine:
 
     async def _back_off(self, error: RetryableError, faults: int) -> None:
         """Wait before the next attempt at a call that had so many faults."""
-        doubled = FIRST_WAIT * 2 ** min(max(faults, self.limited // self.limits.concurrency) - 1, 10)
+        doubled = FIRST_WAIT * 2 ** min(max(faults, self.limited // self.block.concurrency) - 1, 10)
         wait = min(max(doubled, FIRST_WAIT), LONGEST_WAIT) * random.uniform(0.5, 1.0)
         if error.after is not None:
             wait = error.after if error.limited else max(error.after, wait)

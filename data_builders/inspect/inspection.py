@@ -25,7 +25,7 @@ OUTCOMES = {"wrong": "red", "no_answer": "yellow", "truncated": "yellow", "ungra
 KEYS = "Enter on · n next · p previous · d dropped only · number jumps · q quit"
 _MARK, _STRANGE = "black on yellow", "white on red"
 _NEEDED = {
-    "problems": ("id",),
+    "problems": ("id", "question", "answer"),
     "candidates": ("id", "problem", "student", "text", "outcome", "answer"),
     "critiques": ("id", "candidate", "teacher", "style", "text", "verdict", "answer", "accepted", "reason"),
     "examples": ("id", "critique"),
@@ -36,7 +36,7 @@ _NEEDED = {
 class Item:
     """One critique with what it speaks of, as the rows of a run's data folder; or a candidate without a critique."""
 
-    problem: dict  # only {"id"} in runs that wrote no problems.jsonl
+    problem: dict
     candidate: dict
     critique: dict | None
     trains: bool  # whether an example was made of the critique
@@ -56,9 +56,9 @@ def load_items(folder: Path) -> list[Item]:
     """All critiques of a data folder, and the candidates without one; by problem, wrong answer, candidate and style.
 
     Raises:
-        DataError: if the folder has no candidates or critiques file, or rows that do not belong together.
+        DataError: if the folder lacks a file, or has rows that do not belong together.
     """
-    for name in ("candidates", "critiques"):
+    for name in ("problems", "candidates", "critiques"):
         if not (folder / f"{name}.jsonl").is_file():
             raise DataError(
                 f"{folder}: has no {name}.jsonl. Run `cft data RECIPE` to its end first; a recipe whose "
@@ -68,18 +68,22 @@ def load_items(folder: Path) -> list[Item]:
     critiques = _rows(folder, "critiques")
     training = {row["critique"] for row in _rows(folder, "examples")}
     criticised = {row["candidate"] for row in critiques}
+    pairs = [(_parent(folder, row["id"], "candidate", row["candidate"], candidates), row) for row in critiques]
+    pairs += [(row, None) for key, row in candidates.items() if key not in criticised]
     items = []
-    for critique in [*critiques, *({"candidate": key} for key in candidates if key not in criticised)]:
-        candidate = candidates.get(critique["candidate"])
-        if candidate is None:
-            raise DataError(
-                f"{folder}: critique {critique['id']} speaks of candidate {critique['candidate']}, which is not in "
-                f"candidates.jsonl. Run `cft data RECIPE` again."
-            )
-        problem = problems.get(candidate["problem"], {"id": candidate["problem"]})
-        items.append(Item(problem, candidate, critique if "id" in critique else None, critique.get("id") in training))
+    for candidate, critique in pairs:
+        problem = _parent(folder, candidate["id"], "problem", candidate["problem"], problems)
+        items.append(Item(problem, candidate, critique, critique is not None and critique["id"] in training))
     places = {key: i for i, key in enumerate([*problems, *candidates])}
     return sorted(items, key=lambda item: _order(item, places))
+
+
+def _parent(folder: Path, child: str, kind: str, key: str, rows: dict[str, dict]) -> dict:
+    if key not in rows:
+        raise DataError(
+            f"{folder}: {child} speaks of {kind} {key}, which is not in {kind}s.jsonl. Run `cft data RECIPE` again."
+        )
+    return rows[key]
 
 
 def _rows(folder: Path, name: str) -> list[dict]:
@@ -99,7 +103,7 @@ def _order(item: Item, places: dict[str, int]) -> tuple:
     except (ValueError, ZeroDivisionError, OverflowError):
         size = float("inf")
     outcome = [*OUTCOMES, candidate["outcome"]].index(candidate["outcome"])
-    place = places.get(problem, len(places)), problem, outcome, size, answer, places[candidate["id"]]
+    place = places[problem], outcome, size, answer, places[candidate["id"]]
     return *place, critique["style"], critique["teacher"]
 
 
@@ -197,7 +201,7 @@ def _page_through(items: Sequence[Item], console: Console) -> None:
 
 
 def _render(item: Item, width: int, head: bool) -> Group:
-    question, text = tidy(item.problem.get("question", "")), tidy(item.candidate["text"])
+    question, text = tidy(item.problem["question"]), tidy(item.candidate["text"])
     written, judged = Text(text), Text("No critique was written.", style="dim")
     if item.critique:
         judged = Text(tidy(item.critique["text"]))
@@ -215,9 +219,8 @@ def _render(item: Item, width: int, head: bool) -> Group:
         side.add_column(ratio=1)
         side.add_row(*texts)
         texts = [side]
-    answer = f"\nAnswer: {tidy(str(item.problem['answer']))}" if "answer" in item.problem else ""
     top = Panel(
-        Text((question or "(The question's text is not in this run's data folder.)") + answer),
+        Text(f"{question}\nAnswer: {tidy(item.problem['answer'])}"),
         title=Text(f"problem {tidy(item.problem['id'])}"), title_align="left", border_style="bold",
     )  # fmt: skip
     return Group(*([top] if head else []), *texts, _verdict(item))

@@ -55,7 +55,7 @@ def _tables(items: Sequence["Item"]) -> dict:
             row["critique"] = _shown(critique, "teacher", "style", "text", "verdict", "answer", "accepted", "reason")
             row["trains"] = item.trains
             texts = row["critique"]["text"], shown["text"]
-            row["quoting"], row["quoted"], row["strange"] = quotations(*texts, tidy(problem.get("question", "")))
+            row["quoting"], row["quoted"], row["strange"] = quotations(*texts, tidy(problem["question"]))
         rows.append(row)
     return {"problems": problems, "candidates": candidates, "items": rows}
 

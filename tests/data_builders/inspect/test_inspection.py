@@ -43,14 +43,7 @@ def test_a_candidate_without_a_critique_is_an_item(folder):
     assert "No critique was written." in shown([item])
 
 
-def test_old_runs_have_no_problems_file(folder):
-    (folder / "problems.jsonl").unlink()
-    items = load_items(folder)
-    assert items[0].problem == {"id": "apples"} and len(items) == 6
-    assert "problem apples" in shown(items) and "is not in this run's data folder" in shown(items)
-
-
-@pytest.mark.parametrize("name", ["candidates", "critiques"])
+@pytest.mark.parametrize("name", ["problems", "candidates", "critiques"])
 def test_a_missing_file_says_what_to_run(folder, name):
     (folder / f"{name}.jsonl").unlink()
     with pytest.raises(DataError, match=rf"has no {name}\.jsonl.*cft data RECIPE"):
