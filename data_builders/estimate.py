@@ -69,8 +69,9 @@ def _row(block: Any, role: str, calls: Sequence[Call], rows: dict[str, dict], an
         answer_tokens = sum(told) / len(told)
     model = calls[0].model if calls else block.model
     return _priced(block, model, role, len(calls), False, given, answer_tokens * len(owed)) | {
-        "kept": len(kept), "kept_usd": cost_of(kept)
-    }  # fmt: skip
+        "kept": len(kept),
+        "kept_usd": cost_of(kept),
+    }
 
 
 def _bound(teacher: Any, candidates: int, problems: list[Problem]) -> dict:
@@ -92,6 +93,12 @@ def _priced(
         host, price = block.endpoint.host, find_price(block.endpoint, model)
         cost = round(price.cost(input_tokens, output_tokens), 4) if price else None
     return {
-        "model": model, "host": host, "role": role, "calls": calls, "at_most": at_most,
-        "input_tokens": round(input_tokens), "output_tokens": round(output_tokens), "cost_usd": cost,
-    }  # fmt: skip
+        "model": model,
+        "host": host,
+        "role": role,
+        "calls": calls,
+        "at_most": at_most,
+        "input_tokens": round(input_tokens),
+        "output_tokens": round(output_tokens),
+        "cost_usd": cost,
+    }

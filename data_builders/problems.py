@@ -32,10 +32,12 @@ _KEYS = {*_TEXTS, "note", "asked", "ideas", "given", "steps", "other_steps", "so
 _GIVEN_KEYS, _STEP_KEYS = {"value", "unit", "says"}, {"name", "says", "expression", "value", "tell", "label"}
 _STEP_TEXTS = ("name", "says", "expression")
 _NUMBER_WORDS = {
-    "half": 2, "halves": 2, "twice": 2, "double": 2, "doubled": 2, "two": 2, "pair": 2, "third": 3, "three": 3,
-    "triple": 3, "quarter": 4, "four": 4, "fifth": 5, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
-    "dozen": 12,
-}  # fmt: skip
+    2: "half|halves|twice|double|doubled|two|pair",
+    3: "third|three|triple",
+    4: "quarter|four",
+    5: "fifth|five",
+    **{6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten", 12: "dozen"},
+}
 
 
 @dataclass(frozen=True)
@@ -134,19 +136,25 @@ def _read_problem(raw: dict, faults: list[str]) -> Problem | None:
     if unusable:
         return None
     known_numbers = numbers(texts["question"]) | {
-        Fraction(n) for w, n in _NUMBER_WORDS.items() if re.search(rf"\b{w}\b", texts["question"].lower())
+        Fraction(n) for n, words in _NUMBER_WORDS.items() if re.search(rf"\b(?:{words})\b", texts["question"].lower())
     }
     stated = _read_given(raw.get("given", {}), known_numbers, faults)
     if len(stated) < len(raw.get("given", {})):
         return None  # the steps rest on what is given
-    ways = [_read_steps(key, raw.get(key, []), stated, known_numbers, texts["answer"], faults)
-            for key in ("steps", "other_steps")]  # fmt: skip
+    ways = [
+        _read_steps(key, raw.get(key, []), stated, known_numbers, texts["answer"], faults)
+        for key in ("steps", "other_steps")
+    ]
     return Problem(
-        **texts, solution=raw.get("solution", "").strip(), note=raw.get("note", "").strip(),
+        **texts,
+        solution=raw.get("solution", "").strip(),
+        note=raw.get("note", "").strip(),
         asked=raw.get("asked", "the answer").strip(),
         ideas=tuple(" ".join(str(i).split()) for i in raw.get("ideas", [])),
-        given=tuple(stated.values()), steps=tuple(ways[0]), other_steps=tuple(ways[1]),
-    )  # fmt: skip
+        given=tuple(stated.values()),
+        steps=tuple(ways[0]),
+        other_steps=tuple(ways[1]),
+    )
 
 
 def _read_given(raw: dict, known_numbers: set[Fraction], faults: list[str]) -> dict[str, Given]:

@@ -75,10 +75,14 @@ def usefulness(candidates: Sequence[dict]) -> dict:
     p = (right + 1) / (n + 2)
     tokens = [row["tokens"] for row in candidates if row["tokens"]]
     return {
-        "samples": n, "pass_rate": round(right / n, 4), "wrong_answers": len(answers), "entropy": round(bits, 3),
-        "truncated": round(cut / n, 4), "mean_tokens": round(sum(tokens) / len(tokens)) if tokens else None,
+        "samples": n,
+        "pass_rate": round(right / n, 4),
+        "wrong_answers": len(answers),
+        "entropy": round(bits, 3),
+        "truncated": round(cut / n, 4),
+        "mean_tokens": round(sum(tokens) / len(tokens)) if tokens else None,
         "score": round(4 * p * (1 - p) * spread * (1 - cut / n), 4),
-    }  # fmt: skip
+    }
 
 
 def rank_pool(
@@ -106,19 +110,27 @@ def rank(problems: Sequence[Problem], candidates: Sequence[dict]) -> list[dict]:
         for student in dict.fromkeys(row["student"] for row in mine):
             graded = [row["outcome"] == "correct" for row in mine if row["student"] == student]
             rates[student] = round(sum(graded) / len(graded), 4)
-        ranked.append({"problem": problem.id, **usefulness(mine), "students": rates,
-                       "question_characters": len(problem.question)})  # fmt: skip
+        ranked.append(
+            {"problem": problem.id, **usefulness(mine), "students": rates, "question_characters": len(problem.question)}
+        )
     return sorted(ranked, key=lambda row: (-row["score"], row["question_characters"], content_id(row["problem"])))
 
 
 def print_ranking(ranked: list[dict], console: Console) -> None:
     """Best first: what the score is made of, and the pass rate of each student."""
     students = list(ranked[0]["students"])
-    table = Table("problem", "score", "pass rate", "wrong answers", "entropy, bits", "cut off", "tokens",
-                  *(students if len(students) > 1 else ()), box=None, pad_edge=False)  # fmt: skip
+    columns = ["problem", "score", "pass rate", "wrong answers", "entropy, bits", "cut off", "tokens"]
+    table = Table(*columns, *(students if len(students) > 1 else ()), box=None, pad_edge=False)
     for row in ranked:
-        cells = [row["problem"], f"{row['score']:.2f}", f"{row['pass_rate']:.0%}", str(row["wrong_answers"]),
-                 f"{row['entropy']:.1f}", f"{row['truncated']:.0%}", str(row["mean_tokens"] or "unknown")]  # fmt: skip
+        cells = [
+            row["problem"],
+            f"{row['score']:.2f}",
+            f"{row['pass_rate']:.0%}",
+            str(row["wrong_answers"]),
+            f"{row['entropy']:.1f}",
+            f"{row['truncated']:.0%}",
+            str(row["mean_tokens"] or "unknown"),
+        ]
         table.add_row(*cells, *(f"{row['students'][s]:.0%}" for s in students if len(students) > 1))
     console.print(table)
     samples = ranked[0]["samples"]

@@ -40,25 +40,20 @@ def sampling_of(block: "StudentBlock | ModelTeacher", temperature: float) -> dic
 def candidates_of(problems: Sequence[Problem], calls: Sequence[Call], rows: Sequence[dict]) -> list[dict]:
     """One graded candidate a call."""
     by_prompt = {solve_prompt(problem.question): problem for problem in problems}
-    return [
-        candidate(
-            call.key, by_prompt[call.messages[0]["content"]], call.model, call.sample, final_text(row["text"]),
-            row["output_tokens"], "length" if row["status"] == "truncated" else row["finish_reason"],
-            temperature=call.sampling["temperature"],
-        )
-        for call, row in zip(calls, rows, strict=True)
-    ]  # fmt: skip
+    found = []
+    for call, row in zip(calls, rows, strict=True):
+        problem, text = by_prompt[call.messages[0]["content"]], final_text(row["text"])
+        finish = "length" if row["status"] == "truncated" else row["finish_reason"]
+        sample = {"student": call.model, "sample": call.sample, "temperature": call.sampling["temperature"]}
+        found.append(candidate(call.key, problem, text, finish, tokens=row["output_tokens"], **sample))
+    return found
 
 
-def candidate(
-    key: str, problem: Problem, student: str, k: int, text: str, tokens: int | None, finish: str, **more: object
-) -> dict:
-    """A row of candidates.jsonl: a solution and its grade."""
+def candidate(key: str, problem: Problem, text: str, finish: str, **more: object) -> dict:
+    """A row of candidates.jsonl: a solution, `more` of where it is from, and its grade."""
     graded = grade(problem.answer, text, truncated=finish == "length")
-    return {
-        "id": key, "problem": problem.id, "student": student, "sample": k, **more, "text": text, "tokens": tokens,
-        "finish_reason": finish, "outcome": graded.outcome, "answer": graded.answer,
-    }  # fmt: skip
+    row = {"id": key, "problem": problem.id, **more, "text": text, "finish_reason": finish}
+    return row | {"outcome": graded.outcome, "answer": graded.answer}
 
 
 def final_text(text: str) -> str:

@@ -32,9 +32,10 @@ class _RecipeOrCommand(TyperGroup):
 
 
 data_app = typer.Typer(
-    cls=_RecipeOrCommand, no_args_is_help=True,
+    cls=_RecipeOrCommand,
+    no_args_is_help=True,
     help="Training data: `cft data RECIPE` runs the data stage; inspect and push what it made.",
-)  # fmt: skip
+)
 problems_app = typer.Typer(help="Seed problems.", no_args_is_help=True)
 
 
@@ -72,9 +73,14 @@ def inspect(
     found = find_run(run_name, runs)
     found.need("data", found.examples.with_name("critiques.jsonl"))
     items = select(
-        load_items(found.examples.parent), dropped=dropped, accepted=accepted, reason=reason, teacher=teacher,
-        style=style, search=search,
-    )  # fmt: skip
+        load_items(found.examples.parent),
+        dropped=dropped,
+        accepted=accepted,
+        reason=reason,
+        teacher=teacher,
+        style=style,
+        search=search,
+    )
     if html:
         from data_builders.inspect.inspection_page import write_page
 

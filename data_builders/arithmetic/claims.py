@@ -105,8 +105,11 @@ def claims(text: str, *, both_ways: bool = False) -> list[Claim]:
 
 def numbers(text: str) -> set[Fraction]:
     """Every number that stands in the text in digits, list numbers included."""
-    return {Fraction(n.replace(",", "")) for n in re.findall(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?", text)
-            if len(n) <= MAX_DIGITS}  # fmt: skip
+    return {
+        Fraction(n.replace(",", ""))
+        for n in re.findall(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?", text)
+        if len(n) <= MAX_DIGITS
+    }
 
 
 def words_before(text: str, start: int) -> str:

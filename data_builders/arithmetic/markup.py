@@ -7,9 +7,14 @@ QUOTE = re.compile(r'"([^"\n]+)"|“([^”\n]+)”')  # words that are another's
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{((?:[^{}]|\{[^{}]*\})*)\}\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _WORDS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|boxed)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _SIGNS = (
-    (r"\\times|\\cdot", "×"), (r"\\div", "÷"), (r"\\(?:left|right)(?![a-z])", ""), (r"\\[()\[\]]", " "),
-    (r"\\[,;:! ]|\\q?quad", " "), (r"\\([$%#&_{}])", r"\1"), (r"\*\*|__|`+", ""),
-)  # fmt: skip
+    (r"\\times|\\cdot", "×"),
+    (r"\\div", "÷"),
+    (r"\\(?:left|right)(?![a-z])", ""),
+    (r"\\[()\[\]]", " "),
+    (r"\\[,;:! ]|\\q?quad", " "),
+    (r"\\([$%#&_{}])", r"\1"),
+    (r"\*\*|__|`+", ""),
+)
 
 
 def plain(text: str) -> str:

@@ -46,10 +46,9 @@ class BatchFiles:
         if not owed:
             self.requests.unlink(missing_ok=True)
             return
-        write_jsonl(self.requests, [
-            {"custom_id": call.key, "method": "POST", "url": PATH, "body": request_body(call, self.block)}
-            for call in owed
-        ])  # fmt: skip
+        same = {"method": "POST", "url": PATH}
+        bodies = ((call.key, request_body(call, self.block)) for call in owed)
+        write_jsonl(self.requests, ({"custom_id": key, **same, "body": body} for key, body in bodies))
         wrong = f" {len(faults)} results could not be used, the first: {faults[0]}." if faults else ""
         raise DataError(
             f"{self.model}: {len(owed)} of {len(calls)} calls wait for a batch.{wrong} Run {self.requests} "

@@ -38,9 +38,7 @@ class Call:
 
     @cached_property
     def key(self) -> str:
-        return content_id(
-            self.messages, self.model, self.sampling, self.template, self.sample, self.seed, length=16
-        )  # fmt: skip
+        return content_id(self.messages, self.model, self.sampling, self.template, self.sample, self.seed, length=16)
 
     @property
     def characters(self) -> int:
@@ -137,8 +135,8 @@ class Ledger:
 
     def add_failure(self, call: Call, fault: str, attempts: int, backend: Backend) -> None:
         """Append a note that a call was given up. It stays owed."""
-        self._append({"key": call.key, "status": "failed", "fault": fault, "attempts": attempts, "host": backend.host,
-                      "model": call.model, "time": _now()})  # fmt: skip
+        row = {"key": call.key, "status": "failed", "fault": fault, "attempts": attempts, "host": backend.host}
+        self._append(row | {"model": call.model, "time": _now()})
 
     def _append(self, row: dict) -> None:
         data = dump_jsonl([row]).encode()
@@ -188,15 +186,16 @@ def cost_of(rows: Iterable[dict]) -> float | None:
 def _row(call: Call, answer: Answer, backend: Backend) -> dict:
     price, used = backend.price, (answer.input_tokens, answer.output_tokens)
     known = price is not None and (None not in used or price == Price(0, 0))
-    return {
-        "key": call.key, "status": answer.status, "model": call.model, "served_model": answer.served_model,
-        "host": backend.host, "template": call.template, "sample": call.sample, "sampling": call.sampling,
-        "prompt_sha256": content_id(call.messages, length=64), "output_sha256": content_id(answer.text, length=64),
-        "finish_reason": answer.finish_reason, "input_tokens": answer.input_tokens,
-        "output_tokens": answer.output_tokens, "price_usd_per_million": price and [price.input, price.output],
-        "cost_usd": price.cost(*(n or 0 for n in used)) if known else None, "seconds": answer.seconds,
-        "attempts": answer.attempts, "time": _now(), "text": answer.text,
-    }  # fmt: skip
+    row = {key: getattr(call, key) for key in ("key", "model", "template", "sample", "sampling")}
+    return row | {
+        **vars(answer),
+        "host": backend.host,
+        "prompt_sha256": content_id(call.messages, length=64),
+        "output_sha256": content_id(answer.text, length=64),
+        "price_usd_per_million": price and [price.input, price.output],
+        "cost_usd": price.cost(*(n or 0 for n in used)) if known else None,
+        "time": _now(),
+    }
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""Which critiques may train: each is held against the truth, against its like, and against its fellows' length."""
+"""Which critiques may train: each is checked against the true answer, against similar ones, and by its length."""
 
 from collections.abc import Sequence
 
@@ -27,14 +27,18 @@ def accept(
         if candidate is None:
             continue
         problem = problems[candidate["problem"]]
-        checked = check(critique["text"], question=problem.question, gold=problem.answer,
-                        candidate=candidate["text"], outcome=candidate["outcome"])  # fmt: skip
+        checked = check(
+            critique["text"],
+            question=problem.question,
+            gold=problem.answer,
+            candidate=candidate["text"],
+            outcome=candidate["outcome"],
+        )
         status = critique.get("status", "ok")
         kept = {key: value for key, value in critique.items() if key != "status"}
-        rows.append({
-            "id": content_id(critique), **kept, "verdict": checked.verdict, "answer": checked.answer,
-            "accepted": False, "reason": NOT_AN_ANSWER.get(status) or checked.reason,
-        })  # fmt: skip
+        reason = NOT_AN_ANSWER.get(status) or checked.reason
+        judged = {"verdict": checked.verdict, "answer": checked.answer, "accepted": False, "reason": reason}
+        rows.append({"id": content_id(critique), **kept, **judged})
     _drop_repeated(rows, by_id)
     _trim(rows, trim)
     for row in rows:

@@ -17,10 +17,18 @@ CLOSE_ENOUGH = Fraction(2, 100)  # of an estimate with ≈; exact statements may
 _NUMBER = r"\\?\$?(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(?![\d/^]|\.\d)"
 _IS = r"\s+(?:is|are|was|would be|makes|gives|equals|comes to|=)\s+"
 _PARTS = {
-    "half": Fraction(1, 2), "a third": Fraction(1, 3), "one third": Fraction(1, 3), "two thirds": Fraction(2, 3),
-    "a quarter": Fraction(1, 4), "one quarter": Fraction(1, 4), "three quarters": Fraction(3, 4),
-    "a fifth": Fraction(1, 5), "a tenth": Fraction(1, 10), "twice": Fraction(2), "double": Fraction(2),
-}  # fmt: skip
+    "half": Fraction(1, 2),
+    "a third": Fraction(1, 3),
+    "one third": Fraction(1, 3),
+    "two thirds": Fraction(2, 3),
+    "a quarter": Fraction(1, 4),
+    "one quarter": Fraction(1, 4),
+    "three quarters": Fraction(3, 4),
+    "a fifth": Fraction(1, 5),
+    "a tenth": Fraction(1, 10),
+    "twice": Fraction(2),
+    "double": Fraction(2),
+}
 # "half of the 14 boxes is 14 / 2" goes on
 _ENDS = r"(?!\s*(?:[/×*+·÷−–-]|\\times|\\cdot|\\div|\\?%|percent))"
 _ASIDE = r"(?:,[^.,;\n]{0,60},)?"

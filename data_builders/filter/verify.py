@@ -22,7 +22,7 @@ class Check:
 
 
 def check(text: str, *, question: str, gold: str, candidate: str, outcome: str) -> Check:
-    """Hold a critique of `candidate` against the truth.
+    """Compare a critique of `candidate` with the true answer.
 
     Args:
         outcome: the candidate's grade by `eval.grading`. Anything but "correct" asks for the verdict "incorrect": a

@@ -99,8 +99,8 @@ def repeats(text: str, times: int = 3) -> bool:
 def foreign(text: str) -> bool:
     """Whether an essential part is not in English: letters of another script, or sentences of another language."""
     letters = _LETTERS.findall(re.sub(r"\\[A-Za-z]+", " ", text))
-    strange = [c for c in letters if ord(c) > 0x24F and c.isalpha() and "GREEK" not in unicodedata.name(c, "")
-               and "MATHEMATICAL" not in unicodedata.name(c, "")]  # fmt: skip
+    beyond = [unicodedata.name(c, "") for c in letters if ord(c) > 0x24F and c.isalpha()]
+    strange = [name for name in beyond if "GREEK" not in name and "MATHEMATICAL" not in name]
     if len(strange) >= 4:
         return True
     unquoted = re.sub(r'"[^"\n]*"|“[^”\n]*”', " ", plain(text))

@@ -29,7 +29,7 @@ def data_card(
     critiques: Sequence[dict],
     examples: Sequence[dict],
 ) -> str:
-    """Markdown with the front matter by which `datasets.load_dataset(folder)` finds the examples."""  # fmt: skip
+    """Markdown with the front matter by which `datasets.load_dataset(folder)` finds the examples."""
     accepted = [row for row in critiques if row["accepted"]]
     lines = [f"# {title}", ""]
     lines += [
@@ -37,29 +37,35 @@ def data_card(
         "and a student's solution to it, the completion is a critique of that solution.",
         "",
     ]
-    lines += _table(("problem", "answer", "source", "licence", "candidates", "different wrong answers", "examples"), [
-        (p.id, p.answer, p.source, p.licence, sum(c["problem"] == p.id for c in candidates),
-         len({c["answer"] for c in candidates if c["problem"] == p.id and c["outcome"] == "wrong"}),
-         sum(e["problem"] == p.id for e in examples))
-        for p in problems.values()
-    ])  # fmt: skip
+    wrong = {(c["problem"], c["answer"]) for c in candidates if c["outcome"] == "wrong"}
+    tried, taught = (Counter(row["problem"] for row in rows) for rows in (candidates, examples))
+    differing = Counter(problem for problem, _ in wrong)
+    lines += _table(
+        ("problem", "answer", "source", "licence", "candidates", "different wrong answers", "examples"),
+        [(p.id, p.answer, p.source, p.licence, tried[p.id], differing[p.id], taught[p.id]) for p in problems.values()],
+    )
     if counts["students"]:
-        lines += _table(("student", "samples", "pass rate"), [
-            (name, s["samples"], f"{s['pass_rate']:.1%}") for name, s in counts["students"].items()
-        ])  # fmt: skip
-    lines += _table(("candidates", "number"), [("all", counts["candidates"]), *counts["outcomes"].items(),
-                    *((f"left out: {why}", n) for why, n in counts["set_aside"].items())])  # fmt: skip
+        lines += _table(
+            ("student", "samples", "pass rate"),
+            [(name, s["samples"], f"{s['pass_rate']:.1%}") for name, s in counts["students"].items()],
+        )
+    aside = ((f"left out: {why}", n) for why, n in counts["set_aside"].items())
+    lines += _table(("candidates", "number"), [("all", counts["candidates"]), *counts["outcomes"].items(), *aside])
     lines += _table(("teacher", "style", "critiques", "accepted", "mean words"), _by_style(critiques))
     if counts["dropped"]:
         lines += ["Dropped critiques stay in `critiques.jsonl` with their reason.", ""]
-        lines += _table(("teacher", "dropped because", "number"), [
-            (teacher, why, n) for teacher, drops in counts["dropped_by_teacher"].items() for why, n in drops.items()
-        ])  # fmt: skip
+        lines += _table(
+            ("teacher", "dropped because", "number"),
+            [(teacher, why, n) for teacher, drops in counts["dropped_by_teacher"].items() for why, n in drops.items()],
+        )
     if counts["agreement"]:
-        lines += _table(("teachers", "candidates that both judged", "same verdict", "same answer"), [
-            (" and ".join(a["teachers"]), a["candidates"], f"{a['same_verdict']:.0%}", f"{a['same_answer']:.0%}")
-            for a in counts["agreement"]
-        ])  # fmt: skip
+        lines += _table(
+            ("teachers", "candidates that both judged", "same verdict", "same answer"),
+            [
+                (" and ".join(a["teachers"]), a["candidates"], f"{a['same_verdict']:.0%}", f"{a['same_answer']:.0%}")
+                for a in counts["agreement"]
+            ],
+        )
     lines += _table(("accepted critiques", ""), _diversity(accepted, examples))
     if counts["cost_usd"]:
         lines += [f"The answers of all models cost ${counts['cost_usd']:.4f}.", ""]
@@ -87,8 +93,8 @@ def agreement(critiques: Iterable[dict]) -> list[dict]:
             told = [a[i] == b[i] for a, b in pairs if a[i] is not None and b[i] is not None]
             shares.append(mean(told) if told else None)
         if None not in shares:
-            found.append({"teachers": list(pair), "candidates": len(both), "same_verdict": round(shares[0], 4),
-                          "same_answer": round(shares[1], 4)})  # fmt: skip
+            same = {"same_verdict": round(shares[0], 4), "same_answer": round(shares[1], 4)}
+            found.append({"teachers": list(pair), "candidates": len(both), **same})
     return found
 
 
@@ -108,14 +114,17 @@ def _diversity(accepted: Sequence[dict], examples: Sequence[dict]) -> list[tuple
         return [("number", 0)]
     words = sorted(len(text.split()) for text in texts)
     tokens = sorted(round(sum(len(m["content"]) for m in e["completion"]) / CHARACTERS_PER_TOKEN) for e in examples)
+
+    def ends(sizes: list[int]) -> str:
+        return f"{sizes[0]}, {sizes[len(sizes) // 2]}, {sizes[-1]}"
+
     openings = Counter(" ".join(text.split()[:4]).casefold() for text in texts)
     rows = [
         ("number", len(texts)),
-        ("words: least, middle, most", f"{words[0]}, {words[len(words) // 2]}, {words[-1]}"),
-        ("tokens (estimated): least, middle, most", f"{tokens[0]}, {tokens[len(tokens) // 2]}, {tokens[-1]}")
-        if tokens else ("tokens", "none"),
+        ("words: least, middle, most", ends(words)),
+        ("tokens (estimated): least, middle, most", ends(tokens) if tokens else "none"),
         ("different openings (first four words)", len(openings)),
-    ]  # fmt: skip
+    ]
     rows += [
         (f"distinct-{n} (different runs of {n} words, of all)", f"{distinct_ngrams(texts, n) or 0:.3f}")
         for n in (1, 2, 3)

@@ -221,8 +221,10 @@ def _render(item: Item, width: int, head: bool) -> Group:
         texts = [side]
     top = Panel(
         Text(f"{question}\nAnswer: {tidy(item.problem['answer'])}"),
-        title=Text(f"problem {tidy(item.problem['id'])}"), title_align="left", border_style="bold",
-    )  # fmt: skip
+        title=Text(f"problem {tidy(item.problem['id'])}"),
+        title_align="left",
+        border_style="bold",
+    )
     return Group(*([top] if head else []), *texts, _verdict(item))
 
 

@@ -109,8 +109,8 @@ def read_files(
             problem = _problem_of(row, path, problems)
             key = content_id(problem.id, row.student, row.solution)
             if key not in candidates:
-                finish = "length" if row.truncated else "stop"
-                candidates[key] = candidate(key, problem, row.student, row.line, row.solution, None, finish)
+                finish, of = "length" if row.truncated else "stop", {"student": row.student, "sample": row.line}
+                candidates[key] = candidate(key, problem, row.solution, finish, tokens=None, **of)
             teacher_name = f"file:{path.stem}"
             critiques.append({"candidate": key, "teacher": teacher_name, "style": row.style, "text": row.critique})
     return problems, list(candidates.values()), critiques

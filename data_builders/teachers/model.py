@@ -36,8 +36,8 @@ def plan_critiques(
 
 def critiques_of(planned: Sequence[tuple[Call, str, Template]], rows: Sequence[dict]) -> list[dict]:
     """What the teacher wrote, not yet verified; `status` says how the answer ended."""
-    return [
-        {"candidate": candidate, "teacher": call.model, "style": template.name, "text": final_text(row["text"]),
-         "call": call.key, "status": row["status"]}
-        for (call, candidate, template), row in zip(planned, rows, strict=True)
-    ]  # fmt: skip
+    written = []
+    for (call, candidate, template), row in zip(planned, rows, strict=True):
+        source = {"candidate": candidate, "teacher": call.model, "style": template.name, "call": call.key}
+        written.append(source | {"text": final_text(row["text"]), "status": row["status"]})
+    return written
