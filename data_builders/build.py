@@ -1,7 +1,7 @@
 """Problem -> candidates -> critiques -> examples: the data stage.
 
 Only what models are asked is costly, so only that is resumed: each answer is kept in a ledger as it comes
-(`data_builders.asking.calls`). All else is a pure function of the answers and is written anew, atomically.
+(`data_builders.asking.calls`). All else is a pure function of the answers and is written again, atomically.
 """
 
 from collections import Counter
@@ -186,15 +186,13 @@ def _user_message(prompt: str, question: str, solution: str) -> str:
 
 def _nothing_left(counts: dict) -> str:
     keys = ("candidates", "outcomes", "set_aside", "critiques", "accepted", "dropped")
-    told = "; ".join(f"{key.replace('_', ' ')} {counts[key]}" for key in keys if counts[key])
+    summary = "; ".join(f"{key.replace('_', ' ')} {counts[key]}" for key in keys if counts[key])
     if not counts["candidates"]:
-        mend = "Give data.students, or a teacher of kind file."
+        fix = "Give data.students, or a teacher of kind file."
     elif counts["critiques"]:
-        mend = (
-            "Every critique was dropped: read critiques.jsonl in the data folder and mend the critiques or the teacher."
-        )
+        fix = "Every critique was dropped: read critiques.jsonl in the data folder, and correct them or the teacher."
     elif counts["set_aside"].get("correct"):
-        mend = "The students always solved it: choose a harder problem, more samples, or a data.right_share above 0."
+        fix = "The students always solved it: choose a harder problem, more samples, or a data.right_share above 0."
     else:
-        mend = "Ask for more samples, or another problem."
-    return f"no examples are left ({told or 'no candidates'}). {mend}"
+        fix = "Ask for more samples, or another problem."
+    return f"no examples are left ({summary or 'no candidates'}). {fix}"

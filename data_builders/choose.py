@@ -1,4 +1,4 @@
-"""What is used when there is more than asked for: spread out, not as it comes."""
+"""Which rows are used when there are more than needed: spread over their kinds."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable

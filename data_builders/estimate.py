@@ -33,11 +33,11 @@ def estimate_calls(data: "CritiquesData", seed: int, student_name: str, ledgers:
         DataError: for a problem, template, file or ledger that cannot be read.
     """
     problems = {p.id: p for p in map(load_problem, data.problems)}
-    found, candidates, expected = [], [], 0
+    estimates, candidates, expected = [], [], 0
     for student in data.students:
         calls = plan_solutions(problems.values(), student, student.model or student_name, seed)
         rows = read_ledger(ledger_path(ledgers, calls[0].model))
-        found.append(_row(student, "student", calls, rows, min(TOKENS_PER_ANSWER, student.max_new_tokens)))
+        estimates.append(_row(student, "student", calls, rows, min(TOKENS_PER_ANSWER, student.max_new_tokens)))
         expected += len(calls)
         if candidates is not None and all(call.key in rows for call in calls):
             candidates += candidates_of(list(problems.values()), calls, [rows[call.key] for call in calls])
@@ -53,20 +53,20 @@ def estimate_calls(data: "CritiquesData", seed: int, student_name: str, ledgers:
         if known is not None:
             calls = [call for call, _, _ in plan_critiques(known, problems, teacher, seed)]
             rows = read_ledger(ledger_path(ledgers, teacher.model))
-            found.append(_row(teacher, "teacher", calls, rows, TOKENS_PER_CRITIQUE))
+            estimates.append(_row(teacher, "teacher", calls, rows, TOKENS_PER_CRITIQUE))
         else:
             most = min(expected, data.max_candidates or expected) + len(brought)
-            found.append(_bound(teacher, most, list(problems.values())))
-    return found
+            estimates.append(_bound(teacher, most, list(problems.values())))
+    return estimates
 
 
 def _row(block: Any, role: str, calls: Sequence[Call], rows: dict[str, dict], answer_tokens: float) -> dict:
     owed = [call for call in calls if call.key not in rows]
     given = sum(call.characters / CHARACTERS_PER_TOKEN + TEMPLATE_TOKENS for call in owed)
     kept = [rows[call.key] for call in calls if call.key in rows]
-    told = [row["output_tokens"] for row in kept if row.get("output_tokens")]
-    if told:  # this model's own length is the best guess
-        answer_tokens = sum(told) / len(told)
+    lengths = [row["output_tokens"] for row in kept if row.get("output_tokens")]
+    if lengths:  # this model's own length is the best guess
+        answer_tokens = sum(lengths) / len(lengths)
     model = calls[0].model if calls else block.model
     return _priced(block, model, role, len(calls), False, given, answer_tokens * len(owed)) | {
         "kept": len(kept),

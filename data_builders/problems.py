@@ -220,8 +220,8 @@ def _read_steps(
             faults.append(f"{where}: tell is {tell!r}; write a list of sentences")
             tell = []
         for sentence in tell:
-            found = claims(sentence)
-            if any(c.slip for c in found) or true not in [c.value for c in found]:
+            statements = claims(sentence)
+            if any(c.slip for c in statements) or true not in [c.value for c in statements]:
                 faults.append(f"{where}: the sentence {sentence!r} does not state {shown!r}, or states something false")
         label = tuple(str(word).lower() for word in entry.get("label", []))
         says, sentences = entry["says"].strip(), tuple(" ".join(t.split()) for t in tell)

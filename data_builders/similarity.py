@@ -21,18 +21,18 @@ def overlap(one: frozenset, other: frozenset) -> float:
 def near_duplicates(texts: Sequence[str], groups: Sequence[object], threshold: float) -> dict[int, int]:
     """`{index: index of an earlier text}` for each text that is nearly the same as an earlier one of its group."""
     kept: dict[object, list[tuple[int, frozenset]]] = {}
-    found = {}
+    duplicates = {}
     for i, (text, group) in enumerate(zip(texts, groups, strict=True)):
         mine = shingles(text)
         earlier = kept.setdefault(group, [])
         for j, theirs in earlier:
             short, long = sorted((len(mine), len(theirs)))
             if short >= threshold * long and overlap(mine, theirs) >= threshold:  # the first is a bound on the second
-                found[i] = j
+                duplicates[i] = j
                 break
         else:
             earlier.append((i, mine))
-    return found
+    return duplicates
 
 
 def distinct_ngrams(texts: Sequence[str], size: int) -> float | None:

@@ -40,13 +40,13 @@ def sampling_of(block: "StudentBlock | ModelTeacher", temperature: float) -> dic
 def candidates_of(problems: Sequence[Problem], calls: Sequence[Call], rows: Sequence[dict]) -> list[dict]:
     """One graded candidate a call."""
     by_prompt = {solve_prompt(problem.question): problem for problem in problems}
-    found = []
+    candidates = []
     for call, row in zip(calls, rows, strict=True):
         problem, text = by_prompt[call.messages[0]["content"]], final_text(row["text"])
         finish = "length" if row["status"] == "truncated" else row["finish_reason"]
         sample = {"student": call.model, "sample": call.sample, "temperature": call.sampling["temperature"]}
-        found.append(candidate(call.key, problem, text, finish, tokens=row["output_tokens"], **sample))
-    return found
+        candidates.append(candidate(call.key, problem, text, finish, tokens=row["output_tokens"], **sample))
+    return candidates
 
 
 def candidate(key: str, problem: Problem, text: str, finish: str, **more: object) -> dict:

@@ -92,15 +92,15 @@ def claims(text: str, *, both_ways: bool = False) -> list[Claim]:
     Args:
         both_ways: read `93 = 68 + 25` too, as a claim on 68 + 25.
     """
-    tokens, found, at = _tokens(text), [], 0
+    tokens, result, at = _tokens(text), [], 0
     while at < len(tokens):
         sides, after = _chain(tokens, at)
         if sides:
-            found += _chain_claims(sides, both_ways)
+            result += _chain_claims(sides, both_ways)
             at = after
         else:
             at += 1
-    return found
+    return result
 
 
 def numbers(text: str) -> set[Fraction]:

@@ -93,9 +93,9 @@ class Asking:
         self.progress.advance(self.task)
         self.note(f"${self.budget.spent:.2f}" if self.budget.spent else "")
 
-    def note(self, told: str) -> None:
+    def note(self, text: str) -> None:
         if self.task is not None:
-            self.progress.update(self.task, note=told)
+            self.progress.update(self.task, note=text)
 
     def _waits(self, fault: str, seconds: float) -> None:
         if seconds:
@@ -110,8 +110,8 @@ def _all_alike(calls: Sequence[Call], rows: Sequence[dict]) -> bool:
     for call, row in zip(calls, rows, strict=True):
         if call.sampling["temperature"] > 0:
             texts.setdefault(row["prompt_sha256"], []).append(row["text"])
-    often = [found for found in texts.values() if len(found) >= 4]
-    return bool(often) and all(len(set(found)) == 1 for found in often)
+    often = [group for group in texts.values() if len(group) >= 4]
+    return bool(often) and all(len(set(group)) == 1 for group in often)
 
 
 def local_model(model: "ModelBlock", block: "StudentBlock | ModelTeacher") -> "ModelBlock":

@@ -66,8 +66,8 @@ class BatchFiles:
         response = row.get("response") if isinstance(row.get("response"), dict) else {}
         body = response.get("body")
         if row.get("error") or response.get("status_code", 200) != 200 or not isinstance(body, dict):
-            said = row.get("error") or (body or {}).get("error") if isinstance(body, dict | None) else body
-            faults.append(f"{where}: {str(said or response or 'no response')[:160]}")
+            reason = row.get("error") or (body or {}).get("error") if isinstance(body, dict | None) else body
+            faults.append(f"{where}: {str(reason or response or 'no response')[:160]}")
             return
         try:
             answer = read_completion(ChatCompletion.construct(**body))

@@ -80,7 +80,7 @@ class Backend(Protocol):
         """Answer those of the planned `calls` that the ledger owes, adding each to it as soon as it is there.
 
         Raises:
-            CFTError: for what the user can mend. Calls that failed are left owed.
+            CFTError: for what the user can fix. Calls that failed are left owed.
         """
 
 
@@ -147,17 +147,17 @@ class Ledger:
             self._synced = time.monotonic()
 
     def _read(self) -> None:
-        """Read the file; write it anew, without failures and repeated keys, when a good part of it is such."""
-        found = read_own_jsonl(self.path)
-        self.rows = _answered(found)
-        if len(found) - len(self.rows) > max(100, len(self.rows)):
+        """Read the file; write it again, without failures and repeated keys, when a good part of it is such."""
+        lines = read_own_jsonl(self.path)
+        self.rows = _answered(lines)
+        if len(lines) - len(self.rows) > max(100, len(self.rows)):
             write_jsonl(self.path, self.rows.values())
 
 
-def _answered(found: Iterable[dict]) -> dict[str, dict]:
+def _answered(lines: Iterable[dict]) -> dict[str, dict]:
     """The answered calls by key; of a key that is there twice, the first."""
     rows: dict[str, dict] = {}
-    for row in found:
+    for row in lines:
         if row.get("status") in ANSWERED and isinstance(row.get("key"), str) and isinstance(row.get("text"), str):
             rows.setdefault(row["key"], row)
     return rows

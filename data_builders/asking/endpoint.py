@@ -118,27 +118,27 @@ class Endpoint:
         return _answer("".join(parts), finish, served, usage)
 
     def _status_fault(self, error: Any) -> Exception:
-        status, said = error.status_code, self._clean(_message(error))
+        status, text = error.status_code, self._clean(_message(error))
         where = f"{self.host} answers {status}"
         if status == 401:
             held = "is not accepted" if self.key else "is missing"
             return DataError(
-                f"{where}: the API key {held}{said}. Set it in the environment variable {self.block.api_key_env}."
+                f"{where}: the API key {held}{text}. Set it in the environment variable {self.block.api_key_env}."
             )
         if status == 403:
-            return DataError(f"{where}: access is refused{said}. Check what the API key is allowed to do.")
+            return DataError(f"{where}: access is refused{text}. Check what the API key is allowed to do.")
         if status in (404, 405):
             return DataError(
-                f"{where}: model {self.model!r} or the address is not known there{said}. Check `model`, and that "
+                f"{where}: model {self.model!r} or the address is not known there{text}. Check `model`, and that "
                 "`base_url` is right (for most servers it ends in /v1)."
             )
-        if status == 402 or "insufficient_quota" in said:
-            return DataError(f"{where}: the account has no credit left{said}. Add some, then give the same command.")
+        if status == 402 or "insufficient_quota" in text:
+            return DataError(f"{where}: the account has no credit left{text}. Add some, then give the same command.")
         if status == 429:
-            return RetryableError(f"{status} rate limit{said}", after=retry_after(error.response.headers), limited=True)
+            return RetryableError(f"{status} rate limit{text}", after=retry_after(error.response.headers), limited=True)
         if status in (408, 409) or status >= 500:
-            return RetryableError(f"{status}{said}", after=retry_after(error.response.headers))
-        return RejectedError(f"{status}{said}")
+            return RetryableError(f"{status}{text}", after=retry_after(error.response.headers))
+        return RejectedError(f"{status}{text}")
 
     def _clean(self, text: str) -> str:
         """One short line without the key, should the server have echoed it."""
@@ -238,8 +238,8 @@ def _message(error: Any) -> str:
     """What the server says, as ": text", or "" if it says nothing readable."""
     body = error.body
     if isinstance(body, dict):
-        said = body.get("message") or body.get("detail") or json.dumps(body)[:200]
+        text = body.get("message") or body.get("detail") or json.dumps(body)[:200]
         code = body.get("code")
-        return f": {said}" + (f" ({code})" if code and str(code) not in str(said) else "")
+        return f": {text}" + (f" ({code})" if code and str(code) not in str(text) else "")
     text = "" if body is None else str(body)
     return "" if not text.strip() else ": an HTML page" if "<" in text[:50] else f": {text[:200]}"

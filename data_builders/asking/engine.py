@@ -179,9 +179,9 @@ class Engine:
             )
         at_start = not self.answered and self.faults >= self.block.concurrency + FIRST_FAILURES
         if at_start or silent > self.block.patience:
-            said = "nothing has worked yet" if not self.answered else f"no answer for {silent:.0f} s"
+            reason = "nothing has worked yet" if not self.answered else f"no answer for {silent:.0f} s"
             self.stop = self.stop or DataError(
-                f"{self.backend.host}: {said}, so it was stopped. The last fault: {error}. "
+                f"{self.backend.host}: {reason}, so it was stopped. The last fault: {error}. "
                 "What was answered is kept: the same command goes on."
             )
 

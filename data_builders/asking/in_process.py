@@ -19,7 +19,7 @@ class InProcess:
 
     host, price = "this process", Price(0, 0)
 
-    def __init__(self, model: "ModelBlock", batch_size: int, on_step: OnStep = lambda told: None) -> None:
+    def __init__(self, model: "ModelBlock", batch_size: int, on_step: OnStep = lambda text: None) -> None:
         self.model, self.batch_size, self.on_step = model, batch_size, on_step
 
     def answer(self, calls: Sequence[Call], ledger: "Ledger") -> None:

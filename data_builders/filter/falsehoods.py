@@ -63,8 +63,8 @@ def false_calculations(text: str, candidate: str) -> list[str]:
 
 
 def _said(candidate: str) -> set[tuple[str, Fraction]]:
-    found = {_what(claim) for claim in claims(_signs(candidate), both_ways=True)}
-    return found | {what for _, what in _false_parts(candidate)}
+    statements = {_what(claim) for claim in claims(_signs(candidate), both_ways=True)}
+    return statements | {what for _, what in _false_parts(candidate)}
 
 
 def _what(claim: Claim) -> tuple[str, Fraction]:
@@ -94,9 +94,9 @@ def _false_parts(text: str) -> Iterator[tuple[str, tuple[str, Fraction]]]:
         for match in pattern.finditer(text):
             first, of, claimed = match.groups()
             share = _PARTS.get(first.lower()) or Fraction(first) / 100
-            true, said = share * _value(of), _value(claimed)
-            if abs(true - said) > CLOSE_ENOUGH / 100 * abs(true):
-                yield match[0], (f"{share} of {of}", said)
+            true, stated = share * _value(of), _value(claimed)
+            if abs(true - stated) > CLOSE_ENOUGH / 100 * abs(true):
+                yield match[0], (f"{share} of {of}", stated)
 
 
 def _false_denials(text: str) -> Iterator[str]:

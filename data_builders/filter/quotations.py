@@ -40,10 +40,10 @@ def quotations(critique: str, candidate: str, question: str) -> tuple[list[Span]
     for match in QUOTE.finditer(critique):
         quote, span = match[match.lastindex], match.span(match.lastindex)
         pieces = [_seen(piece)[0].strip(".,;:!?") for piece in re.split(r"\.\.\.|…", quote)]
-        found = [_find(piece, seen, places, candidate) for piece in pieces if piece]
-        if found and all(found):
+        matches = [_find(piece, seen, places, candidate) for piece in pieces if piece]
+        if matches and all(matches):
             quoting.append(span)
-            quoted.update(line for spans in found for start, end in spans for line in _lines(candidate, start, end))
+            quoted.update(line for spans in matches for start, end in spans for line in _lines(candidate, start, end))
         elif quote in strange:
             unfounded.append(span)
     return quoting, _merge(quoted), unfounded

@@ -67,8 +67,8 @@ def find_verdict(text: str) -> Verdict | None:
     if explicit:
         last = explicit[-1]
         return "correct" if bool(last["right"]) != bool(last["no"]) else "incorrect"
-    if asked := _ASKED.search(text):
-        return "correct" if asked["reply"] == "yes" else "incorrect"
+    if question := _ASKED.search(text):
+        return "correct" if question["reply"] == "yes" else "incorrect"
     sentences = re.findall(r"(?:[^.!?]|[.](?=\d))+[.!?]*", text)
     if any(_says_wrong(s) for s in sentences):
         return "incorrect"

@@ -65,8 +65,8 @@ _SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
 def leak(text: str) -> str | None:
     """The words that tell of instructions, of a given answer or of a chat's machinery; None if there are none."""
     unquoted = re.sub(r'"[^"\n]*"|“[^”\n]*”', " ", text)
-    found = _MARKS.search(text) or _LEAKS.search(unquoted)
-    return found[0].strip() if found else None
+    match = _MARKS.search(text) or _LEAKS.search(unquoted)
+    return match[0].strip() if match else None
 
 
 def ends_properly(text: str, most_after: int = 240) -> bool:

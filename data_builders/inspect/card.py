@@ -80,22 +80,22 @@ def agreement(critiques: Iterable[dict]) -> list[dict]:
         of critiques in which both say something. Teachers that read from a file are left out: they judge other
         candidates by choice.
     """
-    said = defaultdict(lambda: defaultdict(list))  # candidate -> teacher -> [(verdict, answer)]
+    judgements = defaultdict(lambda: defaultdict(list))  # candidate -> teacher -> [(verdict, answer)]
     for row in critiques:
         if not row["teacher"].startswith("file:"):
-            said[row["candidate"]][row["teacher"]].append((row["verdict"], row["answer"]))
-    found = []
-    for pair in combinations(sorted({t for by in said.values() for t in by}), 2):
-        both = [by for by in said.values() if all(t in by for t in pair)]
+            judgements[row["candidate"]][row["teacher"]].append((row["verdict"], row["answer"]))
+    rows = []
+    for pair in combinations(sorted({t for by in judgements.values() for t in by}), 2):
+        both = [by for by in judgements.values() if all(t in by for t in pair)]
         pairs = [(a, b) for by in both for a in by[pair[0]] for b in by[pair[1]]]
         shares = []
         for i in (0, 1):
-            told = [a[i] == b[i] for a, b in pairs if a[i] is not None and b[i] is not None]
-            shares.append(mean(told) if told else None)
+            alike = [a[i] == b[i] for a, b in pairs if a[i] is not None and b[i] is not None]
+            shares.append(mean(alike) if alike else None)
         if None not in shares:
             same = {"same_verdict": round(shares[0], 4), "same_answer": round(shares[1], 4)}
-            found.append({"teachers": list(pair), "candidates": len(both), **same})
-    return found
+            rows.append({"teachers": list(pair), "candidates": len(both), **same})
+    return rows
 
 
 def _by_style(critiques: Sequence[dict]) -> list[tuple]:

@@ -60,10 +60,10 @@ def load_template(name_or_path: str) -> Template:
     text = read_user_text(path).strip()
     faults = []
     for number, line in enumerate(text.splitlines(), 1):
-        for found in _PLACEHOLDER.findall(line):
-            if found not in PLACEHOLDERS:
-                known = did_you_mean(found, PLACEHOLDERS)
-                faults.append(f"line {number}: unknown placeholder {{{found}}}. {known}")
+        for word in _PLACEHOLDER.findall(line):
+            if word not in PLACEHOLDERS:
+                known = did_you_mean(word, PLACEHOLDERS)
+                faults.append(f"line {number}: unknown placeholder {{{word}}}. {known}")
     for name in NEEDED:
         if name not in _PLACEHOLDER.findall(text):
             faults.append(f"has no {{{name}}} ({PLACEHOLDERS[name]}); add it, or the teacher will not see it")

@@ -5,6 +5,7 @@ import pytest
 from cft.errors import DataError
 from cft.files import read_own_jsonl, write_jsonl
 from cft.recipe.blocks import DemonstrationsData
+from data_builders.asking.calls import Answer
 from data_builders.build import build, input_files, planned_characters
 from data_builders.problems import load_problem, problems_folder
 from data_builders.prompts import critique_prompt, messages, solve_prompt
