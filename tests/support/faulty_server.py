@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 SERVED_MODEL = "fake-teacher-0613"
-CHAT, TEXT, MODELS = "POST /v1/chat/completions", "POST /v1/completions", "GET /v1/models"
+CHAT, TEXT = "POST /v1/chat/completions", "POST /v1/completions"
 ERRORS = {  # fault: status, code, message
     "400": (400, "context_length_exceeded", "This model's maximum context length is 8192 tokens."),
     "401": (401, "invalid_api_key", "Incorrect API key provided: {token}."),
@@ -28,12 +28,11 @@ ERRORS = {  # fault: status, code, message
     "429-date": (429, "rate_limit_exceeded", "Rate limit reached for {model}. Please try again later."),
     "500": (500, "server_error", "The server had an error while processing your request."),
     "unknown-url": (404, "unknown_url", "Unknown request URL."),
-    "invalid-request": (400, "invalid_request", "The body must be a JSON object with a list of messages."),
 }
 HTML = {"503-html": 503, "html-200": 200}
 FINISH = {"truncated": "length", "refused": "content_filter", "no-finish": None}
 PAID = {None, "slow", "empty", "truncated", "refused"}  # what counts as answered
-AT_ONCE = {"down", "401", "404", "invalid-request"}  # decided before any work: no latency
+AT_ONCE = {"down", "401", "404"}  # decided before any work: no latency
 FAULTS = [
     *["429", "429-date", "500", "503-html", "cut", "drop", "stall", "slow", "garbage", "html-200"],
     *["empty", "truncated", "refused", "no-finish", "400", "wrong-shape"],
@@ -58,7 +57,7 @@ class Call:
         body = {}
         with contextlib.suppress(ValueError, TypeError):
             body = dict(json.loads(raw))
-        self.path, self.headers, self.served_model = path, headers, SERVED_MODEL
+        self.path, self.headers = path, headers
         self.key = headers.get("idempotency-key")
         self.model, self.messages, self.stream = body.get("model"), body.get("messages"), bool(body.get("stream"))
         if "prompt" in body:  # a text to go on with
@@ -101,7 +100,7 @@ def completion(call: Call, fault: str | None) -> list[bytes]:
     asked, told = len(json.dumps(call.messages)) // 4 + 1, len(text) // 4 + 1
     usage = {"prompt_tokens": asked, "completion_tokens": told, "total_tokens": asked + told}
     base = {"id": f"chatcmpl-{digest(call.messages, call.key)[:24]}", "created": int(time.time())}
-    base |= {"object": "chat.completion" + ".chunk" * call.stream, "model": call.served_model}
+    base |= {"object": "chat.completion" + ".chunk" * call.stream, "model": SERVED_MODEL}
     if call.path == TEXT:
         choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
         return whole(200, base | {"object": "text_completion", "choices": [choice], "usage": usage})
@@ -151,9 +150,7 @@ class Server:
         if required is not None and call.headers.get("authorization") != f"Bearer {required}":
             return "401"
         if call.path not in (CHAT, TEXT):
-            return None if call.path == MODELS else "unknown-url"
-        if not isinstance(call.messages, list):
-            return "invalid-request"
+            return "unknown-url"
         if only is not None and call.model != only:
             return "404"
         if self.options.always:
@@ -176,9 +173,6 @@ class Server:
             return events([{"detail": "x"}, "[DONE]"]) if call.stream else whole(200, {"detail": "x"})
         if fault == "garbage" and not call.stream:
             return whole(200, GARBAGE)
-        if call.path == MODELS:
-            model = {"id": self.options.only_model or "fake-teacher", "object": "model", "created": 0}
-            return whole(200, {"object": "list", "data": [model | {"owned_by": "tests"}]})
         return completion(call, fault)
 
     async def watch(self, call: Call, reader: asyncio.StreamReader, seconds: float) -> None:
@@ -191,7 +185,6 @@ class Server:
 
     async def chat(self, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer or fail; a ConnectionError means that the connection is to be closed."""
-        call.served_model = self.options.served_model
         self.log("request", call)
         fault = self.fault_for(call)
         if fault:
@@ -277,7 +270,6 @@ async def main() -> None:
         parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--down-after", type=int)
     parser.add_argument("--require-key")
-    parser.add_argument("--served-model", default=SERVED_MODEL)
     parser.add_argument("--only-model")
     options = parser.parse_args()
     if unknown := set(options.faults) - set(FAULTS):
