@@ -9,7 +9,7 @@ from cft.devices import pick_device, slow_dtype
 from cft.errors import DataError
 from cft.files import content_id, sha256_file, sha256_folder
 from cft.models.source import resolve
-from cft.recipe.blocks import Recipe
+from cft.recipe.blocks import METHODS, Recipe
 from cft.runs import STAGES, Run, Stage, open_run, versions
 from cft.train.launch.start import Launch, check_launch, launch_training
 from cft.train.loop.trackers import check_tracker
@@ -133,8 +133,7 @@ def train_stage(
     if launch:
         counts = launch_training(recipe, run.examples, stage.path, launch, console=console, tracker=tracker)
     else:
-        from cft.train.sft import train
-
+        train = METHODS[recipe.train.method].load()
         counts = train(recipe, run.examples, stage.path, console=console, tracker=tracker)
     stage.finish(seed=recipe.seed, counts=counts)
 

@@ -112,7 +112,7 @@ def _config(name: str) -> tuple[Path, str]:
 def launch_training(
     recipe: Recipe, examples: Path, folder: Path, launch: Launch, *, console: Console, tracker: str = "none"
 ) -> dict[str, Any]:
-    """`cft.train.sft.train` in several processes: same arguments, same files, same summary and errors.
+    """The method's `train` in several processes: same arguments, same files, same summary and errors.
 
     Raises:
         TrainError: a process was killed. Every CFTError of a process comes as a TrainError with its words.
