@@ -112,15 +112,15 @@ def test_so_they_are_with_deepspeed(one, tmp_path) -> None:
 
 def stopped_alone(recipe: Recipe, examples: Path, folder: Path, monkeypatch, step: int) -> Path:
     """The checkpoint of a training in one process that was stopped after a step."""
-    from cft.train import sft
+    from cft.train import job
 
-    class Interrupted(sft.TrainProgress):
+    class Interrupted(job.TrainProgress):
         def on_step_begin(self, args, state, control, **kwargs):
             if state.global_step == step:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(sft, "TrainProgress", Interrupted)
+        patch.setattr(job, "TrainProgress", Interrupted)
         run_train(recipe, examples, folder)
     return folder / f"checkpoints/checkpoint-{step}"
 

@@ -341,7 +341,7 @@ def test_other_types_of_weights(tiny_model, tmp_path, block) -> None:
     ("args", "lora", "fault"),
     [
         ({"output_dir": "x"}, {}, "train.args: .*output_dir"),
-        ({"learning_rat": 1}, {}, "learning_rate"),
+        ({"learning_rat": 1}, {}, "learning_rat.* See trl.SFTConfig"),
         ({"lr_scheduler_type": "sinus"}, {}, "sinus"),
         ({"max_length": 10}, {}, "train.args.max_length="),
         ({}, {"rank": 3}, "train.lora or train.args: .*rank.* See peft.LoraConfig"),
