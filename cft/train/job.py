@@ -27,7 +27,7 @@ from cft.errors import Terminated
 from cft.files import content_id, read_json, sha256_file, write_json
 from cft.memory import freed_memory_given_back, peak_memory_mb
 from cft.models.source import ModelSource
-from cft.recipe.blocks import Recipe
+from cft.recipe.blocks import Recipe, SftTrain
 from cft.runs import versions
 from cft.train.card import write_card
 from cft.train.loop import ranks
@@ -108,6 +108,7 @@ class Job:
             "seed": recipe.seed,
             "keep_steps": recipe.train.keep_steps,
         }
+        settings |= recipe.train.model_dump(mode="json", exclude=set(SftTrain.model_fields))  # keys of another method
         if self.items:
             from cft.train.select.selection import decoding_of
 

@@ -18,7 +18,7 @@ from cft.recipe.blocks.data import (
 from cft.recipe.blocks.endpoint import EndpointBlock, PriceBlock
 from cft.recipe.blocks.recipe import ModelBlock, Recipe, models_of
 from cft.recipe.blocks.scoring import ARM, PROMPTS, VARIANTS, EvalBlock
-from cft.recipe.blocks.train import METHODS, TRAIN_BLOCKS, NoTrain, SelectBlock, SftTrain, TrainBlock
+from cft.recipe.blocks.train import METHODS, TRAIN_BLOCKS, Method, NoTrain, SelectBlock, SftTrain, TrainBlock
 
 __all__ = [
     "ARM",
@@ -36,6 +36,7 @@ __all__ = [
     "EvalBlock",
     "ExactTeacher",
     "FileTeacher",
+    "Method",
     "ModelBlock",
     "ModelTeacher",
     "NoData",
