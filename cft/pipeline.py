@@ -68,7 +68,7 @@ def run_stages(
         processes: how many; by default one a GPU.
 
     Raises:
-        CFTError: for whatever the user can mend; what is already done stays in the run folder.
+        CFTError: for whatever the user can fix; what is already done stays in the run folder.
     """
     check_tracker(tracker)
     training = {"tracker": tracker, "launch": check_launch(launch, processes, recipe)}
@@ -96,9 +96,15 @@ def data_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     asking.check(recipe.data)
     with asking.shown():
         counts = build(
-            recipe.data, folder=stage.path, seed=recipe.seed, ledgers=run.calls, backends=asking.backend,
-            student_name=recipe.model.id, title=recipe.name, on_answer=asking.on_answer,
-        )  # fmt: skip
+            recipe.data,
+            folder=stage.path,
+            seed=recipe.seed,
+            ledgers=run.calls,
+            backends=asking.backend,
+            student_name=recipe.model.id,
+            title=recipe.name,
+            on_answer=asking.on_answer,
+        )
     for model in counts.get("ignores_temperature", []):
         console.print(
             f"[yellow]warning:[/] {model} gave the same text for all samples of a prompt: its server ignores the "
@@ -121,13 +127,14 @@ def train_stage(
     if recipe.train.method == "none":
         return
     run.need("data", run.examples)
-    stage = run.stage("train", {
+    inputs = {
         "examples": sha256_file(run.examples),
         "model": resolve(recipe.model).identity,
         "settings": recipe.model.model_dump(mode="json"),
         "train": recipe.train.model_dump(mode="json"),
         "seed": recipe.seed,
-    })  # fmt: skip
+    }
+    stage = run.stage("train", inputs)
     if _skip(stage, console):
         return
     if launch:
@@ -163,7 +170,7 @@ def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
 
 
 def report_stage(recipe: Recipe, run: Run, console: Console) -> None:
-    """Answers -> tables and plot. Cheap, so it is always made anew."""
+    """Answers -> tables and plot. Cheap, so it is made every time."""
     from cft.train.card import add_scores
     from eval.report.report import print_table, write_report
 

@@ -220,7 +220,7 @@ def train_to_end(job: Job, setting: Setting, trainer: Trainer) -> Trainer:
             console=job.console,
             progress=progress,
             identity=[to_rounding(job.settings), setting.quantization],
-            leave=lambda: term.asked,
+            leave=lambda: term.requested,
         )
     keep = KeepAdapters(trainer, job.recipe.train.keep_steps, job.folder / "steps")
     for callback in filter(None, (StopIfDiverged(), progress, keep, trainer.select, term, MarkComplete())):
@@ -239,7 +239,7 @@ def train_to_end(job: Job, setting: Setting, trainer: Trainer) -> Trainer:
     finally:
         progress.close()
     owes = trainer.select and trainer.select.owes
-    if term.asked and (owes or trainer.state.global_step < trainer.state.max_steps):
+    if term.requested and (owes or trainer.state.global_step < trainer.state.max_steps):
         raise Terminated
     return trainer
 

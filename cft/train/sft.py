@@ -72,12 +72,12 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
 def fit(job: Job, setting: Setting) -> Trainer:
     """Train from the newest checkpoint, or from the start, to the last step."""
     recipe = job.recipe
-    asked = job.args | (setting.args if setting != job.setting else {}) | reporting(job.tracker, job.folder)
-    compiling = {key: asked.pop(key, None) for key in ("torch_compile", "torch_compile_backend", "torch_compile_mode")}
-    asked["gradient_accumulation_steps"] = ranks.share_of(setting.accumulation, setting.rows)
-    if asked["padding_free"]:
-        asked |= {"max_length": None, "padding_free": setting.rows > 1}  # the preflight has seen to the length
-    args = training_arguments(asked, recipe.seed, job.checkpoints)
+    keys = job.args | (setting.args if setting != job.setting else {}) | reporting(job.tracker, job.folder)
+    compiling = {key: keys.pop(key, None) for key in ("torch_compile", "torch_compile_backend", "torch_compile_mode")}
+    keys["gradient_accumulation_steps"] = ranks.share_of(setting.accumulation, setting.rows)
+    if keys["padding_free"]:
+        keys |= {"max_length": None, "padding_free": setting.rows > 1}  # the preflight has seen to the length
+    args = training_arguments(keys, recipe.seed, job.checkpoints)
 
     # The model: base weights in recipe.model.dtype, LoRA weights in float32 (bfloat16 on a 4-bit base). All weights
     # are trained in float32, which autocast computes with in bfloat16: their steps are smaller than bfloat16's rounding

@@ -28,7 +28,7 @@ def main(job_file: Path) -> int:
     try:
         work(job)
     except CFTError as error:
-        kind, text = "mend", str(error)
+        kind, text = "fault", str(error)
     except Terminated:
         kind = "terminated"
     except BaseException:
@@ -51,7 +51,7 @@ def work(job: dict) -> None:
     state = PartialState(cpu=pick_device() == "cpu", timeout=PATIENCE)
     if state.num_processes != job["processes"]:  # else each would train alone, on all rows
         raise TrainError(
-            f"{job['processes']} processes were asked for, but accelerate made {state.num_processes} of them. Check "
+            f"{job['processes']} processes were requested, but accelerate made {state.num_processes} of them. Check "
             "the file given to --launch."
         )
     width = None if job["terminal"] else 1000  # the parent wraps
