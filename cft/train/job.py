@@ -139,16 +139,19 @@ def run(job: Job, fit: Fit) -> dict[str, Any]:
     finished = job.adapter.is_dir() and done and done["settings"] == settings  # killed after its last step
     ranks.wait()  # each process has looked before one changes what it looked at
     if not finished:
-        if ranks.is_main():
-            shutil.rmtree(job.adapter, ignore_errors=True)
-            if claim(job.checkpoints, settings, job.console) is None:
-                shutil.rmtree(job.folder / "steps", ignore_errors=True)
-        ranks.wait()
+        ranks.on_main(lambda: make_room(job))
         done = attempt(job, fit)
     if ranks.is_main():
         shutil.rmtree(job.checkpoints, ignore_errors=True)
         drop_adapters(job.folder / "selection")
     return done["summary"]
+
+
+def make_room(job: Job) -> None:
+    """Delete what another training left in the folder; this one's newest checkpoint stays."""
+    shutil.rmtree(job.adapter, ignore_errors=True)
+    if claim(job.checkpoints, job.settings, job.console) is None:
+        shutil.rmtree(job.folder / "steps", ignore_errors=True)
 
 
 def attempt(job: Job, fit: Fit) -> dict[str, Any]:

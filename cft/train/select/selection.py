@@ -128,10 +128,13 @@ class SelectStep(TrainerCallback):
         self.stopped: str | None = None  # why, if training stopped early
         self.owes = False  # whether SIGTERM left a step without its answers
         owner = content_id(identity, items.prompts, items.golds, vars(self.decoding))
-        if ranks.is_main() and (read_json(folder / "owner.json") or {}).get("id") != owner:
-            shutil.rmtree(folder, ignore_errors=True)
-            write_json(folder / "owner.json", {"id": owner})
-        ranks.wait()
+        ranks.on_main(lambda: self._claim(owner))
+
+    def _claim(self, owner: str) -> None:
+        """Empty the folder if its answers are those of another training."""
+        if (read_json(self.folder / "owner.json") or {}).get("id") != owner:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            write_json(self.folder / "owner.json", {"id": owner})
 
     @property
     def selected(self) -> int | None:
@@ -184,15 +187,17 @@ class SelectStep(TrainerCallback):
         Of several processes the main one grades and writes; all come to the same conclusions.
         """
         name, arm = self.items.task.config.task, BASE if step == 0 else f"step-{step}"
-        kept = ranks.of_main(read_own_jsonl(self._path(step)) if ranks.is_main() else [])
+        kept = ranks.on_main(lambda: read_own_jsonl(self._path(step)))
         given = [Completion(row["response"], row["tokens"], row["finish_reason"]) for row in kept]
         given = given or self._answers(step)
-        rows = None
-        if ranks.is_main():
+
+        def grade() -> list[dict[str, Any]]:
             rows = graded_rows(name, arm, self.items, given)  # kept ones too: by the grader of today
             write_jsonl(self._path(step), rows)
             (self.folder / f"progress-{step}.jsonl").unlink(missing_ok=True)
-        rows = ranks.of_main(rows)
+            return rows
+
+        rows = ranks.on_main(grade)
         self.points = [point for point in self.points if point["step"] != step] + [point_of(step, rows)]
         if step == now == self.selected:
             self._keep_best(step)
@@ -215,7 +220,7 @@ class SelectStep(TrainerCallback):
     def _keep_best(self, step: int) -> None:
         """Write the adapter of the step that is the best so far, unless it stands; the earlier best one goes."""
         beside = self.folder / ".best.tmp"
-        if ranks.of_main(not self.best.is_dir()):
+        if ranks.on_main(lambda: not self.best.is_dir()):
             if ranks.is_main():
                 shutil.rmtree(beside, ignore_errors=True)
             self.trainer.save_model(str(beside))

@@ -79,7 +79,7 @@ class ValidationDecoding(BatchedDecoding):
         if ranks.count() == 1:
             return super().answer(prompts)
         batches = self.plan(self.prompt_lengths(prompts))
-        kept = ranks.of_main(read_own_jsonl(self.log) if ranks.is_main() else [])
+        kept = ranks.on_main(lambda: read_own_jsonl(self.log))
         lines = {tuple(line["batch"]): line for line in kept}
         owed = [batch for batch in batches if tuple(batch) not in lines]
         self.done = sum(map(len, lines))
