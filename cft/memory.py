@@ -13,16 +13,17 @@ LARGE, LARGEST = 1 << 20, 32 << 20  # bytes; the second is glibc's own limit of 
 
 
 def reuse_freed_memory() -> None:
-    """Start this program anew without glibc's thread cache, with which a training on a CPU takes more memory.
+    """Start this program again without glibc's thread cache, with which a training on a CPU takes more memory.
 
     PyTorch asks for aligned memory. glibc cuts off what lies before and behind it, and its thread cache keeps these few
     bytes as if they were in use. So the place of a freed tensor is too small for the next one of the same size, which
     also asks for room to align, and is never filled again (glibc 2.36, `_int_memalign`; see benchmarks/README.md).
-    The cache can only be turned off when a process starts. Does nothing where it is set already, or without glibc.
+    Does nothing where it is set already, or without glibc.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     if "tcache_count" in tunables or platform.libc_ver()[0] != "glibc":
         return
+    # glibc reads this once, before main: mallopt has no such option, and pip's console script cannot set a variable
     os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, "glibc.malloc.tcache_count=0"]))
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 

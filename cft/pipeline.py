@@ -9,7 +9,7 @@ from cft.devices import pick_device, slow_dtype
 from cft.errors import DataError
 from cft.files import content_id, sha256_file, sha256_folder
 from cft.models.source import resolve
-from cft.recipe.blocks import Recipe
+from cft.recipe.blocks import METHODS, Recipe
 from cft.runs import STAGES, Run, Stage, open_run, versions
 from cft.train.launch.start import Launch, check_launch, launch_training
 from cft.train.loop.trackers import check_tracker
@@ -68,7 +68,7 @@ def run_stages(
         processes: how many; by default one a GPU.
 
     Raises:
-        CFTError: for whatever the user can mend; what is already done stays in the run folder.
+        CFTError: for whatever the user can fix; what is already done stays in the run folder.
     """
     check_tracker(tracker)
     training = {"tracker": tracker, "launch": check_launch(launch, processes, recipe)}
@@ -118,20 +118,20 @@ def train_stage(
     if recipe.train.method == "none":
         return
     run.need("data", run.examples)
-    stage = run.stage("train", {
+    inputs = {
         "examples": sha256_file(run.examples),
         "model": resolve(recipe.model).identity,
         "settings": recipe.model.model_dump(mode="json"),
         "train": recipe.train.model_dump(mode="json"),
         "seed": recipe.seed,
-    })  # fmt: skip
+    }
+    stage = run.stage("train", inputs)
     if _skip(stage, console):
         return
     if launch:
         counts = launch_training(recipe, run.examples, stage.path, launch, console=console, tracker=tracker)
     else:
-        from cft.train.sft import train
-
+        train = METHODS[recipe.train.method].load()
         counts = train(recipe, run.examples, stage.path, console=console, tracker=tracker)
     stage.finish(seed=recipe.seed, counts=counts)
 
@@ -161,7 +161,7 @@ def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
 
 
 def report_stage(recipe: Recipe, run: Run, console: Console) -> None:
-    """Answers -> tables and plot. Cheap, so it is always made anew."""
+    """Answers -> tables and plot. Cheap, so it is made every time."""
     from cft.train.card import add_scores
     from eval.report.report import print_table, write_report
 

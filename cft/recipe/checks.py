@@ -3,17 +3,12 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cft.recipe.blocks.train import METHODS
 from cft.recipe.faults import Fault
 from cft.suggest import nearest
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import CritiquesData, DemonstrationsData, EvalBlock, ModelBlock, NoData, TrainBlock
-
-BUILDERS = {
-    "cft": ["critiques"],
-    "sft": ["critiques", "demonstrations"],
-    "none": ["none"],
-}  # that each method trains on
 
 
 def cross_faults(
@@ -38,7 +33,7 @@ def cross_faults(
             yield Fault(("eval", "arms"), "with train.full there is nothing to merge", mend, scored.arms)
     if train and scored:
         if train.method == "none" and scored.models != {"base"}:
-            mend = "Set eval.arms to [base], or train with method cft or sft"
+            mend = "Set eval.arms to [base], or choose another train.method"
             yield Fault(("eval", "arms"), "train.method is none, so there is no adapter to score", mend, scored.arms)
         elif missing := sorted(scored.models - {"base", "adapter", "merged"} - {f"step-{n}" for n in train.keep_steps}):
             steps = sorted({*train.keep_steps, *(int(name.removeprefix("step-")) for name in missing)})
@@ -75,19 +70,14 @@ def _eval_faults(scored: "EvalBlock") -> Iterator[Fault]:
 
 
 def _method_faults(data: "CritiquesData | DemonstrationsData | NoData", train: "TrainBlock") -> Iterator[Fault]:
-    if train.method == "grpo":
-        known = ", ".join(BUILDERS)
-        yield Fault(("train", "method"), "is not trained by this version", f"Choose one of: {known}", train.method)
-    elif data.builder not in BUILDERS[train.method]:
-        fault = f"train.method {train.method} needs the builder {' or '.join(BUILDERS[train.method])}"
-        fitting = [method for method, builders in BUILDERS.items() if data.builder in builders]
+    if data.builder not in METHODS[train.method].builders:
+        fault = f"train.method {train.method} needs the builder {' or '.join(METHODS[train.method].builders)}"
+        fitting = [name for name, method in METHODS.items() if data.builder in method.builders]
         yield Fault(("data", "builder"), fault, f"Set it, or set train.method to {' or '.join(fitting)}", data.builder)
 
 
 def _select_faults(train: "TrainBlock", scored: "EvalBlock | None") -> Iterator[Fault]:
     block, key = train.select, ("train", "select")
-    if train.method == "none":
-        yield Fault(key, "needs a training, but train.method is none", "Set train.select to null", block.task)
     if bool(block.steps) == (block.every is not None):
         given = "has both steps and every" if block.steps else "has neither steps nor every"
         yield Fault(key, f"{given}, so it is not said when to ask", "Give one of them, such as every: 4", block.task)

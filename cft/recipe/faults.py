@@ -105,7 +105,7 @@ class Schema:
     """What the schema knows of a recipe's mappings, to name the nearest key."""
 
     models: Mapping[KeyPath, type[BaseModel]]  # the model that reads each mapping, by its path
-    tags: Mapping[str, Iterable[str]]  # the values of each key that chooses between models
+    tags: Mapping[str, Mapping[str, type[BaseModel]]]  # each key that chooses between models: its values, their models
 
     def faults(self, error: ValidationError) -> list[Fault]:
         """Pydantic's errors as faults."""
@@ -135,13 +135,17 @@ class Schema:
         homes = [".".join(map(str, (*at, key))) for at, model in self.models.items() if key in model.model_fields]
         if homes:
             return f"It belongs at {' or '.join(homes)}"
+        for tag in self.tags.keys() & fields.keys():
+            others = [name for name, model in self.tags[tag].items() if key in model.model_fields]
+            if others:
+                return f"With {tag} {' or '.join(others)} it is a key; leave it out, or change the {tag}"
         return _LIBRARY_KEYS if path[0] == "train" else did_you_mean(key, fields)
 
 
 def _written_path(location: tuple[str | int, ...]) -> KeyPath:
     """A pydantic location without the tags that it puts behind each choice between models."""
     path = list(location)
-    if path[:1] == ["data"]:
+    if path[:1] in (["data"], ["train"]):
         del path[1:2]
     if path[:2] == ["data", "teachers"]:
         del path[3:4]

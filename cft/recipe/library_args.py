@@ -1,4 +1,4 @@
-"""Checks `train.lora` against peft.LoraConfig and `train.args` against trl.SFTConfig before anything is loaded.
+"""Checks `train.lora` against peft.LoraConfig and `train.args` against the method's class before anything is loaded.
 
 The libraries' own constructors accept nearly all (`r: many`, a batch of 0) and fail after the model is loaded. So each
 value is checked against the type that the library declares, then against the ranges below, and then both
@@ -15,10 +15,12 @@ import typing
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from cft.recipe.blocks.train import METHODS
 from cft.recipe.faults import Fault
 from cft.suggest import did_you_mean, nearest
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from cft.recipe.blocks import Recipe
 
 _HUB = "nothing is uploaded by training; upload the adapter folder yourself, with `hf upload`"
-_ONE_DEVICE = "training runs in one process on one device"
+_LAUNCH = "several processes are a matter of the command: --launch ddp, fsdp2 or zero3, with --processes"
 _NO_EVALUATION = "training has no evaluation set; the eval block scores the adapter"
 _MODEL = "is a matter of the model block, for training and scoring alike"
 
@@ -55,9 +57,9 @@ OWNED_ARGS = {
     **dict.fromkeys(["do_train", "do_eval", "do_predict"], "it has no effect outside of transformers' own scripts"),
     **dict.fromkeys(["push_to_hub", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo"], _HUB),
     **dict.fromkeys(["hub_always_push", "hub_revision"], _HUB),
-    **dict.fromkeys(["deepspeed", "fsdp", "fsdp_config", "parallelism_config", "local_rank"], _ONE_DEVICE),
-    **dict.fromkeys(["ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_broadcast_buffers"], _ONE_DEVICE),
-    **dict.fromkeys(["ddp_static_graph", "ddp_backend", "ddp_timeout"], _ONE_DEVICE),
+    **dict.fromkeys(["deepspeed", "fsdp", "fsdp_config", "parallelism_config", "local_rank"], _LAUNCH),
+    **dict.fromkeys(["ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_broadcast_buffers"], _LAUNCH),
+    **dict.fromkeys(["ddp_static_graph", "ddp_backend", "ddp_timeout"], _LAUNCH),
     **dict.fromkeys(["load_best_model_at_end", "metric_for_best_model", "greater_is_better"], _NO_EVALUATION),
     **dict.fromkeys(["eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "eval_packing"], _NO_EVALUATION),
     **dict.fromkeys(["per_device_eval_batch_size", "eval_accumulation_steps", "batch_eval_metrics"], _NO_EVALUATION),
@@ -99,14 +101,16 @@ def library_faults(train: dict[str, Any], dtype: str) -> list[Fault]:
     """
     from peft import LoraConfig
     from transformers.utils import is_torch_bf16_gpu_available
-    from trl import GRPOConfig, SFTConfig
 
     from cft.devices import pick_device
 
-    device = pick_device()
+    config = METHODS.get(str(train.get("method")), METHODS["cft"]).config
+    if config is None:
+        return []
+    device, (package, name) = pick_device(), config.split(".")
     libraries = {
         "lora": Library("peft", LoraConfig, {}),
-        "args": Library("trl", GRPOConfig if train.get("method") == "grpo" else SFTConfig, {}),
+        "args": Library(package, getattr(import_module(package), name), {}),
     }
     values = {block: train[block] if isinstance(train.get(block), dict) else {} for block in libraries}
     with _undisturbed(), tempfile.TemporaryDirectory() as folder:

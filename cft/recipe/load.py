@@ -13,6 +13,7 @@ from cft.errors import RecipeError
 from cft.recipe.blocks import (
     DATA_BLOCKS,
     TEACHERS,
+    TRAIN_BLOCKS,
     CritiquesData,
     DataBlock,
     DemonstrationsData,
@@ -57,6 +58,7 @@ __all__ = [
 ]
 
 
+TAGS = {"builder": DATA_BLOCKS, "kind": TEACHERS, "method": TRAIN_BLOCKS}  # keys that choose between models
 NO_RECIPES = {"problems", "critiques", "sweeps", "prices.yaml"}  # below recipes/
 
 
@@ -139,7 +141,7 @@ def read_recipe(
     try:
         recipe = Recipe.model_validate(source.value)
     except ValidationError as error:
-        faults += Schema(models_of(source.value), {"builder": DATA_BLOCKS, "kind": TEACHERS}).faults(error)
+        faults += Schema(models_of(source.value), TAGS).faults(error)
         faults += cross_faults(*(_readable(source.value, block) for block in _CROSSED))
     else:
         recipe = in_native_dtype(recipe)

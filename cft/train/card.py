@@ -196,8 +196,8 @@ def results(report: dict, arm: str, datasets: dict[str, dict]) -> "list[EvalResu
     """
     from huggingface_hub import EvalResult
 
-    found = next(one for one in report["arms"] if one["name"] == arm)
-    low, high = found["ci"]
+    scored = next(one for one in report["arms"] if one["name"] == arm)
+    low, high = scored["ci"]
     where = datasets.get(report["task"]) or {"dataset_type": report["task"], "dataset_name": report["task"]}
     base = next((one["accuracy"] for one in report["arms"] if one["name"] == "base"), None)
     against = "" if base is None else f", base {base:.1%}"
@@ -206,8 +206,8 @@ def results(report: dict, arm: str, datasets: dict[str, dict]) -> "list[EvalResu
             task_type="text-generation",
             task_name=f"{report['task']}, lm-eval",
             metric_type="accuracy",
-            metric_value=round(100 * found["accuracy"], 2),
-            metric_name=f"accuracy in % (n = {found['n']}, 95 % interval {low:.1%} to {high:.1%}{against})",
+            metric_value=round(100 * scored["accuracy"], 2),
+            metric_name=f"accuracy in % (n = {scored['n']}, 95 % interval {low:.1%} to {high:.1%}{against})",
             **where,
         )
     ]

@@ -63,7 +63,7 @@ def preflight(rows: list[dict], tokenizer: "PreTrainedTokenizerBase", max_length
 
     Raises:
         TrainError: one, naming every row that is too long, has nothing to train on or does not end in the
-            end-of-sequence token, each with its number, id and mend; or a pad token that is missing or is that token.
+            end-of-sequence token, each with its number, id and fix; or a pad token that is missing or is that token.
     """
     faults, tokenised = [], []
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -92,15 +92,15 @@ def preflight(rows: list[dict], tokenizer: "PreTrainedTokenizerBase", max_length
             faults.append(f"{where}has {len(tokens.input_ids)} tokens, above the limit of {limit}")
     if faults:
         longest = max((len(row.input_ids) for row in tokenised), default=0)
-        mend = ""
+        fix = ""
         if limit < longest <= tokenizer.model_max_length:
-            mend = f"\nNothing is cut unsaid. Allow the longest row with train.args.max_length={longest}."
+            fix = f"\nNothing is cut silently. Allow the longest row with train.args.max_length={longest}."
         elif longest > limit:
-            mend = (
-                f"\nNothing is cut unsaid, and this model takes at most {tokenizer.model_max_length} tokens. Leave the "
-                "long rows out, or take a model with a longer context."
+            fix = (
+                f"\nNothing is cut silently, and this model takes at most {tokenizer.model_max_length} tokens. Leave "
+                "the long rows out, or take a model with a longer context."
             )
-        raise TrainError(f"{len(faults)} fault(s) in {len(rows)} training rows\n  {listed(faults)}{mend}")
+        raise TrainError(f"{len(faults)} fault(s) in {len(rows)} training rows\n  {listed(faults)}{fix}")
     return Preflight(tokenised, limit)
 
 

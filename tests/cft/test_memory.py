@@ -46,7 +46,7 @@ def test_where_memory_is_short_freed_tensors_go_back_to_the_system(monkeypatch):
     assert float(run(inside, monkeypatch)) < 90
 
 
-def test_a_program_is_started_anew_once_and_what_the_user_set_stays(monkeypatch):
+def test_a_program_is_started_again_once_and_what_the_user_set_stays(monkeypatch):
     code = START + "import sys; print(os.environ.get('GLIBC_TUNABLES'), sys.argv)"
     off = "glibc.malloc.tcache_count=0"
     assert run(code, monkeypatch) == f"{off} ['-c', '--json']"
@@ -56,6 +56,6 @@ def test_a_program_is_started_anew_once_and_what_the_user_set_stays(monkeypatch)
 
 def test_a_command_that_loads_a_model_still_says_what_is_wrong(tmp_path, monkeypatch):
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    command = [sys.executable, "-m", "cft.cli.main", "train", "no_such_recipe"]  # no fork: those have been started anew
+    command = [sys.executable, "-m", "cft.cli.main", "train", "no_such_recipe"]  # no fork: a fork has been restarted
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2 and "no_such_recipe: there is no such recipe" in done.stderr

@@ -18,13 +18,15 @@ from cft.recipe.blocks.data import (
 from cft.recipe.blocks.endpoint import EndpointBlock, PriceBlock
 from cft.recipe.blocks.recipe import ModelBlock, Recipe, models_of
 from cft.recipe.blocks.scoring import ARM, PROMPTS, VARIANTS, EvalBlock
-from cft.recipe.blocks.train import SelectBlock, TrainBlock
+from cft.recipe.blocks.train import METHODS, TRAIN_BLOCKS, Method, NoTrain, SelectBlock, SftTrain, TrainBlock
 
 __all__ = [
     "ARM",
     "DATA_BLOCKS",
+    "METHODS",
     "PROMPTS",
     "TEACHERS",
+    "TRAIN_BLOCKS",
     "VARIANTS",
     "Block",
     "CritiquesData",
@@ -34,12 +36,15 @@ __all__ = [
     "EvalBlock",
     "ExactTeacher",
     "FileTeacher",
+    "Method",
     "ModelBlock",
     "ModelTeacher",
     "NoData",
+    "NoTrain",
     "PriceBlock",
     "Recipe",
     "SelectBlock",
+    "SftTrain",
     "StudentBlock",
     "Style",
     "Teacher",

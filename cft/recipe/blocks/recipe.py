@@ -9,7 +9,7 @@ from cft.recipe.blocks.base import Block, Text
 from cft.recipe.blocks.data import DATA_BLOCKS, TEACHERS, CritiquesData, DataBlock, StudentBlock
 from cft.recipe.blocks.endpoint import EndpointBlock, PriceBlock
 from cft.recipe.blocks.scoring import EvalBlock
-from cft.recipe.blocks.train import SelectBlock, TrainBlock
+from cft.recipe.blocks.train import TRAIN_BLOCKS, SelectBlock, TrainBlock
 from cft.recipe.faults import KeyPath, Origin
 from cft.recipe.source import dump_yaml
 
@@ -78,12 +78,13 @@ def models_of(raw: dict[str, Any]) -> dict[KeyPath, type[BaseModel]]:
     models: dict[KeyPath, type[BaseModel]] = {
         (): Recipe,
         ("model",): ModelBlock,
-        ("train",): TrainBlock,
         ("eval",): EvalBlock,
     }
     train = raw.get("train")
-    if isinstance(train, dict) and isinstance(train.get("select"), dict):
-        models["train", "select"] = SelectBlock
+    if isinstance(train, dict) and (block := TRAIN_BLOCKS.get(str(train.get("method")))):
+        models["train",] = block
+        if isinstance(train.get("select"), dict):
+            models["train", "select"] = SelectBlock
     scored = raw.get("eval")
     if isinstance(scored, dict) and isinstance(scored.get("endpoint"), dict):
         models["eval", "endpoint"] = EndpointBlock

@@ -1,6 +1,9 @@
-"""`train`: how the adapter is trained."""
+"""`train`: how the adapter is trained, and the table of the methods that can."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -32,12 +35,10 @@ class SelectBlock(Block):
     include_base: bool = Field(True, description="Ask the untrained model first, for comparison; it is never chosen.")
 
 
-class TrainBlock(Block):
-    """How the adapter is trained. `lora` and `args` go to the libraries under the libraries' own names."""
+class SftTrain(Block):
+    """Supervised fine-tuning. `lora` and `args` go to the libraries under the libraries' own names."""
 
-    method: Literal["cft", "sft", "grpo", "none"] = Field(
-        description="cft: on critiques; sft: on demonstrations or critiques; none: no training."
-    )
+    method: Literal["cft", "sft"] = Field(description="cft: on critiques; sft: on demonstrations or critiques.")
     full: bool = Field(False, description="Train all weights instead of a LoRA adapter; the product is a whole model.")
     lora: dict[str, Any] = Field(default_factory=dict, description="Keys of peft.LoraConfig.")
     args: dict[str, Any] = Field(default_factory=dict, description="Keys of trl.SFTConfig.")
@@ -47,3 +48,40 @@ class TrainBlock(Block):
     select: SelectBlock | None = Field(
         None, description="Keep the step that is best on validation items; null: keep the last step."
     )
+
+
+class NoTrain(Block):
+    """No training, for recipes that only score the base model. It has no other key; these are what readers ask for."""
+
+    method: Literal["none"]
+    full: ClassVar[bool] = False
+    args: ClassVar[dict[str, Any]] = {}
+    keep_steps: ClassVar[list[int]] = []
+    select: ClassVar[None] = None
+
+
+TrainBlock = Annotated[SftTrain | NoTrain, Field(discriminator="method")]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way of training. A new one has its block and entry in this file, and a module of its own."""
+
+    block: type[Block]
+    builders: tuple[str, ...]  # data.builder of the rows that it trains on
+    config: str | None = None  # the library's class that takes train.args, as package.Class
+    module: str | None = None  # has train(recipe, examples, folder, *, console, tracker) -> summary
+
+    def load(self) -> Callable[..., dict[str, Any]]:
+        """The function that trains; its libraries are imported."""
+        return import_module(self.module).train
+
+
+METHODS = {
+    "cft": Method(SftTrain, ("critiques",), "trl.SFTConfig", "cft.train.sft"),
+    "sft": Method(SftTrain, ("critiques", "demonstrations"), "trl.SFTConfig", "cft.train.sft"),
+    "none": Method(NoTrain, ("none",)),
+}
+
+
+TRAIN_BLOCKS = {name: method.block for name, method in METHODS.items()}

@@ -24,7 +24,7 @@ from cft.train.select.choice import SHARDED
 
 CONFIGS = Path(__file__).parent
 KINDS = {"MULTI_GPU": "ddp", "MULTI_CPU": "ddp", "NO": "ddp", "FSDP": "fsdp2", "DEEPSPEED": "zero3"}
-KILLED = "a training process was killed, without a word: often for want of memory (see `dmesg`)"
+KILLED = "a training process was killed without a message: often because memory was too small (see `dmesg`)"
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _config(name: str) -> tuple[Path, str]:
 def launch_training(
     recipe: Recipe, examples: Path, folder: Path, launch: Launch, *, console: Console, tracker: str = "none"
 ) -> dict[str, Any]:
-    """`cft.train.sft.train` in several processes: same arguments, same files, same summary and errors.
+    """The method's `train` in several processes: same arguments, same files, same summary and errors.
 
     Raises:
         TrainError: a process was killed. Every CFTError of a process comes as a TrainError with its words.
@@ -134,9 +134,14 @@ def launch_training(
     console.print(f"{launch.processes} processes, {launch.name}", highlight=False)
     with open(beside / "launch.log", "w") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=sys.stderr if console.is_terminal else subprocess.PIPE,
-            stderr=log, text=True, env=environment, start_new_session=True,
-        )  # fmt: skip
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr if console.is_terminal else subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
         try:
             _show(process, console)
         except Terminated:  # as from a scheduler: each process finishes its step, saves, and ends
@@ -180,14 +185,14 @@ def _signal(process: subprocess.Popen, number: int) -> None:
 
 
 def _error(beside: Path, code: int) -> BaseException:
-    """What the processes left behind, of several errors the one that is the user's to mend."""
-    told = sorted(beside.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
-    errors = [json.loads(path.read_text()) for path in told]
+    """What the processes left behind, of several errors the one that the user can fix."""
+    files = sorted(beside.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    errors = [json.loads(path.read_text()) for path in files]
     texts = {
-        kind: [error["text"] for error in errors if error["kind"] == kind] for kind in ("mend", "terminated", "bug")
+        kind: [error["text"] for error in errors if error["kind"] == kind] for kind in ("fault", "terminated", "bug")
     }
-    if texts["mend"]:
-        return TrainError(texts["mend"][0])
+    if texts["fault"]:
+        return TrainError(texts["fault"][0])
     log = (beside / "launch.log").read_text(errors="replace")
     killed = "(SIGKILL)" in log
     # Where one is killed, another may be the first to be noticed: it lost its connection

@@ -28,7 +28,7 @@ def main(job_file: Path) -> int:
     try:
         work(job)
     except CFTError as error:
-        kind, text = "mend", str(error)
+        kind, text = "fault", str(error)
     except Terminated:
         kind = "terminated"
     except BaseException:
@@ -45,19 +45,19 @@ def work(job: dict) -> None:
     from accelerate import PartialState
 
     from cft.devices import pick_device
-    from cft.recipe.blocks import Recipe
-    from cft.train.sft import train
+    from cft.recipe.blocks import METHODS, Recipe
 
     # One may have to wait for another that writes a large model, or an answer; of one that is gone the launcher tells
     state = PartialState(cpu=pick_device() == "cpu", timeout=PATIENCE)
     if state.num_processes != job["processes"]:  # else each would train alone, on all rows
         raise TrainError(
-            f"{job['processes']} processes were asked for, but accelerate made {state.num_processes} of them. Check "
+            f"{job['processes']} processes were requested, but accelerate made {state.num_processes} of them. Check "
             "the file given to --launch."
         )
     width = None if job["terminal"] else 1000  # the parent wraps
     console = Console(file=sys.stdout, width=width, quiet=not state.is_main_process)
     recipe = Recipe.model_validate(job["recipe"])
+    train = METHODS[recipe.train.method].load()
     train(recipe, Path(job["examples"]), Path(job["folder"]), console=console, tracker=job["tracker"])
     state.wait_for_everyone()
     state.destroy_process_group()

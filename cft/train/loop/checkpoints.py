@@ -76,7 +76,7 @@ def claim(folder: Path, settings: dict, console: Console) -> Path | None:
         refuse_other_launch(last, begun)
     if not same_training(read_json(folder / SETTINGS), settings, processes=begun["processes"]):
         if last:
-            console.print(f"[yellow]{folder}: belongs to other rows or settings, removed; training starts anew[/]")
+            console.print(f"[yellow]{folder}: belongs to other rows or settings, removed; training starts again[/]")
         shutil.rmtree(folder, ignore_errors=True)
     write_json(folder / SETTINGS, settings)
     write_json(folder / LAUNCH, {"sharding": ranks.sharding(), "processes": ranks.count()})
@@ -111,15 +111,15 @@ def refuse_other_launch(checkpoint: Path, begun: dict) -> None:
     """
     before, now = begun["sharding"], ranks.sharding()
     if before != now:
-        mend = f"with --launch {before}" if before else "without --launch, or with --launch ddp"
+        fix = f"with --launch {before}" if before else "without --launch, or with --launch ddp"
         today = f"--launch {now}" if now else "a training whose processes each have all weights"
     elif before == "zero3" and begun["processes"] != ranks.count():
-        mend, today = f"with --processes {begun['processes']}", f"{ranks.count()} processes"
+        fix, today = f"with --processes {begun['processes']}", f"{ranks.count()} processes"
     else:
         return
     raise TrainError(
-        f"{checkpoint}: {today} cannot go on from it, for it was begun otherwise. Go on {mend}; or delete "
-        f"{checkpoint.parent} to start anew."
+        f"{checkpoint}: {today} cannot go on from it, for it was begun otherwise. Go on {fix}; or delete "
+        f"{checkpoint.parent} to start again."
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 ROWS_A_STEP = 8  # below 32: large batches hurt LoRA more than full fine-tuning
 DEFAULT_MAX_LENGTH = 4096  # tokens
-# On a CPU rows are padded to a multiple of so many tokens: oneDNN builds code for every length anew and keeps it, which
+# On a CPU rows are padded to a multiple of so many tokens: oneDNN builds code for every length and keeps it, which
 # took 45 MB a length of a 0.5B model, without end
 LENGTHS_ON_CPU = 64
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a training's settings, memory or disk, in words that say how to mend it."""
+"""What can be wrong with a training's settings, memory or disk, in words that say how to fix it."""
 
 import contextlib
 import ctypes
@@ -67,15 +67,15 @@ def out_of_memory(tried: list[Setting], longest: int, by_hand: Setting | None = 
         by_hand: the next setting, where several processes train: one that fails cannot take the others back with it.
     """
     device = "the GPU" if torch.cuda.is_available() else "this machine"
-    mends = ["a smaller model, or shorter rows (train.args.max_length says at most how long they may be)"]
+    fixes = ["a smaller model, or shorter rows (train.args.max_length says at most how long they may be)"]
     if torch.cuda.is_available() and tried[-1].quantization == "none":
-        mends.insert(0, "model.quantization=nf4, for which bitsandbytes must be installed: pip install bitsandbytes")
+        fixes.insert(0, "model.quantization=nf4, for which bitsandbytes must be installed: pip install bitsandbytes")
     if by_hand:
-        mends.insert(0, f"what several processes do not try by themselves: {' '.join(by_hand.overrides(tried[-1]))}")
+        fixes.insert(0, f"what several processes do not try by themselves: {' '.join(by_hand.overrides(tried[-1]))}")
     lines = "\n  ".join(map(str, tried))
     return TrainError(
         f"out of memory on {device}, with rows of up to {longest} tokens. Tried, in this order:\n  {lines}\n"
-        f"What is left: {'; or '.join(mends)}. `cft plan` says what each part takes."
+        f"What is left: {'; or '.join(fixes)}. `cft plan` says what each part takes."
     )
 
 

@@ -4,6 +4,7 @@ Asked of torch.distributed and not of the environment: a scheduler may set RANK 
 """
 
 import os
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch.distributed as dist
@@ -43,9 +44,9 @@ def gathered(own: T) -> list[T]:
     return values
 
 
-def of_main(own: T) -> T:
-    """What the main process has. All must call it."""
-    values = [own]
+def on_main(act: Callable[[], T]) -> T:
+    """What `act` returns to the main process, the only one that calls it. All must come here, and go on with that."""
+    values = [act() if is_main() else None]
     if count() > 1:
         dist.broadcast_object_list(values, src=0)
     return values[0]

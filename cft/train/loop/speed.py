@@ -54,11 +54,11 @@ def flash_attention_works(dtype: str) -> bool:
 
         (flash, *_), _ = lazy_import_flash_attention("flash_attention_2")
         query, key, value = torch.randn(3, 1, 64, 2, 64, device="cuda", dtype=getattr(torch, dtype))  # (B, T, heads, D)
-        found = flash(query, key, value, causal=True)
-        found = found[0] if isinstance(found, tuple) else found
+        output = flash(query, key, value, causal=True)
+        output = output[0] if isinstance(output, tuple) else output
         heads_first = [tensor.transpose(1, 2) for tensor in (query, key, value)]
         expected = torch.nn.functional.scaled_dot_product_attention(*heads_first, is_causal=True).transpose(1, 2)
-        return torch.allclose(found.float(), expected.float(), atol=0.05)
+        return torch.allclose(output.float(), expected.float(), atol=0.05)
     except Exception:  # no build for this GPU or this torch, no way to the hub: as if it were not there
         return False
 
@@ -124,7 +124,7 @@ def compile_layers(model: "PreTrainedModel", backend: str | None = None, mode: s
 
 
 def uncompiled(model: "torch.nn.Module") -> AbstractContextManager:
-    """Within this, compiled layers run as they were written: decoding with a cache would compile them anew."""
+    """Within this, compiled layers run as they were written: decoding with a cache would compile them again."""
     import torch
 
     if any(module._compiled_call_impl for module in model.modules()):

@@ -16,7 +16,7 @@ class SaveOnTerm(TrainerCallback):
     """Saves a checkpoint at the end of the step in which SIGTERM came, and ends the training."""
 
     def __init__(self, console: Console) -> None:
-        self.console, self.asked = console, False
+        self.console, self.requested = console, False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -31,12 +31,12 @@ class SaveOnTerm(TrainerCallback):
             signal.signal(signal.SIGTERM, before)
 
     def _on_signal(self, number, frame) -> None:
-        if self.asked:
+        if self.requested:
             raise Terminated
-        self.asked = True
+        self.requested = True
         self.console.print("SIGTERM: this step is finished and saved, then training stops", highlight=False)
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.asked = ranks.any_of(self.asked)  # all processes end with the same step
-        if self.asked:
+        self.requested = ranks.any_of(self.requested)  # all processes end with the same step
+        if self.requested:
             control.should_save = control.should_training_stop = True

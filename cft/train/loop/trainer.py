@@ -60,7 +60,7 @@ def with_blank_rows(rows: datasets.Dataset, together: int, token: int) -> datase
 def keep_4bit_weights_trainable(model: torch.nn.Module) -> None:
     """Stop bitsandbytes from re-packing 4-bit weights for a CPU when the model is asked something in eval mode.
 
-    Weights so packed have no backward any more, and validation answers are asked in the middle of a training.
+    Weights so packed have no backward, and validation answers are asked in the middle of a training.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -105,7 +105,7 @@ class CompletionTrainer(SFTTrainer):
 
     def __init__(self, model, args, **kwargs) -> None:
         if (args.gradient_checkpointing_kwargs or {}).get("selective"):
-            # TRL wraps the method of the PEFT model, which transformers 5.23 no longer calls; that of the base it does
+            # TRL wraps the method of the PEFT model, which transformers 5.23 does not call; it calls that of the base
             enable_selective_activation_checkpointing(model)
         keep_4bit_weights_trainable(model)
         super().__init__(model=model, args=args, **kwargs)

@@ -1,7 +1,7 @@
 """The rule by which a step is chosen on validation items, when training stops early, and what asking costs. No torch.
 
-A *point* is what one asking found: {step, accuracy, ci, n, leaked, truncated, no_box, tokens}. Step 0 is the untrained
-model: it is shown beside the others and never chosen.
+A *point* is the result of one asking: {step, accuracy, ci, n, leaked, truncated, no_box, tokens}. Step 0 is the
+untrained model: it is shown beside the others and never chosen.
 """
 
 import shutil

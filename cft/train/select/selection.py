@@ -54,8 +54,8 @@ def validation_items(recipe: Recipe, tokenizer: "PreTrainedTokenizerBase") -> It
             chat = Arm.named("adapter").is_chat
             items = load_items(manager, block.task, lambda messages: render(tokenizer, messages), chat, block.limit)
         except EvalError as error:
-            told = str(error).replace(f"eval.data.{block.task}=", "train.select.data=")
-            raise EvalError(told.replace("in the recipe's eval block", "in train.select.task")) from error
+            message = str(error).replace(f"eval.data.{block.task}=", "train.select.data=")
+            raise EvalError(message.replace("in the recipe's eval block", "in train.select.task")) from error
         manager = task_manager(scored.tasks, metadata)
         for task in scored.tasks:
             with quiet():
@@ -99,9 +99,17 @@ class SelectStep(TrainerCallback):
     """
 
     def __init__(
-        self, trainer: Trainer, recipe: Recipe, items: Items, folder: Path, *, identity: Any, console: Console,
-        progress: "TrainProgress", leave: Callable[[], bool],
-    ) -> None:  # fmt: skip
+        self,
+        trainer: Trainer,
+        recipe: Recipe,
+        items: Items,
+        folder: Path,
+        *,
+        identity: Any,
+        console: Console,
+        progress: "TrainProgress",
+        leave: Callable[[], bool],
+    ) -> None:
         """
         Args:
             identity: JSON that decides the weights; the folder is emptied when it holds answers of others.
@@ -120,10 +128,13 @@ class SelectStep(TrainerCallback):
         self.stopped: str | None = None  # why, if training stopped early
         self.owes = False  # whether SIGTERM left a step without its answers
         owner = content_id(identity, items.prompts, items.golds, vars(self.decoding))
-        if ranks.is_main() and (read_json(folder / "owner.json") or {}).get("id") != owner:
-            shutil.rmtree(folder, ignore_errors=True)
-            write_json(folder / "owner.json", {"id": owner})
-        ranks.wait()
+        ranks.on_main(lambda: self._claim(owner))
+
+    def _claim(self, owner: str) -> None:
+        """Empty the folder if its answers are those of another training."""
+        if (read_json(self.folder / "owner.json") or {}).get("id") != owner:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            write_json(self.folder / "owner.json", {"id": owner})
 
     @property
     def selected(self) -> int | None:
@@ -138,16 +149,18 @@ class SelectStep(TrainerCallback):
     def summary(self) -> dict[str, Any]:
         """What metrics.json and the model card say of the choice."""
         accuracy = {point["step"]: point["accuracy"] for point in self.points}
-        found = {"selected_step": self.selected, "validation_accuracy": round(accuracy[self.selected], 4)}
-        found |= {"validation_accuracy_of_base": round(accuracy[0], 4)} if 0 in accuracy else {}
-        return found | {"validation_task": self.items.task.config.task, "stopped_early": self.stopped or False}
+        summary = {"selected_step": self.selected, "validation_accuracy": round(accuracy[self.selected], 4)}
+        if 0 in accuracy:
+            summary["validation_accuracy_of_base"] = round(accuracy[0], 4)
+        return summary | {"validation_task": self.items.task.config.task, "stopped_early": self.stopped or False}
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.steps = steps_to_ask(self.block, state.max_steps)
         with answering(self.trainer.model, as_base=False) as model:  # whether every prompt leaves room for its answer
             ValidationDecoding(model, self.tokenizer, self.decoding, log=self.folder).prompt_lengths(self.items.prompts)
         try:
-            for step in [0] * self.block.include_base + [step for step in self.steps if step <= state.global_step]:
+            past = [step for step in self.steps if step <= state.global_step]
+            for step in [0, *past] if self.block.include_base else past:
                 if step == state.global_step or self._path(step).is_file():
                     self._ask(step, now=state.global_step, last=state.max_steps)
         except LeftError:
@@ -174,15 +187,17 @@ class SelectStep(TrainerCallback):
         Of several processes the main one grades and writes; all come to the same conclusions.
         """
         name, arm = self.items.task.config.task, BASE if step == 0 else f"step-{step}"
-        kept = ranks.of_main(read_own_jsonl(self._path(step)) if ranks.is_main() else [])
+        kept = ranks.on_main(lambda: read_own_jsonl(self._path(step)))
         given = [Completion(row["response"], row["tokens"], row["finish_reason"]) for row in kept]
         given = given or self._answers(step)
-        rows = None
-        if ranks.is_main():
+
+        def grade() -> list[dict[str, Any]]:
             rows = graded_rows(name, arm, self.items, given)  # kept ones too: by the grader of today
             write_jsonl(self._path(step), rows)
             (self.folder / f"progress-{step}.jsonl").unlink(missing_ok=True)
-        rows = ranks.of_main(rows)
+            return rows
+
+        rows = ranks.on_main(grade)
         self.points = [point for point in self.points if point["step"] != step] + [point_of(step, rows)]
         if step == now == self.selected:
             self._keep_best(step)
@@ -191,16 +206,21 @@ class SelectStep(TrainerCallback):
         if not kept or self.stopped:
             self._tell(step, last)
         if ranks.is_main():
-            write_json(self.folder / "curve.json", {
-                "task": name, "rule": RULE, "selected_step": self.selected, "last_step": last,
-                "stopped_early": self.stopped or False, "max_new_tokens": self.decoding.max_new_tokens,
+            curve = {
+                "task": name,
+                "rule": RULE,
+                "selected_step": self.selected,
+                "last_step": last,
+                "stopped_early": self.stopped or False,
+                "max_new_tokens": self.decoding.max_new_tokens,
                 "points": self.points,
-            })  # fmt: skip
+            }
+            write_json(self.folder / "curve.json", curve)
 
     def _keep_best(self, step: int) -> None:
         """Write the adapter of the step that is the best so far, unless it stands; the earlier best one goes."""
         beside = self.folder / ".best.tmp"
-        if ranks.of_main(not self.best.is_dir()):
+        if ranks.on_main(lambda: not self.best.is_dir()):
             if ranks.is_main():
                 shutil.rmtree(beside, ignore_errors=True)
             self.trainer.save_model(str(beside))
@@ -241,14 +261,14 @@ class SelectStep(TrainerCallback):
 
 def point_of(step: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What one asking found: shares as fractions, `leaked`, `truncated` and `no_box` as answers, `tokens` an answer."""
-    found = summarise(rows)
+    summary = summarise(rows)
     return {
         "step": step,
-        "accuracy": found["accuracy"],
-        "ci": found["ci"],
-        "n": found["n"],
+        "accuracy": summary["accuracy"],
+        "ci": summary["ci"],
+        "n": summary["n"],
         "leaked": sum(bool(traits(row)["verdict"]) for row in rows),
-        "truncated": found["outcomes"]["truncated"],
-        "no_box": found["outcomes"]["no_answer"],
-        "tokens": round(found["tokens_per_answer"], 1),
+        "truncated": summary["outcomes"]["truncated"],
+        "no_box": summary["outcomes"]["no_answer"],
+        "tokens": round(summary["tokens_per_answer"], 1),
     }

@@ -79,20 +79,20 @@ class ValidationDecoding(BatchedDecoding):
         if ranks.count() == 1:
             return super().answer(prompts)
         batches = self.plan(self.prompt_lengths(prompts))
-        kept = ranks.of_main(read_own_jsonl(self.log) if ranks.is_main() else [])
+        kept = ranks.on_main(lambda: read_own_jsonl(self.log))
         lines = {tuple(line["batch"]): line for line in kept}
         owed = [batch for batch in batches if tuple(batch) not in lines]
         self.done = sum(map(len, lines))
         for start in range(0, len(owed), ranks.count()):
-            told = ranks.gathered(self._one_batch(prompts, owed[start : start + ranks.count()][ranks.rank() :][:1]))
-            new = [line for line, _ in told if line]
+            parts = ranks.gathered(self._one_batch(prompts, owed[start : start + ranks.count()][ranks.rank() :][:1]))
+            new = [line for line, _ in parts if line]
             lines |= {tuple(line["batch"]): line for line in new}
             if ranks.is_main():
                 append_jsonl(self.log, new)
-            if any(left for _, left in told):
+            if any(left for _, left in parts):
                 raise LeftError
             self.done = sum(map(len, lines))
-            others = [line for number, (line, _) in enumerate(told) if line and number != ranks.rank()]
+            others = [line for number, (line, _) in enumerate(parts) if line and number != ranks.rank()]
             with suppress(LeftError):  # it leaves in the next batch; after the last one nothing is owed
                 self.on_progress(self.done, sum(row["tokens"] for line in others for row in line["answers"]))
         answers = {i: row for batch in batches for i, row in zip(batch, lines[tuple(batch)]["answers"], strict=True)}

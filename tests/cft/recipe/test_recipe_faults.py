@@ -27,7 +27,7 @@ data:
     - {kind: file}
 train:
   learning_rate: 2e-4
-  method: cftt
+  method: cft
 eval:
   tasks: []
   arms: [base, adaptr]
@@ -41,7 +41,7 @@ def test_all_faults_of_a_recipe_are_told_at_once_in_the_order_of_the_file(write_
     with pytest.raises(RecipeError) as caught:
         load_recipe(write_recipe(BAD), ["seed=x"])
     assert str(caught.value).split("\n  ") == [
-        "demo.yaml: 21 faults",
+        "demo.yaml: 20 faults",
         'demo.yaml:1 name = "Bad Name": becomes a folder\'s name. Use only a-z, 0-9, _ and -.',
         "demo.yaml:2 sed = 1: unknown key. Did you mean seed?",
         "demo.yaml:3 name: the key is there twice. Remove one of them; the first is demo.yaml:1.",
@@ -58,7 +58,6 @@ def test_all_faults_of_a_recipe_are_told_at_once_in_the_order_of_the_file(write_
         "demo.yaml:15 data.teachers.2.path: is missing. Add it: Name in recipes/critiques, or path of a JSONL file.",
         "demo.yaml:17 train.learning_rate = 0.0002: unknown key. peft.LoraConfig's keys belong under train.lora, "
         "trl.SFTConfig's under train.args.",
-        'demo.yaml:18 train.method = "cftt": is not known. Did you mean cft?',
         "demo.yaml:20 eval.tasks = []: is empty. Write at least one.",
         'demo.yaml:21 eval.arms.1 = "adaptr": is not known. Did you mean adapter?',
         "demo.yaml:22 eval.limit = 1.5: must be a whole number. Write it in digits, without quotes.",
@@ -95,6 +94,13 @@ def test_all_faults_of_a_recipe_are_told_at_once_in_the_order_of_the_file(write_
             "demo.yaml:8 data.teachers.0.kind: is missing. Add one of: exact, file, model.",
         ),
         ("    - kind: exact\n", "    - exact\n", 'demo.yaml:8 data.teachers.0 = "exact": must be a mapping.'),
+        ("method: cft", "method: cftt", 'demo.yaml:11 train.method = "cftt": is not known. Did you mean cft?'),
+        (
+            "method: cft",
+            "method: grpo",
+            'demo.yaml:11 train.method = "grpo": is not known. Known here: cft, sft, ',
+        ),
+        ("  method: cft\n", "", "demo.yaml:10 train.method: is missing. Add one of: cft, sft, none."),
         ("- kind: exact", "- {kind: file, path: critiques.jsonl}", "demo.yaml:7 data.teachers = "),
         (
             "{samples: 4}",
@@ -143,11 +149,11 @@ def test_very_many_faults_still_fit_on_one_screen(write_recipe):
         (["data={builder: none}"], ['override data.builder = "none": train.method cft needs the builder critiques. ']),
         (["data={builder: none}", "train.method=sft"], [
             'override data.builder = "none": train.method sft needs the builder critiques or demonstrations.']),
-        (["train.method=none"], [
+        (["train={method: none}"], [
             'demo.yaml:4 data.builder = "critiques": train.method none needs the builder none.',
             'demo.yaml:15 eval.arms = ["base", "adapter"]: train.method is none, so there is no adapter to score.']),
-        (["train.method=grpo"], ['override train.method = "grpo": is not trained by this version. '
-                                 "Choose one of: cft, sft, none."]),
+        (["train={method: none, keep_steps: [4]}", "data={builder: none}", "eval.arms=[base]"], [
+            "override train.keep_steps = [4]: unknown key. With method cft or sft it is a key; leave it out, or "]),
         (["data.teachers=[{kind: exact}]", "data.students=[]"], [
             "override data.students = []: is empty, so there is nothing to criticise."]),
         (["data.students=[{samples: 1, endpoint: {base_url: 'http://localhost:1/v1', extra_body: {seed: 3}}}]"], [
@@ -176,7 +182,7 @@ def test_blocks_that_do_not_fit_are_refused(overrides: list[str], expected: list
         ["data.teachers=[{kind: model, model: m}]"],
         ["train.method=sft"],
         ["train.method=sft", "data={builder: demonstrations, problems: [bakery]}"],
-        ["train.method=none", "data={builder: none}", "eval.arms=[base]"],
+        ["train={method: none}", "data={builder: none}", "eval.arms=[base]"],
         ["eval.data={sums: a.jsonl}"],
     ],
 )
@@ -185,7 +191,7 @@ def test_blocks_that_fit_are_accepted(overrides: list[str], write_recipe):
 
 
 def test_blocks_are_compared_although_another_key_is_faulty(recipe_faults):
-    lines = recipe_faults(overrides=("train.methd=x", "train.method=none", "model.id=3"))
+    lines = recipe_faults(overrides=("train={methd: x, method: none}", "model.id=3"))
     assert [line.split(":")[0] for line in lines[:1]] == ["demo.yaml"]
     assert any("needs the builder none" in line for line in lines) and len(lines) == 4
 

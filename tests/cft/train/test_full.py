@@ -80,9 +80,9 @@ def test_the_chosen_step_has_the_type_of_the_recipe_too(tiny_model, tmp_path):
 def test_stopped_and_gone_on_it_is_the_same_bit_for_bit(trained, tiny_model, tmp_path, monkeypatch):
     import torch
 
-    from cft.train import sft
+    from cft.train import job, sft
 
-    class Interrupted(sft.TrainProgress):
+    class Interrupted(job.TrainProgress):
         def on_step_begin(self, args, state, control, **kwargs):
             if state.global_step == 6:
                 raise KeyboardInterrupt
@@ -90,7 +90,7 @@ def test_stopped_and_gone_on_it_is_the_same_bit_for_bit(trained, tiny_model, tmp
     folder, examples, _ = trained
     recipe = full(tiny_model, keep_steps=[4])
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(sft, "TrainProgress", Interrupted)
+        patch.setattr(job, "TrainProgress", Interrupted)
         sft.train(recipe, examples, tmp_path, console=Console(file=io.StringIO()))
     assert "going on from step 6" in run_train(recipe, examples, tmp_path)[1]
     one, other = state(folder / "adapter"), state(tmp_path / "adapter")

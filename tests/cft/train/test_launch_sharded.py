@@ -48,7 +48,7 @@ def sharded(kind: str, recipe: Recipe, examples: Path, folder: Path, *, processe
     command += ["--num_processes", str(processes), "-m", "tests.support.gloo_worker", str(folder / "job.json")]
     environment = os.environ | {name.upper(): str(value) for name, value in hooks.items()}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, env=environment)
-    told = sorted((json.loads(path.read_text()) for path in folder.glob("error-*")), key=lambda e: e["kind"] != "mend")
+    told = sorted((json.loads(path.read_text()) for path in folder.glob("error-*")), key=lambda e: e["kind"] != "fault")
     assert bool(done.returncode) == bool(told), done.stderr[-3000:]
     return told[0] if told else {}
 
@@ -94,7 +94,7 @@ def test_all_weights_shared_stopped_and_gone_on_are_the_model_of_one_process(one
         run_train(recipe, examples, tmp_path)
     assert str(caught.value) == (
         f"{saved}: a training whose processes each have all weights cannot go on from it, for it was begun otherwise. "
-        f"Go on with --launch fsdp2; or delete {saved.parent} to start anew."
+        f"Go on with --launch fsdp2; or delete {saved.parent} to start again."
     )
     assert sharded("fsdp2", recipe, examples, tmp_path) == {}
     assert_same_model(alone, tmp_path)
@@ -112,15 +112,15 @@ def test_so_they_are_with_deepspeed(one, tmp_path) -> None:
 
 def stopped_alone(recipe: Recipe, examples: Path, folder: Path, monkeypatch, step: int) -> Path:
     """The checkpoint of a training in one process that was stopped after a step."""
-    from cft.train import sft
+    from cft.train import job
 
-    class Interrupted(sft.TrainProgress):
+    class Interrupted(job.TrainProgress):
         def on_step_begin(self, args, state, control, **kwargs):
             if state.global_step == step:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(sft, "TrainProgress", Interrupted)
+        patch.setattr(job, "TrainProgress", Interrupted)
         run_train(recipe, examples, folder)
     return folder / f"checkpoints/checkpoint-{step}"
 
@@ -139,7 +139,7 @@ def test_what_one_process_began_goes_on_where_each_has_all_weights_only(adapter,
     saved = stopped_alone(recipe, examples, tmp_path, monkeypatch, step=3)
     assert sharded("fsdp2", recipe, examples, tmp_path)["text"] == (
         f"{saved}: --launch fsdp2 cannot go on from it, for it was begun otherwise. Go on without --launch, or with "
-        f"--launch ddp; or delete {saved.parent} to start anew."
+        f"--launch ddp; or delete {saved.parent} to start again."
     )
     assert (saved / "complete").exists()
     assert "going on from step 3" in launched(recipe, examples, tmp_path)[1]
@@ -195,7 +195,7 @@ def test_where_one_runs_out_of_memory_the_error_names_the_setting_to_try_by_hand
     )
     examples = write_examples(tmp_path / "examples.jsonl", 64, repeat=60)
     told = sharded("fsdp2", recipe, examples, tmp_path, limit=1_000_000_000)
-    assert told["kind"] == "mend" and told["text"].startswith("out of memory on this machine, with rows of up to ")
+    assert told["kind"] == "fault" and told["text"].startswith("out of memory on this machine, with rows of up to ")
     assert (
         "What is left: what several processes do not try by themselves: train.args.per_device_train_batch_size=16 "
         "train.args.gradient_accumulation_steps=4; or a smaller model"

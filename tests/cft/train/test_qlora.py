@@ -57,9 +57,9 @@ def test_it_is_another_adapter_than_that_of_the_full_base(trained, tiny_model, t
 
 
 def test_stopped_and_gone_on_it_is_the_same_bit_for_bit(trained, tiny_model, tmp_path, monkeypatch):
-    from cft.train import sft
+    from cft.train import job, sft
 
-    class Interrupted(sft.TrainProgress):
+    class Interrupted(job.TrainProgress):
         def on_step_begin(self, args, state, control, **kwargs):
             if state.global_step == 5:
                 raise KeyboardInterrupt
@@ -67,7 +67,7 @@ def test_stopped_and_gone_on_it_is_the_same_bit_for_bit(trained, tiny_model, tmp
     folder, examples, _ = trained
     recipe = make_recipe(tiny_model, ARGS, quantization="nf4")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(sft, "TrainProgress", Interrupted)
+        patch.setattr(job, "TrainProgress", Interrupted)
         sft.train(recipe, examples, tmp_path, console=Console(file=io.StringIO()))
     assert "going on from step 5" in run_train(recipe, examples, tmp_path)[1]
     assert same_weights(folder / "adapter", tmp_path / "adapter")

@@ -151,11 +151,11 @@ def test_a_training_killed_while_it_asks_ends_with_the_same_adapter(
 
 def test_a_training_that_had_stopped_early_does_not_go_on(folder, learner, tmp_path, monkeypatch) -> None:
     """Killed between the last step and the adapter, with a checkpoint of that step."""
-    from cft.train import sft
+    from cft.train import job
 
     recipe = recipe_with(learner, folder, {"num_train_epochs": 40}, every=4, patience=1)
     with monkeypatch.context() as patch:
-        patch.setattr(sft, "write_card", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(job, "write_card", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run_train(recipe, folder / "examples.jsonl", tmp_path)
     steps = json.loads((tmp_path / "metrics.json").read_text())["summary"]["steps"]

@@ -21,9 +21,9 @@ ARGS = {"num_train_epochs": 4, "gradient_accumulation_steps": 2, "save_steps": 1
 
 def train_and_signal(recipe, examples, folder, at_substep: int, monkeypatch, signals: int = 1) -> str:
     """Train, send SIGTERM to ourselves at the end of the micro-batch number `at_substep`; what was printed."""
-    from cft.train import sft
+    from cft.train import job, sft
 
-    class Signals(sft.TrainProgress):
+    class Signals(job.TrainProgress):
         seen = 0
 
         def on_substep_end(self, args, state, control, **kwargs):
@@ -35,7 +35,7 @@ def train_and_signal(recipe, examples, folder, at_substep: int, monkeypatch, sig
 
     console = Console(file=io.StringIO(), width=200)
     with monkeypatch.context() as patch, pytest.raises(Terminated):
-        patch.setattr(sft, "TrainProgress", Signals)
+        patch.setattr(job, "TrainProgress", Signals)
         sft.train(recipe, examples, folder, console=console)
     return console.file.getvalue()
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from cft.errors import RecipeError, TrainError
+from cft.errors import TrainError
 from cft.recipe.blocks import Recipe
 from tests.support.training import (
     ROWS,
@@ -278,7 +278,7 @@ def test_a_full_disk_leaves_nothing_half_written(killed_often, tmp_path) -> None
 
 
 def test_ctrl_c_says_how_to_go_on(tiny_model, tmp_path, monkeypatch) -> None:
-    from cft.train import sft
+    from cft.train import job, sft
     from cft.train.loop import progress
 
     examples = write_examples(tmp_path / "examples.jsonl", 6)
@@ -288,7 +288,7 @@ def test_ctrl_c_says_how_to_go_on(tiny_model, tmp_path, monkeypatch) -> None:
             if state.global_step == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(sft, "TrainProgress", Interrupted)
+    monkeypatch.setattr(job, "TrainProgress", Interrupted)
     console = Console(file=io.StringIO(), width=200)
     recipe = make_recipe(tiny_model, KILLED_OFTEN)
     with pytest.raises(KeyboardInterrupt):
@@ -340,17 +340,17 @@ def test_other_types_of_weights(tiny_model, tmp_path, block) -> None:
 @pytest.mark.parametrize(
     ("args", "lora", "fault"),
     [
-        ({"output_dir": "x", "seed": 3}, {}, r"train.args.output_dir(.|\n)*train.args.seed(.|\n)*own seed"),
-        ({"learning_rat": 1}, {}, "learning_rate"),
+        ({"output_dir": "x"}, {}, "train.args: .*output_dir"),
+        ({"learning_rat": 1}, {}, "learning_rat.* See trl.SFTConfig"),
         ({"lr_scheduler_type": "sinus"}, {}, "sinus"),
         ({"max_length": 10}, {}, "train.args.max_length="),
-        ({}, {"rank": 3}, r"train.lora.rank"),
+        ({}, {"rank": 3}, "train.lora or train.args: .*rank.* See peft.LoraConfig"),
         ({}, {"target_modules": ["no_proj"]}, "no_proj"),
         ({}, {"target_modules": ["lm_head"]}, "lm_head"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_refused(tiny_model, tmp_path, args, lora, fault) -> None:
     examples = write_examples(tmp_path / "examples.jsonl", 2)
-    with pytest.raises((TrainError, RecipeError), match=fault):
+    with pytest.raises(TrainError, match=fault):
         run_train(make_recipe(tiny_model, args, lora), examples, tmp_path / "run")
     assert not (tmp_path / "run" / "adapter").exists()

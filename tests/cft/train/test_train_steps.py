@@ -35,9 +35,9 @@ def test_a_kept_step_is_the_adapter_of_a_training_that_ends_there(trained, tiny_
 
 
 def test_a_training_that_was_stopped_keeps_the_same_steps(trained, tiny_model, tmp_path, monkeypatch):
-    from cft.train import sft
+    from cft.train import job, sft
 
-    class Interrupted(sft.TrainProgress):
+    class Interrupted(job.TrainProgress):
         def on_step_end(self, args, state, control, **kwargs):
             super().on_step_end(args, state, control, **kwargs)
             if state.global_step == 3:
@@ -45,7 +45,7 @@ def test_a_training_that_was_stopped_keeps_the_same_steps(trained, tiny_model, t
 
     examples, folder = trained
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(sft, "TrainProgress", Interrupted)
+        patch.setattr(job, "TrainProgress", Interrupted)
         sft.train(recipe_with(tiny_model, [2, 4, 6]), examples, tmp_path, console=Console(file=io.StringIO()))
     assert "going on from step 2" in run_train(recipe_with(tiny_model, [2, 4, 6]), examples, tmp_path)[1]
     for name in ("steps/step-2", "steps/step-4", "adapter"):

@@ -1,0 +1,298 @@
+"""What every method of training needs around its own part: claim, resume, less memory, metrics, card, rename.
+
+A method has a module with `train(recipe, examples, folder, *, console, tracker)`, named in `cft.recipe.blocks.METHODS`.
+It makes a `Job` of its rows and arguments and hands it to `run`, with its own `fit`: build the trainer, then give it to
+`train_to_end`.
+
+A killed training goes on from its last complete checkpoint and ends with the same weights, bit for bit. One that runs
+out of memory goes on with a safer setting and the same rows a step. Several processes (`cft.train.launch`) train
+together on the rows of each step; only the main one changes files.
+"""
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peft import PeftModel
+from peft.helpers import disable_input_dtype_casting
+from rich.console import Console
+from safetensors import SafetensorError
+from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer
+
+from cft.errors import Terminated
+from cft.files import content_id, read_json, sha256_file, write_json
+from cft.memory import freed_memory_given_back, peak_memory_mb
+from cft.models.source import ModelSource
+from cft.recipe.blocks import Recipe, SftTrain
+from cft.runs import versions
+from cft.train.card import write_card
+from cft.train.loop import ranks
+from cft.train.loop.checkpoints import (
+    KeepAdapters,
+    MarkComplete,
+    claim,
+    discard_unfinished,
+    newest,
+    step_of,
+    to_rounding,
+)
+from cft.train.loop.defaults import LORA
+from cft.train.loop.fallback import Setting, safer_for
+from cft.train.loop.faults import explain, is_out_of_memory, out_of_memory, safer_setting
+from cft.train.loop.progress import TrainProgress
+from cft.train.loop.stopping import SaveOnTerm
+from cft.train.loop.trainer import StopIfDiverged
+from cft.train.preflight import Preflight
+from cft.train.select.choice import StoppedEarly, drop_adapters
+
+if TYPE_CHECKING:
+    from eval.tasks.lm_tasks import Items
+
+SETTING = "setting.json"  # in the checkpoints folder: the safer setting that training fell back to
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training whose rows and arguments are checked."""
+
+    recipe: Recipe
+    examples: Path
+    folder: Path  # the train stage's
+    console: Console
+    tracker: str
+    source: ModelSource
+    tokenizer: PreTrainedTokenizerBase
+    rows: Preflight
+    args: dict[str, Any]  # of the method's configuration: train.args over our defaults
+    attention: str  # that training uses
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / "adapter"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @cached_property
+    def setting(self) -> Setting:
+        """What decides the memory, as the recipe has it."""
+        return Setting.of(self.args, self.recipe.model.quantization)
+
+    @cached_property
+    def items(self) -> "Items | None":
+        """The items that choose the step, with train.select."""
+        if not self.recipe.train.select:
+            return None
+        from cft.train.select.selection import validation_items  # lm-eval is slow to load
+
+        return validation_items(self.recipe, self.tokenizer)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What decides the weights, as JSON: a checkpoint or adapter of anything else is not this training's."""
+        recipe = self.recipe
+        settings = {
+            "examples_sha256": sha256_file(self.examples),
+            "model": self.source.identity,
+            "dtype": recipe.model.dtype,
+            "quantization": recipe.model.quantization,
+            "attn_implementation": self.attention,
+            "chat_template": self.tokenizer.chat_template,
+            "lora": None if recipe.train.full else LORA | recipe.train.lora,
+            "args": self.args,
+            "seed": recipe.seed,
+            "keep_steps": recipe.train.keep_steps,
+        }
+        settings |= recipe.train.model_dump(mode="json", exclude=set(SftTrain.model_fields))  # keys of another method
+        if self.items:
+            from cft.train.select.selection import decoding_of
+
+            decoding = decoding_of(recipe, self.items, self.tokenizer)
+            settings["select"] = recipe.train.select.model_dump(mode="json") | {
+                "items": content_id(self.items.prompts, self.items.golds, vars(decoding))
+            }
+        return settings
+
+
+Fit = Callable[[Job, Setting], Trainer]
+
+
+def run(job: Job, fit: Fit) -> dict[str, Any]:
+    """Train, or go on where a killed training stopped, and write what `cft.train.sft.train` says.
+
+    Args:
+        fit: trains from the newest checkpoint to the last step within a setting, and returns the trainer.
+
+    Returns:
+        the `summary` of metrics.json: rows, tokens, steps, first and last loss, seconds, tokens a second, memory.
+
+    Raises:
+        TrainError: memory or disk is too small, or what `fit` raises.
+        KeyboardInterrupt: after saying where the same command will go on; Terminated after SIGTERM.
+    """
+    done, settings = read_json(job.folder / "metrics.json"), job.settings
+    finished = job.adapter.is_dir() and done and done["settings"] == settings  # killed after its last step
+    ranks.wait()  # each process has looked before one changes what it looked at
+    if not finished:
+        ranks.on_main(lambda: make_room(job))
+        done = attempt(job, fit)
+    if ranks.is_main():
+        shutil.rmtree(job.checkpoints, ignore_errors=True)
+        drop_adapters(job.folder / "selection")
+    return done["summary"]
+
+
+def make_room(job: Job) -> None:
+    """Delete what another training left in the folder; this one's newest checkpoint stays."""
+    shutil.rmtree(job.adapter, ignore_errors=True)
+    if claim(job.checkpoints, job.settings, job.console) is None:
+        shutil.rmtree(job.folder / "steps", ignore_errors=True)
+
+
+def attempt(job: Job, fit: Fit) -> dict[str, Any]:
+    """Train to the end and write the result; what metrics.json holds."""
+    try:
+        return finish(job, *fit_into_memory(job, fit))
+    except KeyboardInterrupt:
+        last = newest(job.checkpoints)
+        where = f"from step {step_of(last)}" if last else "from the start"
+        job.console.print(f"stopped; the same command goes on {where}", highlight=False)
+        raise
+    except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
+        if ranks.is_main():
+            discard_unfinished(job.checkpoints)
+            shutil.rmtree(beside(job), ignore_errors=True)
+        explained = explain(error, job.folder)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def fit_into_memory(job: Job, fit: Fit) -> tuple[Trainer, Setting]:
+    """Train, with the next safer setting whenever memory is too small; the trainer at its last step, and the setting.
+
+    Raises:
+        TrainError: there is no safer setting left; it lists those that were tried.
+    """
+    remembered = read_json(job.checkpoints / SETTING)
+    setting, tried = Setting(**remembered) if remembered else job.setting, []
+    while True:
+        try:
+            return fit(job, setting), setting
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            tried.append(setting)
+            longest, full = job.rows.summary()["longest_tokens"], job.recipe.train.full
+            if ranks.count() > 1:  # one cannot go back alone
+                by_hand = safer_for(ranks.count(), setting, may_quantize=False)
+                raise out_of_memory(tried, longest, by_hand) from None
+            safer = safer_setting(error, setting, full)  # it lets go of what the failed attempt holds
+            if safer is None:
+                raise out_of_memory(tried, longest) from None
+        discard_unfinished(job.checkpoints)
+        if safer.quantization != setting.quantization:  # other weights: earlier steps were trained on them
+            for path in job.checkpoints.glob("checkpoint-*"):
+                shutil.rmtree(path)
+        job.console.print(
+            f"[yellow]out of memory with {setting}[/]: going on with {safer}, the same {safer.rows_a_step} rows a step",
+            highlight=False,
+        )
+        write_json(job.checkpoints / SETTING, asdict(safer))
+        setting = safer
+
+
+def train_to_end(job: Job, setting: Setting, trainer: Trainer) -> Trainer:
+    """Train from the newest checkpoint, or from the start, to the last step; its `select` says what chose the step."""
+    progress, term = TrainProgress(job.console), SaveOnTerm(job.console)
+    trainer.remove_callback(PrinterCallback)
+    trainer.select = None
+    if job.items:
+        from cft.train.select.selection import SelectStep
+
+        trainer.select = SelectStep(
+            trainer,
+            job.recipe,
+            job.items,
+            job.folder / "selection",
+            console=job.console,
+            progress=progress,
+            identity=[to_rounding(job.settings), setting.quantization],
+            leave=lambda: term.requested,
+        )
+    keep = KeepAdapters(trainer, job.recipe.train.keep_steps, job.folder / "steps")
+    for callback in filter(None, (StopIfDiverged(), progress, keep, trainer.select, term, MarkComplete())):
+        trainer.add_callback(callback)
+
+    args, checkpoint = trainer.args, newest(job.checkpoints)
+    if checkpoint:
+        job.console.print(f"going on from step {step_of(checkpoint)}", highlight=False)
+    try:
+        # Under autocast PEFT's own cast of every LoRA input, to float32 and straight back, is a third of the time
+        adapted = isinstance(trainer.model, PeftModel)
+        no_cast = disable_input_dtype_casting(trainer.model, active=adapted and (args.bf16 or args.fp16))
+        given_back = freed_memory_given_back(args.use_cpu and setting.checkpointing != "none")
+        with suppress(StoppedEarly), term.listening(), no_cast, given_back:
+            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    finally:
+        progress.close()
+    owes = trainer.select and trainer.select.owes
+    if term.requested and (owes or trainer.state.global_step < trainer.state.max_steps):
+        raise Terminated
+    return trainer
+
+
+def finish(job: Job, trainer: Trainer, used: Setting) -> dict[str, Any]:
+    """Write metrics.json and the adapter, which is written beside and renamed when whole; what metrics.json holds."""
+    log = [row for row in trainer.state.log_history if "loss" in row]
+    summary, select, folder = summary_of(job, trainer, used, log), trainer.select, beside(job)
+    metrics = {"settings": job.settings, "summary": summary, "log": log}
+    if ranks.is_main():
+        write_json(job.folder / "metrics.json", metrics)
+        shutil.rmtree(folder, ignore_errors=True)  # left by a kill
+    if not select:
+        trainer.save_model(str(folder))  # all processes take part
+    if ranks.is_main():
+        if select:
+            shutil.copytree(select.best, folder)
+        if job.recipe.model.chat_template is not None:  # else the base's own tokenizer is the right one
+            job.tokenizer.save_pretrained(folder)
+        write_card(folder, recipe=job.recipe, source=job.source, summary=summary, log=log, versions=versions())
+        folder.rename(job.adapter)
+    return metrics
+
+
+def beside(job: Job) -> Path:
+    """Where the adapter is written before it has its name."""
+    return job.folder / ".adapter.tmp"
+
+
+def summary_of(job: Job, trainer: Trainer, used: Setting, log: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `run` returns; `log` has one {"loss", "tokens", "seconds", ...} a step."""
+    seconds = sum(row["seconds"] for row in log)
+    trained = (parameter for parameter in trainer.model.parameters() if parameter.requires_grad)
+    summary = job.rows.summary() | {
+        "examples_sha256": job.settings["examples_sha256"],
+        "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
+        "rows_a_step": used.rows * used.accumulation,
+        "micro_batch": used.rows,
+        "first_loss": log[0]["loss"],
+        "last_loss": log[-1]["loss"],
+        "trained_parameters": sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in trained),
+        "seconds": round(seconds, 1),  # of all steps, whatever start they belong to
+        "tokens_per_second": round(log[-1]["tokens"] / seconds, 1),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    if trainer.select:
+        summary |= trainer.select.summary()
+    if used != job.setting:
+        summary["fell_back_to"] = " ".join(used.overrides(job.setting))
+    if ranks.count() > 1:
+        summary["processes"] = ranks.count()
+    return summary
