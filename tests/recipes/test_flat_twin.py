@@ -55,10 +55,11 @@ def test_flat_script_does_what_the_framework_does(tiny_model, tmp_path, monkeypa
         update, difference = ours[b] @ ours[a], plain[b] @ plain[a] - ours[b] @ ours[a]
         assert difference.norm() < 1e-4 * update.norm(), a
 
-    for arm in ("base", "adapter"):
-        answers = read_own_jsonl(run.path / "eval/cft_wordproblems" / arm / "answers.jsonl")
-        samples = read_json(tmp_path / "out" / f"{arm}.json")
-        assert [sample["resps"][0][0] for sample in samples] == [answer["response"] for answer in answers]
+    for arm in ("base", "adapter"):  # what lm-eval wrote down: the item, the prompt, the true answer, the answer
+        (path,) = (run.path / "eval/cft_wordproblems" / arm).glob("samples_*.jsonl")
+        ours, plain = read_own_jsonl(path), read_json(tmp_path / "out" / f"{arm}.json")
+        keys = "doc_hash", "prompt_hash", "target_hash", "resps", "exact_match"
+        assert [[row[key] for key in keys] for row in plain] == [[row[key] for key in keys] for row in ours]
     assert "base        0 of 2 right" in capsys.readouterr().out
 
 
