@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cft.errors import DataError
+from cft.errors import CFTError, DataError
+from cft.words import size
 
 
 def write_text(path: Path, text: str) -> None:
@@ -152,3 +154,22 @@ def content_id(*parts: Any, length: int = 12) -> str:
     """A short stable id: the first hex digits of the sha256 of the parts' canonical JSON."""
     canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:length]
+
+
+def nearest_folder(path: Path) -> Path:
+    """`path`, or the nearest folder above it that exists."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+
+
+def check_space(folder: Path, needed: float, what: str, elsewhere: str, error: type[CFTError]) -> None:
+    """Raise `error` unless `needed` bytes are free on the disk where `folder` is or is going to be.
+
+    Args:
+        what: what needs the space, and `elsewhere`: how another disk is chosen, both for the message.
+    """
+    free = shutil.disk_usage(nearest_folder(folder)).free
+    if free < needed:
+        raise error(
+            f"{what}: needs {size(needed)} on the disk of {folder}, {size(free)} are free. Free some space, or "
+            f"{elsewhere}."
+        )

@@ -29,7 +29,15 @@ from cft.errors import RunError
 from cft.files import content_id, read_json, write_json, write_text
 from cft.recipe.blocks import Recipe
 
-STAGES = ("data", "train", "eval", "report")
+# Names in a run's folder; everything else takes them from here.
+STAGES = DATA, TRAIN, EVAL, REPORT = "data", "train", "eval", "report"
+RECIPE, MANIFEST, STARTED = "recipe.yaml", "manifest.json", "started.json"
+PROBLEMS, CANDIDATES, CRITIQUES = "problems.jsonl", "candidates.jsonl", "critiques.jsonl"
+EXAMPLES, CALLS, CARD = "examples.jsonl", "calls.jsonl", "README.md"
+ADAPTER, METRICS, CHECKPOINTS, STEPS, SELECTION = "adapter", "metrics.json", "checkpoints", "steps", "selection"
+ANSWERS, ARM = "answers.jsonl", "arm.json"
+REPORT_JSON, REPORT_TEXT, REPORT_PAGE = "report.json", "report.md", "report.html"
+EXPORT = "export"
 LIBRARIES = (
     "torch",
     "transformers",

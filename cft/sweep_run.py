@@ -11,10 +11,10 @@ from cft.errors import CFTError
 from cft.files import content_id, read_json
 from cft.pipeline import file_hashes, run_stages
 from cft.plan.plan import make_plan
-from cft.plan.show import minutes
 from cft.recipe.blocks import Recipe
 from cft.recipe.sweep import LoadedSweep, Point
 from cft.runs import run_of
+from cft.words import dollars, roughly
 from eval.compare.sweep_report import write_sweep
 from eval.compare.sweep_table import DONE, FAILED, WAITING, PointRun, SweepState, build_table
 
@@ -140,22 +140,16 @@ def print_plan(plan: dict, console: Console) -> None:
     for row in plan["runs"]:
         times = [_time(row["stages"].get(name)) for name in stages]
         memory = f"~{row['memory_gb']} GB" if row["memory_gb"] else "unknown"
-        cells = [row["point"], str(row["seed"]), *times, _time(row["seconds"]), memory, _cost(row["cost_usd"])]
+        cells = [row["point"], str(row["seed"]), *times, _time(row["seconds"]), memory, dollars(row["cost_usd"])]
         table.add_row(*map(Text, cells))
     console.print(f"[bold]{plan['sweep']}[/]  sweep of {plan['recipe']}, {len(plan['runs'])} runs", highlight=False)
     console.print(table)
     for row in plan["runs"]:
         if row["fault"]:
             console.print(Text(f"{row['point']}, seed {row['seed']}: {row['fault']}", style="red"))
-    console.print(
-        f"total: {_time(plan['seconds'])}, cost {_cost(plan['cost_usd'])}   (~ marks an estimate; the base is counted "
-        "once)", highlight=False,
-    )  # fmt: skip
+    total = f"total: {_time(plan['seconds'])}, cost {dollars(plan['cost_usd'])}"
+    console.print(f"{total}   (~ marks an estimate; the base is counted once)", highlight=False)
 
 
 def _time(seconds: float | None) -> str:
-    return "unknown" if seconds is None else "done" if seconds == 0 else f"~{minutes(seconds)}"
-
-
-def _cost(cost: float | None) -> str:
-    return "unknown" if cost is None else f"~${cost:.2f}" if cost else "$0"
+    return "done" if seconds == 0 else roughly(seconds)

@@ -20,7 +20,7 @@ MOST_LINES, MOST_FILES = 350, 17
 # floor and from those below.
 FLOORS = """
 cft.errors
-cft.suggest
+cft.suggest cft.words
 cft.files cft.memory
 eval.grading
 cft.devices cft.recipe eval.prompts

@@ -20,10 +20,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from cft.errors import ModelError
+from cft.files import nearest_folder
 from cft.models.catalogue import cache_folder
 from cft.models.fetch import hub_reachable
 from cft.models.source import list_models
 from cft.models.wheels import has_pip
+from cft.words import size
 
 DISTRIBUTION = "one-problem-cft"
 HERE = Path(__file__).parents[1]
@@ -59,21 +61,18 @@ def check(runs: Path = Path("runs")) -> list[Check]:
     nf4 = importlib.util.find_spec("bitsandbytes") is not None
     checks = [check_python(), *check_libraries(), check_gpu(gpus, why_none), check_cpu(flags), check_memory()]
     checks += [check_disk("cache", cache_folder()), check_disk("runs", runs.absolute())]
-    checks.append(
-        Check("model hub", "ok", "answers")
-        if hub
-        else Check("model hub", "warn", "no answer within 3 s, or HF_HUB_OFFLINE is set", "Use a name of `cft models`.")
-    )
-    checks.append(
-        Check("bitsandbytes", "ok", version("bitsandbytes"))
-        if nf4
-        else Check(
-            "bitsandbytes",
-            "warn" if gpus else "ok",
-            "not installed",
-            "For model.quantization=nf4: pip install 'one-problem-cft[gpu]'" if gpus else "",
-        )
-    )
+    if hub:
+        checks.append(Check("model hub", "ok", "answers"))
+    else:
+        why = "no answer within 3 s, or HF_HUB_OFFLINE is set"
+        checks.append(Check("model hub", "warn", why, "Use a name of `cft models`."))
+    if nf4:
+        checks.append(Check("bitsandbytes", "ok", version("bitsandbytes")))
+    elif gpus:
+        hint = "For model.quantization=nf4: pip install 'one-problem-cft[gpu]'"
+        checks.append(Check("bitsandbytes", "warn", "not installed", hint))
+    else:
+        checks.append(Check("bitsandbytes", "ok", "not installed"))
     return checks + what_works(gpus, flags, hub, nf4)
 
 
@@ -85,29 +84,26 @@ def check_python() -> Check:
 def check_libraries() -> list[Check]:
     """One summary, and one line for each library that is missing, outside our bounds, or not the tested version."""
     tested = tested_versions()
-    found, amiss = {}, []
+    installed, faults = {}, []
     for need in requirements():
         name = need.name
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            amiss.append(Check(name, "fail", "not installed", f"pip install '{need}'"))
+            faults.append(Check(name, "fail", "not installed", f"pip install '{need}'"))
             continue
-        public = found[name].partition("+")[0]
-        known_good = tested.get(normal(name))
+        here, pin = installed[name], tested.get(normal(name))
+        public = here.partition("+")[0]
         if not need.specifier.contains(public, prereleases=True):
-            amiss.append(Check(name, "fail", found[name], f"{need.specifier} is needed: pip install '{need}'"))
-        elif known_good and public != known_good:
-            amiss.append(
-                Check(name, "warn", found[name], f"Tested with {known_good}: pip install {name}=={known_good}")
-            )
-    shown = ", ".join(f"{name} {found[name]}" for name in found if normal(name) in SHOWN)
-    worst = "fail" if any(c.status == "fail" for c in amiss) else "warn" if amiss else "ok"
+            faults.append(Check(name, "fail", here, f"{need.specifier} is needed: pip install '{need}'"))
+        elif pin and public != pin:
+            faults.append(Check(name, "warn", here, f"Tested with {pin}: pip install {name}=={pin}"))
+    shown = ", ".join(f"{name} {number}" for name, number in installed.items() if normal(name) in SHOWN)
+    worst = "fail" if any(fault.status == "fail" for fault in faults) else "warn" if faults else "ok"
+    extent = f"{len(faults)} not as tested" if faults else "all as tested"
     if not tested:
-        extent = f"{len(found)} found, no constraints file to compare with"
-    else:
-        extent = "all as tested" if not amiss else f"{len(amiss)} not as tested"
-    return [Check("libraries", worst, f"{extent}: {shown}"), *amiss]
+        extent = f"{len(installed)} found, no constraints file to compare with"
+    return [Check("libraries", worst, f"{extent}: {shown}"), *faults]
 
 
 def requirements() -> list[Requirement]:
@@ -221,7 +217,7 @@ def check_memory() -> Check:
 
 def check_disk(name: str, folder: Path) -> Check:
     """Whether `folder` can be written, and free space on its disk."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    there = nearest_folder(folder)
     free = shutil.disk_usage(there).free
     value = f"{size(free)} free in {folder}"
     variable = "Set CFT_CACHE to" if name == "cache" else "Give --runs"
@@ -234,37 +230,28 @@ def check_disk(name: str, folder: Path) -> Check:
 
 def what_works(gpus: list[Gpu], flags: set[str], hub: bool, nf4: bool) -> list[Check]:
     """The consequences, in the words of a recipe."""
-    pip = has_pip()
+    checks = [Check("hub models", "ok" if hub else "warn", "yes" if hub else "no, only those in the hub's own cache")]
+    if has_pip():
+        checks.append(Check("models from wheels", "ok", "yes, if pip reaches its package index"))
+    else:
+        hint = f"This Python has no pip: {sys.executable} -m ensurepip"
+        checks.append(Check("models from wheels", "warn", "no", hint))
     try:
         cached = [row["name"] for row in list_models() if row["cached"]]
-        listed = Check("models.yaml", "ok", f"cached: {', '.join(cached) or 'none yet'}")
+        checks.append(Check("models.yaml", "ok", f"cached: {', '.join(cached) or 'none yet'}"))
     except ModelError as error:
-        listed = Check("models.yaml", "fail", "cannot be read", str(error))
-    lines = [
-        Check("hub models", "ok" if hub else "warn", "yes" if hub else "no, only those in the hub's own cache"),
-        Check("models from wheels", "ok", "yes, if pip reaches its package index")
-        if pip
-        else Check("models from wheels", "warn", "no", f"This Python has no pip: {sys.executable} -m ensurepip"),
-        listed,
-    ]
-    bfloat16 = any(gpu.bfloat16 for gpu in gpus) if gpus else bool(flags)
-    lines.append(
-        Check("model.dtype=bfloat16", "ok", "yes")
-        if bfloat16
-        else Check("model.dtype=bfloat16", "warn", "works, but is emulated and slow", "Set model.dtype=auto.")
-    )
-    if nf4:
-        lines.append(
-            Check("model.quantization=nf4", "ok", "yes" if gpus else "yes, on the CPU, which saves no memory there")
-        )
+        checks.append(Check("models.yaml", "fail", "cannot be read", str(error)))
+    if any(gpu.bfloat16 for gpu in gpus) if gpus else flags:
+        checks.append(Check("model.dtype=bfloat16", "ok", "yes"))
     else:
-        lines.append(Check("model.quantization=nf4", "warn" if gpus else "ok", "no (no bitsandbytes)"))
-    return lines
-
-
-def size(number: float) -> str:
-    """Bytes as GB (10^9)."""
-    return f"{number / 1e9:.1f} GB"
+        slow = "works, but is emulated and slow"
+        checks.append(Check("model.dtype=bfloat16", "warn", slow, "Set model.dtype=auto."))
+    if nf4:
+        value = "yes" if gpus else "yes, on the CPU, which saves no memory there"
+        checks.append(Check("model.quantization=nf4", "ok", value))
+    else:
+        checks.append(Check("model.quantization=nf4", "warn" if gpus else "ok", "no (no bitsandbytes)"))
+    return checks
 
 
 def print_checks(checks: list[Check], console: Console) -> None:

