@@ -3,9 +3,10 @@
     runs/<recipe>/<fingerprint>/
         recipe.yaml                 the resolved recipe
         data/                       {problems,candidates,critiques,examples,calls}.jsonl README.md manifest.json
-        train/                      adapter/ checkpoints/ metrics.json manifest.json
+        train/                      adapter/ steps/step-N/ checkpoints/ selection/ metrics.json manifest.json
         eval/<task>/<arm>/          answers.jsonl arm.json and lm-eval's own files; eval/manifest.json
         report/                     report.html report.md report.json and pictures
+        export/                     merged/ gguf/ adapter/; those of an earlier step in step-N/
     runs/calls/<model>.jsonl        what students and teachers answered, for all runs
 
 A stage is finished when its manifest stands, and the manifest is written last. A stage whose fingerprint
@@ -37,7 +38,7 @@ EXAMPLES, CALLS, CARD = "examples.jsonl", "calls.jsonl", "README.md"
 ADAPTER, METRICS, CHECKPOINTS, STEPS, SELECTION = "adapter", "metrics.json", "checkpoints", "steps", "selection"
 ANSWERS, ARM = "answers.jsonl", "arm.json"
 REPORT_JSON, REPORT_TEXT, REPORT_PAGE = "report.json", "report.md", "report.html"
-EXPORT = "export"
+EXPORT, SWEEPS = "export", "sweeps"
 LIBRARIES = (
     "torch",
     "transformers",
@@ -64,8 +65,8 @@ class Stage:
     @property
     def manifest(self) -> dict | None:
         """The manifest if the stage is finished with this fingerprint, else None."""
-        found = read_json(self.path / "manifest.json")
-        return found if found and found["fingerprint"] == self.fingerprint else None
+        manifest = read_json(self.path / MANIFEST)
+        return manifest if manifest and manifest["fingerprint"] == self.fingerprint else None
 
     def finish(self, *, seed: int, counts: dict, cost_usd: float | None = 0.0) -> dict:
         """Write the manifest, which is what makes the stage finished.
@@ -80,11 +81,11 @@ class Stage:
             "seed": seed,
             "git_commit": git_commit(),
             "counts": counts,
-            "starts": (read_json(self.path / "started.json") or {}).get("starts", 1),
+            "starts": (read_json(self.path / STARTED) or {}).get("starts", 1),
             "seconds": round(time.monotonic() - self.started, 1),
             "cost_usd": cost_usd,
         }
-        write_json(self.path / "manifest.json", manifest)
+        write_json(self.path / MANIFEST, manifest)
         return manifest
 
 
@@ -95,21 +96,49 @@ class Run:
     path: Path
 
     @property
-    def adapter(self) -> Path:
-        return self.path / "train" / "adapter"
+    def recipe(self) -> Path:
+        return self.path / RECIPE
+
+    @property
+    def data(self) -> Path:
+        return self.path / DATA
 
     @property
     def examples(self) -> Path:
-        return self.path / "data" / "examples.jsonl"
+        return self.data / EXAMPLES
+
+    @property
+    def train(self) -> Path:
+        return self.path / TRAIN
+
+    @property
+    def adapter(self) -> Path:
+        return self.train / ADAPTER
+
+    @property
+    def eval(self) -> Path:
+        return self.path / EVAL
+
+    @property
+    def report(self) -> Path:
+        return self.path / REPORT
 
     @property
     def calls(self) -> Path:
         """The ledgers of what models answered: shared by all runs, so that no call is paid for twice."""
         return self.path.parent.parent / "calls"
 
-    @property
-    def report(self) -> Path:
-        return self.path / "report"
+    def manifest(self, stage: str) -> dict | None:
+        """The manifest of a stage; None if it is not finished."""
+        return read_json(self.path / stage / MANIFEST)
+
+    def kept_adapter(self, step: int) -> Path:
+        """Where the adapter after an earlier optimizer step is kept, if it was."""
+        return self.train / STEPS / step_name(step)
+
+    def export(self, step: int | None) -> Path:
+        """Where the exports of the adapter go; `step` is None for the last one."""
+        return self.path / EXPORT / ("" if step is None else step_name(step))
 
     def stage(self, name: str, inputs: dict) -> Stage:
         """The stage of these inputs, ready to be filled or already finished.
@@ -118,25 +147,25 @@ class Run:
         the same recipe has finished exactly this stage, its files are copied here instead of being made again.
         """
         stage = Stage(name, self.path / name, content_id(name, inputs), inputs)
-        started = read_json(stage.path / "started.json")
+        started = read_json(stage.path / STARTED)
         if started and started["fingerprint"] != stage.fingerprint:
             stage.path.rename(unused(stage.path.with_name(f"{name}.old-{started['fingerprint']}")))
             started = None
         if stage.manifest is None:
             siblings = self.path.parent.glob(f"*/{name}")
-            if started is None and adopt(stage.path, siblings, "manifest.json", stage.fingerprint):
+            if started is None and adopt(stage.path, siblings, MANIFEST, stage.fingerprint):
                 return stage
             starts = started["starts"] + 1 if started else 1
-            write_json(stage.path / "started.json", {"fingerprint": stage.fingerprint, "starts": starts})
+            write_json(stage.path / STARTED, {"fingerprint": stage.fingerprint, "starts": starts})
         return stage
 
     def same_arms(self, task: str, arm: str) -> Iterator[Path]:
         """The folders in which the runs of every recipe, this one among them, keep this arm's answers to this task."""
-        return self.path.parent.parent.glob(f"*/*/eval/{task}/{arm}")
+        return self.path.parent.parent.glob(f"*/*/{EVAL}/{task}/{arm}")
 
     def need(self, name: str, file: Path) -> None:
         """Raise RunError unless the earlier stage `name` is finished and left `file`."""
-        if read_json(self.path / name / "manifest.json") is None or not file.exists():
+        if self.manifest(name) is None or not file.exists():
             raise RunError(
                 f"{self.path}: the {name} stage is not finished. Run `cft {name}` or `cft run` with this recipe."
             )
@@ -153,6 +182,11 @@ class Run:
             yield
         finally:
             lock.release()
+
+
+def step_name(step: int) -> str:
+    """The name of the adapter, and of the arm, after so many optimizer steps."""
+    return f"step-{step}"
 
 
 def adopt(path: Path, others: Iterable[Path], marker: str, fingerprint: str) -> bool:
@@ -190,7 +224,7 @@ def open_run(recipe: Recipe, inputs: dict, root: Path) -> Run:
     path = run_of(recipe, inputs, root).path
     try:
         path.mkdir(parents=True, exist_ok=True)
-        write_text(path / "recipe.yaml", recipe.to_yaml())
+        write_text(path / RECIPE, recipe.to_yaml())
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror}). Choose another folder with --runs.") from None
     return Run(path)
@@ -203,12 +237,12 @@ def find_run(name: str, root: Path) -> Run:
         RunError: if there is none, naming the runs that exist.
     """
     for path in (Path(name), root / name):
-        if (path / "recipe.yaml").is_file():
+        if (path / RECIPE).is_file():
             return Run(path)
-    runs = sorted((root / name).glob("*/recipe.yaml"), key=lambda p: p.stat().st_mtime)
+    runs = sorted((root / name).glob(f"*/{RECIPE}"), key=lambda p: p.stat().st_mtime)
     if runs:
         return Run(runs[-1].parent)
-    known = sorted({p.parent.parent.name for p in root.glob("*/*/recipe.yaml")})
+    known = sorted({p.parent.parent.name for p in root.glob(f"*/*/{RECIPE}")})
     raise RunError(f"{name}: no such run under {root}/. Recipes that have runs: {', '.join(known) or 'none yet'}.")
 
 
@@ -220,13 +254,13 @@ def unused(path: Path) -> Path:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries whose results a run depends on."""
-    found = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version()}
     for library in LIBRARIES:
         try:
-            found[library] = version(library)
+            numbers[library] = version(library)
         except PackageNotFoundError:
-            found[library] = "not installed"
-    return found
+            numbers[library] = "not installed"
+    return numbers
 
 
 def git_commit() -> str | None:
@@ -234,7 +268,7 @@ def git_commit() -> str | None:
     here = Path(__file__).parent
     command = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None if found.returncode == 0 else None
+    return done.stdout.strip() or None if done.returncode == 0 else None

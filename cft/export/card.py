@@ -1,13 +1,22 @@
-"""The card of an export: which of the run's scores are its own, and how it is loaded."""
+"""The card of an export: metadata that a hub reads, the run's scores that are its own, and how it is loaded."""
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from cft.export.trained import Trained
-from cft.files import read_json
-from cft.train.card import write_export_card
+from cft.files import read_json, write_text
+from cft.runs import CARD, REPORT_JSON
+from cft.train.card import ADAPTER, SCORES_END, SCORES_START, WHOLE, scores
 from cft.weights.compare import in_words
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+RELATION = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}  # to the base, as the hub names it
+LIBRARY = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
 
 
 class _TaskLoader(yaml.SafeLoader):
@@ -18,22 +27,43 @@ _TaskLoader.add_multi_constructor("!", lambda loader, suffix, node: None)
 
 
 def write_card(trained: Trained, folder: Path, kind: str, facts: dict) -> None:
-    """Write the README.md of an export of this kind.
+    """Write the README.md of an export: metadata, scores, and then what the run's own card says of the training.
 
     Args:
+        kind: adapter, merged or gguf.
         facts: what export.json will hold: the comparisons.
     """
-    report = read_json(trained.run.report / "report.json")
-    if report and not report.get("tasks"):
-        report = report | {"tasks": [report]}
-    arm = "adapter" if trained.step is None else f"step-{trained.step}"
-    if kind == "gguf" and facts.get("outtype") == "q8_0":
-        report = None  # 8-bit weights are not what was scored
-    write_export_card(
-        folder, recipe=trained.recipe, source=trained.base, kind=kind, trained=trained.run.adapter, arm=arm,
-        report=report, datasets={task: dataset_of(task) for task in trained.recipe.eval.tasks},
-        about=about(trained, kind, facts),
-    )  # fmt: skip
+    from huggingface_hub import ModelCardData
+
+    base, method = trained.base.hub_id, trained.recipe.train.method
+    tasks = scored_tasks(trained, facts)
+    tags = [f"base_model:{RELATION[kind]}:{base}"] if base else []
+    tags += ["trl", *dict.fromkeys([method, "sft"]), *(["lora"] if kind == "adapter" else [])]
+    data = ModelCardData(
+        **({"base_model": base, "base_model_relation": RELATION[kind]} if base else {}),
+        **licence(trained.base.licence),
+        library_name=LIBRARY[kind],
+        pipeline_tag="text-generation",
+        tags=tags,
+        model_name=trained.recipe.name,
+        eval_results=[result(task, trained.arm) for task in tasks] or None,
+    )
+    tables = "\n\n".join(scores(task) for task in tasks) or "Not scored."
+    own = trained.run.adapter / CARD
+    training = own.read_text(encoding="utf-8").partition(SCORES_END)[2].strip() if own.is_file() else ""
+    write_text(
+        folder / CARD,
+        f"---\n{data.to_yaml()}\n---\n\n# {trained.recipe.name}\n\n{about(trained, kind, facts)}\n\n## Scores\n\n"
+        f"{SCORES_START}\n{tables}\n{SCORES_END}\n\n{training}\n",
+    )
+
+
+def scored_tasks(trained: Trained, facts: dict) -> list[dict]:
+    """The tasks of the run's report on which these weights were scored; none for 8-bit weights, which were not."""
+    report = read_json(trained.run.report / REPORT_JSON)
+    if report is None or facts.get("outtype") == "q8_0":
+        return []
+    return [task for task in report["tasks"] if any(arm["name"] == trained.arm for arm in task["arms"])]
 
 
 def about(trained: Trained, kind: str, facts: dict) -> str:
@@ -65,17 +95,10 @@ def usage(trained: Trained, kind: str, facts: dict) -> str:
     """Commands that load the folder from where it will stand."""
     if kind == "gguf":
         return f"```sh\nllama-cli -m {facts['file']} --temp 0\n```"
-    name = trained.base.public_name if trained.base.hub_id else "BASE"
-    revision = f', revision="{trained.base.hub_revision}"' if trained.base.hub_revision else ""
-    head = "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-    load = 'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")\n'
-    if kind == "adapter":
-        head = "from peft import PeftModel\n" + head
-        load += f'model = AutoModelForCausalLM.from_pretrained("{name}"{revision}, dtype="auto")\n'
-        load += 'model = PeftModel.from_pretrained(model, "path/to/this/folder")'
-    else:
-        load += 'model = AutoModelForCausalLM.from_pretrained("path/to/this/folder", dtype="auto")'
-    return f"```python\n{head}{load}\n```"
+    base = f'"{trained.base.hub_id or "BASE"}"'
+    if trained.base.hub_revision:
+        base += f', revision="{trained.base.hub_revision}"'
+    return f"```python\n{ADAPTER.format(base=base) if kind == 'adapter' else WHOLE}\n```"
 
 
 def dataset_of(task: str) -> dict[str, str]:
@@ -87,6 +110,32 @@ def dataset_of(task: str) -> dict[str, str]:
     items = (given.get("dataset_kwargs") or {}).get("items") or {}
     if not items.get("hub"):
         return {"dataset_type": task, "dataset_name": task}
-    found = {"dataset_type": items["hub"], "dataset_name": items["hub"].rpartition("/")[2]}
-    more = {"dataset_config": "config", "dataset_split": "split", "dataset_revision": "revision"}
-    return found | {key: items[name] for key, name in more.items() if items.get(name)}
+    more = {f"dataset_{key}": items[key] for key in ("config", "split", "revision") if items.get(key)}
+    return {"dataset_type": items["hub"], "dataset_name": items["hub"].rpartition("/")[2], **more}
+
+
+def licence(name: str | None) -> dict[str, str]:
+    """A licence as a hub's metadata has it: an SPDX id in small letters, or `other` and a name without spaces."""
+    if not name:
+        return {}
+    if re.fullmatch(r"[\w.+-]+", name):
+        return {"license": name.lower()}
+    return {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", name.lower())}
+
+
+def result(task: dict, arm: str) -> "EvalResult":
+    """One task's accuracy of an arm as the hub's model-index has it; its interval and n stand in the metric's name."""
+    from huggingface_hub import EvalResult
+
+    arms = {one["name"]: one for one in task["arms"]}
+    scored, base = arms[arm], arms.get("base")
+    low, high = scored["ci"]
+    against = f", base {base['accuracy']:.1%}" if base else ""
+    return EvalResult(
+        task_type="text-generation",
+        task_name=f"{task['task']}, lm-eval",
+        metric_type="accuracy",
+        metric_value=round(100 * scored["accuracy"], 2),
+        metric_name=f"accuracy in % (n = {scored['n']}, 95 % interval {low:.1%} to {high:.1%}{against})",
+        **dataset_of(task["task"]),
+    )

@@ -8,6 +8,7 @@ Each is written beside, checked against the adapter, and renamed into place. exp
 from: what is there already is not made again.
 """
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,15 @@ from pathlib import Path
 from rich.console import Console
 
 from cft.errors import RunError
-from cft.export.trained import OUTTYPES, TARGETS, Trained, check_ours
-from cft.suggest import nearest
+from cft.export.folder import check_ours
+from cft.export.gguf import OUTTYPES, export_gguf, find_converter
+from cft.export.merged import export_merged
+from cft.export.ollama import export_ollama
+from cft.export.trained import Trained
+from cft.export.vllm import export_adapter
+from cft.suggest import did_you_mean
+
+TARGETS = ("merged", "gguf", "ollama", "adapter")
 
 
 @dataclass(frozen=True)
@@ -27,60 +35,51 @@ class Options:
     llama_cpp: Path | None = None
 
 
-def check_targets(targets: Sequence[str]) -> list[str]:
-    """The targets in the order of making, each once.
-
-    Raises:
-        RunError: one of them is not known.
-    """
-    if unknown := [name for name in targets if name not in TARGETS]:
-        near = nearest(unknown[0], TARGETS)
-        meant = f" Did you mean {near}?" if near else ""
-        raise RunError(f"--to {unknown[0]}: is not known.{meant} Give {', '.join(TARGETS)}.")
-    return [name for name in TARGETS if name in targets]
-
-
 def export(
-    trained: Trained, targets: Sequence[str], out: Path | None, console: Console, options: Options | None = None
+    trained: Trained, targets: Sequence[str], out: Path | None, console: Console, options: Options = Options()
 ) -> dict[str, dict]:
     """Make the exports and return what is known of each: {target: {"path", "bytes", "made", "check", ...}}.
 
     Args:
-        targets: names of TARGETS.
+        targets: names of TARGETS; gguf and ollama are made from merged.
         out: folder for the exports; None: RUN/export, and RUN/export/step-N for a step.
 
     Raises:
         CFTError: there is no such target or converter, a folder is not ours, memory or disk is too small, the base
             cannot be had or is another one, or an export does not answer as the adapter does.
     """
-    from cft.export.gguf import export_gguf, find_converter
-    from cft.export.merged import export_merged
-    from cft.export.ollama import export_ollama
-    from cft.export.vllm import export_adapter
+    check_request(trained, targets, options)
+    converter = find_converter(options.llama_cpp) if "gguf" in targets else None
+    out = out or trained.run.export(trained.step)
+    check_folder(out, targets)
+    done = {}
+    if set(targets) != {"adapter"}:
+        done["merged"] = export_merged(trained, out / "merged", console)
+    if converter:
+        done["gguf"] = export_gguf(trained, out, converter, options.outtype, console)
+    if "ollama" in targets:
+        done["ollama"] = export_ollama(trained, out)
+    if "adapter" in targets:
+        done["adapter"] = export_adapter(trained, out / "adapter")
+    return done
 
-    targets, options = check_targets(targets), options or Options()
+
+def check_request(trained: Trained, targets: Sequence[str], options: Options) -> None:
+    """Raise RunError for a target or type of weights that is not known, or that this run does not have."""
+    if unknown := [name for name in targets if name not in TARGETS]:
+        raise RunError(f"--to {unknown[0]}: is not known. {did_you_mean(unknown[0], TARGETS)}")
     if options.outtype not in OUTTYPES:
         raise RunError(f"--outtype {options.outtype}: is not known. Give {', '.join(OUTTYPES)}.")
     if trained.full and "adapter" in targets:
         raise RunError(f"{trained.run.path}: trained the whole model, so it has no adapter. Give --to merged.")
-    out = out or trained.run.path / "export" / ("" if trained.step is None else f"step-{trained.step}")
+
+
+def check_folder(out: Path, targets: Sequence[str]) -> None:
+    """Make the folder of the exports; raise RunError if it cannot be written or holds files of others."""
     for name in targets:
         check_ours(out / ("gguf" if name == "ollama" else name))
-    converter = find_converter(options.llama_cpp) if "gguf" in targets else None  # told before the long work
-    done = {}
     try:
-        if {"merged", "gguf", "ollama"} & set(targets):
-            done["merged"] = export_merged(trained, out / "merged", console)
-        if converter:
-            done["gguf"] = export_gguf(trained, out, converter, options.outtype, console)
-        if "ollama" in targets:
-            done["ollama"] = export_ollama(trained, out, console)
-        if "adapter" in targets:
-            done["adapter"] = export_adapter(trained, out / "adapter")
-    except (PermissionError, FileNotFoundError, NotADirectoryError) as error:
-        if isinstance(error, FileNotFoundError) and out.exists():
-            raise  # some other file is missing, which is a bug
-        raise RunError(
-            f"{error.filename or out}: cannot be written ({error.strerror}). Name a folder with --out."
-        ) from None
-    return done
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written ({error.strerror}). Name a folder with --out.") from None

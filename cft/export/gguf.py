@@ -12,12 +12,14 @@ import psutil
 from rich.console import Console
 
 from cft.errors import RunError
-from cft.export.card import write_card
-from cft.export.merged import PLAIN, reloaded
-from cft.export.trained import OUTTYPES, Trained, check_disk, made_before, placed, told, write_record
+from cft.export.folder import check_disk, make_folder
+from cft.export.merged import reloaded, say
+from cft.export.trained import Trained
+from cft.models.fetch import one_line, quiet, read_gguf
 from cft.models.load import load_tokenizer
 from cft.weights.compare import check_texts, difference, in_words, is_same_model, logits_of
 
+OUTTYPES = {"bf16": 2.0, "f16": 2.0, "f32": 4.0, "q8_0": 34 / 32}  # bytes a weight
 SCRIPT = "convert_hf_to_gguf.py"
 HINT = f"""\
 llama.cpp's converter {SCRIPT} is not here. Get it, no compiling needed, and name its folder:
@@ -25,7 +27,6 @@ llama.cpp's converter {SCRIPT} is not here. Get it, no compiling needed, and nam
   cft export RUN --to gguf --llama-cpp llama.cpp
 or set LLAMA_CPP to the folder. For Llama, Mistral and Gemma models it also needs:
   pip install 'one-problem-cft[gguf]'"""
-EXTRA = ("sentencepiece",)  # what our extra gguf brings
 
 
 def find_converter(given: Path | None) -> Path:
@@ -47,33 +48,25 @@ def find_converter(given: Path | None) -> Path:
     raise RunError(HINT)
 
 
-def gguf_file(trained: Trained, folder: Path, outtype: str) -> Path:
-    """Where the GGUF of this type is written."""
-    return folder / f"{trained.name}-{outtype}.gguf"
-
-
 def export_gguf(trained: Trained, out: Path, converter: Path, outtype: str, console: Console) -> dict:
     """Convert `out`/merged into `out`/gguf. Returns {"path", "bytes", "made", "file", "check", "tokenizer"}.
 
     Raises:
         RunError: the disk is too small, the converter fails, or the file does not answer as the merged model does.
     """
-    merged, folder = out / "merged", out / "gguf"
-    identity = {"kind": "gguf", "outtype": outtype, **trained.identity}
-    if (record := made_before(folder, identity)) and gguf_file(trained, folder, outtype).is_file():
-        return told(folder, record, made=False)
-    weights = sum(path.stat().st_size for path in merged.glob("*.safetensors"))
-    stored = 4 if trained.block.dtype == "float32" else 2
-    check_disk(folder, weights / stored * OUTTYPES[outtype] + 20e6)
-    with placed(folder) as beside:
-        file = gguf_file(trained, beside, outtype)
+    merged = out / "merged"
+
+    def make(folder: Path) -> dict:
+        weights = sum(path.stat().st_size for path in merged.glob("*.safetensors"))
+        stored = 4 if trained.block.dtype == "float32" else 2
+        check_disk(folder, weights / stored * OUTTYPES[outtype] + 20e6)
+        file = folder / f"{trained.name}-{outtype}.gguf"
         with console.status(f"converting to {outtype}"):
             convert(converter, merged, file, outtype)
         facts = {"file": file.name, "outtype": outtype, "tokenizer": same_tokenizer(file, trained)}
-        facts["check"] = compare(trained, merged, file, outtype, console)
-        write_card(trained, beside, "gguf", facts)
-        record = write_record(beside, identity, facts)
-    return told(folder, record, made=True)
+        return facts | {"check": compare(trained, merged, file, outtype, console)}
+
+    return make_folder(trained, out / "gguf", "gguf", make, outtype=outtype)
 
 
 def convert(converter: Path, merged: Path, file: Path, outtype: str) -> None:
@@ -86,7 +79,7 @@ def convert(converter: Path, merged: Path, file: Path, outtype: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     if done.returncode or not file.is_file():
         if missing := re.search(r"No module named '([\w.]+)'", done.stderr):
-            package = "'one-problem-cft[gguf]'" if missing[1] in EXTRA else missing[1]
+            package = "'one-problem-cft[gguf]'" if missing[1] == "sentencepiece" else missing[1]
             raise RunError(f"{converter}: needs {missing[1]}. Install it: {sys.executable} -m pip install {package}")
         last = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-6:])
         raise RunError(
@@ -109,17 +102,17 @@ def same_tokenizer(file: Path, trained: Trained) -> dict:
         field = reader.get_field(key)
         return None if field is None else field.contents()
 
-    found = {
+    facts = {
         "architecture": value("general.architecture"),
         "tokens": len(value("tokenizer.ggml.tokens") or []),
         "eos": value("tokenizer.ggml.eos_token_id"),
         "chat_template": value("tokenizer.chat_template") is not None,
     }
-    if found["eos"] != tokenizer.eos_token_id:
-        raise RunError(f"{file.name}: ends answers with token {found['eos']}, the model with {tokenizer.eos_token_id}.")
+    if facts["eos"] != tokenizer.eos_token_id:
+        raise RunError(f"{file.name}: ends answers with token {facts['eos']}, the model with {tokenizer.eos_token_id}.")
     if tokenizer.chat_template is not None and value("tokenizer.chat_template") != tokenizer.chat_template:
         raise RunError(f"{file.name}: has another chat template than the model. Get a newer llama.cpp.")
-    return found
+    return facts
 
 
 def compare(trained: Trained, merged: Path, file: Path, outtype: str, console: Console) -> dict | None:
@@ -128,14 +121,9 @@ def compare(trained: Trained, merged: Path, file: Path, outtype: str, console: C
     Raises:
         RunError: they differ by more than rounding in 16 or 32 bits. That of q8_0 is only told.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, GgufConfig
-
-    from cft.models.fetch import one_line, quiet
-
     parameters = trained.base.parameters or 0
     if 8 * parameters > psutil.virtual_memory().available:
-        console.print("[yellow]too little memory to compare the file with the merged model[/]", **PLAIN)
+        say(console, "[yellow]too little memory to compare the file with the merged model[/]")
         return None
     texts = check_texts(trained.run, load_tokenizer(trained.block))
     with console.status("reading the file again"):
@@ -143,18 +131,14 @@ def compare(trained: Trained, merged: Path, file: Path, outtype: str, console: C
         gc.collect()
         try:
             with quiet():
-                model = AutoModelForCausalLM.from_pretrained(
-                    file.parent, gguf_file=file.name, dtype=getattr(torch, trained.block.dtype),
-                    quantization_config=GgufConfig(dequantize=True),
-                )  # fmt: skip
+                model = read_gguf(file, trained.block.dtype)
         except (OSError, ValueError, KeyError, ImportError, NotImplementedError) as error:
-            told = f"[yellow]not compared:[/] transformers cannot read this file ({one_line(error)})"
-            console.print(told, **PLAIN)
+            say(console, f"[yellow]not compared:[/] transformers cannot read this file ({one_line(error)})")
             return None
-        found = difference(reference, logits_of(model.eval(), texts))
-    console.print(f"{file.name} against the merged model: {in_words(found)}", **PLAIN)
-    if outtype != "q8_0" and not is_same_model(found):
+        check = difference(reference, logits_of(model.eval(), texts))
+    say(console, f"{file.name} against the merged model: {in_words(check)}")
+    if outtype != "q8_0" and not is_same_model(check):
         raise RunError(
             f"{file.name}: does not answer as the merged model does, so it was not kept. Get a newer llama.cpp."
         )
-    return found
+    return check

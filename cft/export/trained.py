@@ -1,27 +1,16 @@
-"""What a run trained, as the exports take it, and the folder that each of them fills."""
+"""What a run trained, as the exports take it."""
 
-import json
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from cft.errors import RunError
-from cft.files import read_json, sha256_file, write_json
+from cft.files import read_json, sha256_file
 from cft.models.source import ModelSource, resolve
 from cft.recipe.blocks import ModelBlock, Recipe
 from cft.recipe.load import load_recipe
-from cft.runs import Run, versions
-
-TARGETS = ("merged", "gguf", "ollama", "adapter")
-
-
-OUTTYPES = {"bf16": 2.0, "f16": 2.0, "f32": 4.0, "q8_0": 34 / 32}  # bytes a weight
-
-
-RECORD = "export.json"
+from cft.runs import METRICS, STEPS, TRAIN, Run, step_name
+from cft.weights.adapter import adapter_identity, is_whole
 
 
 @dataclass(frozen=True)
@@ -46,7 +35,12 @@ class Trained:
 
     @property
     def name(self) -> str:
-        return self.recipe.name if self.step is None else f"{self.recipe.name}-step-{self.step}"
+        return self.recipe.name if self.step is None else f"{self.recipe.name}-{step_name(self.step)}"
+
+    @property
+    def arm(self) -> str:
+        """The arm of the run's report that these weights answer as."""
+        return "adapter" if self.step is None else step_name(self.step)
 
     @cached_property
     def identity(self) -> dict:
@@ -69,84 +63,21 @@ def open_trained(run: Run, step: int | None = None) -> Trained:
         RunError: the run trains nothing, its training is not finished, or the step was not kept.
         EvalError: the folder is no adapter.
     """
-    from cft.weights.adapter import adapter_identity
-
-    recipe = load_recipe(str(run.path / "recipe.yaml"))
+    recipe = load_recipe(str(run.recipe))
     if recipe.train.method == "none":
         raise RunError(f"{run.path}: its recipe trains nothing (train.method none), so there is nothing to export.")
-    run.need("train", run.adapter)
-    summary = (read_json(run.adapter.parent / "metrics.json") or {}).get("summary", {})
+    run.need(TRAIN, run.adapter)
+    summary = (read_json(run.train / METRICS) or {}).get("summary", {})
     folder = run.adapter
     if step is not None and step != summary.get("steps"):
-        folder = run.adapter.parent / "steps" / f"step-{step}"
+        folder = run.kept_adapter(step)
         if not folder.is_dir():
-            kept = sorted(int(p.name.removeprefix("step-")) for p in folder.parent.glob("step-*"))
-            steps = ", ".join(map(str, [*kept, *([summary["steps"]] if "steps" in summary else [])]))
+            steps = sorted(int(path.name.rpartition("-")[2]) for path in (run.train / STEPS).glob("step-*"))
+            steps += [summary["steps"]] if "steps" in summary else []
             raise RunError(
-                f"--step {step}: was not kept. Kept steps of {run.path}: {steps or 'none'}. train.keep_steps keeps "
-                "more of them."
+                f"--step {step}: was not kept. Kept steps of {run.path}: {', '.join(map(str, steps)) or 'none'}. "
+                "train.keep_steps keeps more of them."
             )
-    full = (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file()
-    if not full:
-        adapter_identity(folder)
-    fell_back = "quantization=nf4" in str(summary.get("fell_back_to", ""))
-    quantized = recipe.model.quantization == "nf4" or fell_back
-    return Trained(run, recipe, folder, None if folder == run.adapter else step, full, quantized)
-
-
-def check_ours(folder: Path) -> None:
-    """Raise RunError if there is something at `folder` that no export wrote."""
-    if folder.exists() and not (folder / RECORD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder}: exists and was not written by cft export. Name another folder with --out.")
-
-
-def check_disk(folder: Path, needed: float) -> None:
-    """Raise RunError unless `needed` bytes are free where `folder` is going to be."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    if free < needed:
-        raise RunError(
-            f"{folder}: needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free there. Free some space, or name a "
-            "folder on another disk with --out."
-        )
-
-
-def made_before(folder: Path, identity: dict) -> dict | None:
-    """What export.json says if `folder` was made from exactly this."""
-    record = read_json(folder / RECORD)
-    return record if record and record["made_from"] == json.loads(json.dumps(identity)) else None
-
-
-@contextmanager
-def placed(folder: Path) -> Iterator[Path]:
-    """A new empty folder that takes the place of `folder` when all went well, and is removed otherwise."""
-    check_ours(folder)
-    beside = folder.with_name(f".{folder.name}.tmp")
-    old = folder.with_name(f".{folder.name}.old")
-    for path in (beside, old):
-        shutil.rmtree(path, ignore_errors=True)
-    try:
-        beside.mkdir(parents=True)
-        yield beside
-        for path in beside.glob("*.safetensors"):
-            path.chmod(0o644)  # safetensors writes for its owner only
-        if folder.exists():
-            folder.rename(old)
-        beside.rename(folder)
-    finally:
-        for path in (beside, old):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def write_record(folder: Path, identity: dict, facts: dict) -> dict:
-    """Write export.json, which tells that the folder is ours and what it was made from; returns what it holds."""
-    record = {"made_from": identity, **facts, "versions": versions()}
-    write_json(folder / RECORD, record)
-    return record
-
-
-def told(folder: Path, record: dict, made: bool) -> dict:
-    """What the command says of an export."""
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    facts = {key: value for key, value in record.items() if key not in ("made_from", "versions")}
-    return {"path": str(folder), "bytes": size, "made": made, **facts}
+    adapter_identity(folder)  # raises if it is neither
+    quantized = recipe.model.quantization == "nf4" or "quantization=nf4" in str(summary.get("fell_back_to", ""))
+    return Trained(run, recipe, folder, None if folder == run.adapter else step, is_whole(folder), quantized)

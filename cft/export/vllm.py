@@ -10,8 +10,9 @@ import shlex
 import shutil
 from pathlib import Path
 
-from cft.export.card import write_card
-from cft.export.trained import Trained, check_disk, made_before, placed, told, write_record
+from cft.export.folder import TOKENIZER, bytes_in, check_disk, make_folder
+from cft.export.trained import Trained
+from cft.models.load import load_tokenizer
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 LORA_WEIGHT = re.compile(r"\.(lora_[AB]|lora_embedding_[AB])(\.weight)?$")
@@ -76,20 +77,15 @@ def export_adapter(trained: Trained, folder: Path) -> dict:
     Its tokenizer has the chat template and the end-of-sequence token that it was trained with, which are not always the
     base's own; a server that is given it stops where the adapter stops.
     """
-    from cft.models.load import load_tokenizer
 
-    identity = {"kind": "adapter", **trained.identity}
-    record = made_before(folder, identity)
-    if made := record is None:
-        check_disk(folder, sum(path.stat().st_size for path in trained.folder.iterdir() if path.is_file()) + 40e6)
-        with placed(folder) as beside:
-            for path in trained.folder.iterdir():
-                if path.is_file() and path.suffix != ".bin":
-                    shutil.copyfile(path, beside / path.name)
-            load_tokenizer(trained.block).save_pretrained(beside)
-            write_card(trained, beside, "adapter", {})
-            record = write_record(beside, identity, {})
+    def make(beside: Path) -> dict:
+        check_disk(beside, bytes_in(trained.folder) + TOKENIZER)
+        for path in trained.folder.iterdir():
+            if path.is_file() and path.suffix != ".bin":
+                shutil.copyfile(path, beside / path.name)
+        load_tokenizer(trained.block).save_pretrained(beside)
+        return {}
+
+    done = make_folder(trained, folder, "adapter", make)
     faults = vllm_faults(folder)
-    return told(folder, record, made) | {
-        "vllm": {"faults": faults, "command": None if faults else serve_command(trained, folder)}
-    }
+    return done | {"vllm": {"faults": faults, "command": None if faults else serve_command(trained, folder)}}

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -22,6 +23,9 @@ from cft.errors import ModelError
 from cft.files import check_space, write_json
 from cft.models.catalogue import RECORD, Entry, WheelsSource, cache_folder, cached_record, missing_parts
 from cft.models.wheels import UnreachableError, join_parts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # What a model repository must give us: no pickles, no other frameworks' weights, no code.
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
@@ -218,24 +222,30 @@ def convert(gguf: Path, folder: Path) -> None:
     Raises:
         ModelError: transformers cannot read the file.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoTokenizer
 
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-            model = AutoModelForCausalLM.from_pretrained(
-                gguf.parent,
-                gguf_file=gguf.name,
-                dtype=torch.bfloat16,
-                quantization_config=GgufConfig(dequantize=True),
-            )
-            model.save_pretrained(folder)
+            read_gguf(gguf, "bfloat16").save_pretrained(folder)
             tokenizer.save_pretrained(folder)
     except (OSError, ValueError, KeyError, ImportError) as error:
         if isinstance(error, OSError) and error.errno:
             raise  # the disk, not the file
         raise ModelError(f"{gguf}: cannot be read as a GGUF model. {one_line(error)}") from error
+
+
+def read_gguf(file: Path, dtype: str) -> "PreTrainedModel":
+    """The model in a GGUF file, de-quantised, as transformers reads it."""
+    import torch
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    return AutoModelForCausalLM.from_pretrained(
+        file.parent,
+        gguf_file=file.name,
+        dtype=getattr(torch, dtype),
+        quantization_config=GgufConfig(dequantize=True),
+    )
 
 
 @contextmanager

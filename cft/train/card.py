@@ -1,6 +1,5 @@
-"""README.md of an adapter or an export: what it is, what made it, how to load it, and, once known, its scores."""
+"""README.md of what a run trained: what it is, what made it, how to load it, and, once known, its scores."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +8,6 @@ import yaml
 from cft.files import write_text
 
 if TYPE_CHECKING:
-    from huggingface_hub import EvalResult
-
     from cft.models.source import ModelSource
     from cft.recipe.blocks import Recipe
 
@@ -125,89 +122,3 @@ def scores(report: dict) -> str:
             f"{pair['gained']} gained, {pair['lost']} lost)."
         )
     return "\n".join(lines)
-
-
-def write_export_card(
-    folder: Path,
-    *,
-    recipe: "Recipe",
-    source: "ModelSource",
-    kind: str,
-    trained: Path,
-    arm: str,
-    report: dict | None,
-    datasets: dict[str, dict],
-    about: str,
-) -> None:
-    """Write `folder`/README.md: metadata that a hub reads, evaluation results among it, then the run's own card.
-
-    Args:
-        kind: adapter, merged or gguf.
-        trained: the run's adapter folder, whose card says how it was made.
-        arm: the arm of the report that these weights answer as.
-        report: what report.json holds; None: not scored.
-        datasets: what `results` takes.
-        about: sentences on these files, Markdown.
-    """
-    from huggingface_hub import ModelCardData
-
-    method = recipe.train.method
-    relation = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}[kind]
-    scored = [task for task in (report or {}).get("tasks", []) if any(one["name"] == arm for one in task["arms"])]
-    base = {"base_model": source.hub_id, "base_model_relation": relation} if source.hub_id else {}
-    on_hub = [f"base_model:{relation}:{source.hub_id}"] if source.hub_id else []
-    tags = [*on_hub, "trl", *dict.fromkeys([method, "sft"])]
-    data = ModelCardData(
-        **licence(source.licence),
-        library_name={"adapter": "peft", "merged": "transformers", "gguf": "gguf"}[kind],
-        pipeline_tag="text-generation",
-        tags=[*tags, *(["lora"] if kind == "adapter" else [])],
-        model_name=recipe.name,
-        eval_results=[result for task in scored for result in results(task, arm, datasets)] or None,
-        **base,
-    )
-    tables = "\n\n".join(scores(task) for task in scored) or "Not scored."
-    made = (trained / "README.md").read_text(encoding="utf-8") if (trained / "README.md").is_file() else ""
-    rest = made.partition(SCORES_END)[2].strip() or f"## Recipe\n\n```yaml\n{recipe.to_yaml().rstrip()}\n```"
-    write_text(
-        folder / "README.md",
-        f"---\n{data.to_yaml()}\n---\n\n# {recipe.name}\n\n{about}\n\n## Scores\n\n{SCORES_START}\n{tables}\n"
-        f"{SCORES_END}\n\n{rest}\n",
-    )
-
-
-def licence(name: str | None) -> dict[str, str]:
-    """A licence as a hub's metadata has it: an SPDX id in small letters, or `other` and a name without spaces."""
-    if not name:
-        return {}
-    known = re.fullmatch(r"[\w.+-]+", name)
-    return (
-        {"license": name.lower()}
-        if known
-        else {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", name.lower())}
-    )
-
-
-def results(report: dict, arm: str, datasets: dict[str, dict]) -> "list[EvalResult]":
-    """One task's accuracy of an arm as the hub's model-index has it; its interval and n stand in the metric's name.
-
-    Args:
-        datasets: task to {"dataset_type", "dataset_name", "dataset_split"?, "dataset_revision"?}.
-    """
-    from huggingface_hub import EvalResult
-
-    scored = next(one for one in report["arms"] if one["name"] == arm)
-    low, high = scored["ci"]
-    where = datasets.get(report["task"]) or {"dataset_type": report["task"], "dataset_name": report["task"]}
-    base = next((one["accuracy"] for one in report["arms"] if one["name"] == "base"), None)
-    against = "" if base is None else f", base {base:.1%}"
-    return [
-        EvalResult(
-            task_type="text-generation",
-            task_name=f"{report['task']}, lm-eval",
-            metric_type="accuracy",
-            metric_value=round(100 * scored["accuracy"], 2),
-            metric_name=f"accuracy in % (n = {scored['n']}, 95 % interval {low:.1%} to {high:.1%}{against})",
-            **where,
-        )
-    ]

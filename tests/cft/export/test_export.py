@@ -14,12 +14,12 @@ from huggingface_hub import ModelCard
 from rich.console import Console
 
 from cft.errors import RunError
-from cft.export.card import dataset_of
+from cft.export.card import dataset_of, licence, result
 from cft.export.export import export
+from cft.export.folder import check_disk, check_ours
 from cft.export.gguf import find_converter
-from cft.export.trained import check_disk, check_ours, open_trained
+from cft.export.trained import open_trained
 from cft.runs import Run
-from cft.train.card import licence, results
 from tests.support.command import cft
 from tests.support.exporting import REPORT, front, make_base, make_run, scored
 
@@ -40,7 +40,7 @@ def exported(run: Run, *arguments: str, **environment: str):
     ("arguments", "words"),
     [
         (["--to", "merge"], "--to merge: is not known. Did you mean merged?"),
-        (["--to", "onnx"], "Give merged, gguf, ollama, adapter"),
+        (["--to", "onnx"], "Known here: merged, gguf, ollama, adapter"),
         (["--step", "9"], "--step 9: was not kept"),
         (["--to", "gguf", "--outtype", "q3"], "--outtype q3: is not known"),
         (["--to", "gguf", "--llama-cpp", "nowhere"], "--llama-cpp nowhere: has no convert_hf_to_gguf.py"),
@@ -78,7 +78,7 @@ def test_a_folder_of_someone_else_is_not_touched(run, tmp_path):
 
 
 def test_a_full_disk_is_told_before(tmp_path):
-    with pytest.raises(RunError, match=r"needs 1000000\.00 GB, .* GB are free there"):
+    with pytest.raises(RunError, match=r"needs 1,000,000\.0 GB on the disk of .* are free.* with --out"):
         check_disk(tmp_path / "a" / "b", 1e15)
 
 
@@ -160,7 +160,7 @@ def test_a_card_without_scores_says_so(tiny_model, tmp_path):
 def test_results_name_their_data_and_licences_their_id():
     assert dataset_of("cft_wordproblems") == {"dataset_type": "cft_wordproblems", "dataset_name": "cft_wordproblems"}
     assert dataset_of("cft_math500")["dataset_revision"] == "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
-    assert results(REPORT, "base", {})[0].metric_value == 20.0
+    assert result(REPORT, "base").metric_value == 20.0
     assert licence("Apache-2.0") == {"license": "apache-2.0"} and licence(None) == {}
     assert licence("Gemma terms of use") == {"license": "other", "license_name": "gemma-terms-of-use"}
 
