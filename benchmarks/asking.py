@@ -8,7 +8,7 @@ import asyncio
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -41,7 +41,7 @@ def main(
                 asyncio.run(bare(server.url, planned, in_flight))
                 theirs = time.perf_counter() - start
                 rounds.append({OURS: _measures(ours, calls), BARE: _measures(theirs, calls)})
-    result: dict[str, Any] = {"benchmark": "asking", "calls": calls, "in_flight": in_flight, "machine": machine(1)}
+    result = {"benchmark": "asking", "calls": calls, "in_flight": in_flight, "machine": machine(1)}
     result |= summarise(rounds, ["calls_per_second"])
     added = result["medians"][OURS]["milliseconds_a_call"] - result["medians"][BARE]["milliseconds_a_call"]
     result["added_milliseconds"] = round(added, 3)

@@ -1,4 +1,4 @@
-"""What both benchmarks need: a process with its memory and time, the machine, and the table of rounds."""
+"""What several benchmarks need: a process with its memory and time, the machine, and the table of rounds."""
 
 import os
 import platform
@@ -69,6 +69,12 @@ def run_process(command: list[str], folder: Path, threads: int) -> Finished:
         raise SystemExit(f"{tail}\nexit status {process.returncode} of: {' '.join(command)}")
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB on Linux
     return Finished(out.read_text(errors="replace"), round(seconds, 1), round(usage.ru_maxrss * unit / 1e6))
+
+
+def run_cft(arguments: list[str], runs: Path, folder: Path, threads: int) -> Finished:
+    """Run a `cft` command on the run folders in `runs`; `folder` is for its output."""
+    command = [sys.executable, "-m", "cft.cli.main", *arguments, "--runs", str(runs), "--json"]
+    return run_process(command, folder, threads)
 
 
 def model_folder(model: str, folder: Path) -> str:

@@ -5,7 +5,6 @@ the highest resident memory of the process: this is for CPUs.
 """
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from benchmarks.common import CORES, Finished, console, machine, model_folder, run_process
+from benchmarks.common import CORES, console, machine, model_folder, run_cft
 from cft.files import write_json
 
 MODELS = ["smollm2-135m", "gemma3-270m", "qwen2.5-coder-0.5b"]
@@ -52,9 +51,11 @@ def main(
             for number, setting in enumerate(wanted):
                 place = folder / f"{len(found)}-{number}"
                 given = ["quickstart", f"model.id={location}", *overrides(*SETTINGS[setting], steps)]
-                cft(["data", "make", *given], place)
-                planned = json.loads(cft(["plan", *given], place).output)["memory"]["training_gb"] * 1e9
-                measured = cft(["train", *given], place).peak_memory_mb * 1e6
+                run_cft(["data", "make", *given], place / "runs", place / "data", CORES)
+                plan = json.loads(run_cft(["plan", *given], place / "runs", place / "plan", CORES).output)
+                planned = plan["memory"]["training_gb"] * 1e9
+                trained = run_cft(["train", *given], place / "runs", place / "train", CORES)
+                measured = trained.peak_memory_mb * 1e6
                 row = {"model": Path(model).name, "setting": setting, "planned": planned, "measured": measured}
                 found.append(row | {"off": round(planned / measured - 1, 3)})
                 console.print(found[-1], highlight=False)
@@ -65,12 +66,6 @@ def main(
     console.print(table)
     if out:
         write_json(out, {"benchmark": "memory", "machine": machine(CORES), "steps": steps, "rows": found})
-
-
-def cft(arguments: list[str], folder: Path) -> Finished:
-    """Run a `cft` command on the run folders in `folder`."""
-    command = [sys.executable, "-m", "cft.cli.main", *arguments, "--runs", str(folder / "runs"), "--json"]
-    return run_process(command, folder / arguments[0], CORES)
 
 
 if __name__ == "__main__":

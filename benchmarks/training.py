@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.common import CORES, Finished, console, machine, model_folder, report, run_process, summarise
+from benchmarks.common import CORES, Finished, console, machine, model_folder, report, run_cft, run_process, summarise
 from cft.files import read_json, read_jsonl, write_jsonl
 from cft.models.architecture import Architecture
 from cft.recipe.load import load_recipe
@@ -73,7 +73,7 @@ def main(
         made = folder / "made"
         compiling = [*settings, "train.args.torch_compile=true"]
         for one in [settings, compiling][: 1 + compiled]:  # another recipe has another run folder
-            cft(["data", *one], made, folder / "data", threads)
+            run_cft(["data", *one], made, folder / "data", threads)
         examples = next(made.glob("*/*/data/examples.jsonl"))
         given = [{key: row[key] for key in ("prompt", "completion")} for _, row in read_jsonl(examples)]
         if len(given) != rows:
@@ -125,13 +125,6 @@ def main(
     report(f"{Path(model).name}: {steps} steps, {tokens} tokens, {threads} thread(s)", result, out)
 
 
-def cft(arguments: list[str], runs: Path, folder: Path, threads: int) -> Finished:
-    """Run a `cft` command on the run folders in `runs`."""
-    return run_process(
-        [sys.executable, "-m", "cft.cli.main", *arguments, "--runs", str(runs), "--json"], folder, threads
-    )
-
-
 def measure_ours(settings: list[str], made: Path, folder: Path, threads: int, seen: int) -> tuple[dict, dict]:
     """Train from a copy of the run folder whose data stage is finished; the measures, and what metrics.json holds.
 
@@ -139,7 +132,7 @@ def measure_ours(settings: list[str], made: Path, folder: Path, threads: int, se
         SystemExit: it failed (a row above max_length, say), or did not train on `seen` rows in whole epochs.
     """
     shutil.copytree(made, folder / "runs")
-    process = cft(["train", *settings], folder / "runs", folder, threads)
+    process = run_cft(["train", *settings], folder / "runs", folder, threads)
     metrics = read_json(next((folder / "runs").glob("*/*/train/metrics.json")))
     counts, last = metrics["summary"], metrics["log"][-1]
     tokens = (counts["prompt_tokens"] + counts["completion_tokens"]) * seen // counts["rows"]  # of the tokenised rows

@@ -45,9 +45,9 @@ def test_rows_without_truth_have_no_errors():
 
 
 def test_each_grader_grades_in_processes_of_its_own():
-    assert [one["correct"] for one in grade_all("ours", ROWS, None, 2)[0]] == [True, False, False, False]
-    assert [one["correct"] for one in grade_all("math_verify", ROWS, None, 2)[0]] == [True, False, True, False]
-    assert [one["correct"] for one in grade_all("qwen", ROWS, None, 2)[0]] == [True, True, True, False]
+    assert [one["correct"] for one in grade_all("ours", ROWS, None, 2)] == [True, False, False, False]
+    assert [one["correct"] for one in grade_all("math_verify", ROWS, None, 2)] == [True, False, True, False]
+    assert [one["correct"] for one in grade_all("qwen", ROWS, None, 2)] == [True, True, True, False]
 
 
 def test_a_grader_that_dies_is_counted_and_started_again():
