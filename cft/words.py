@@ -1,4 +1,12 @@
-"""Numbers as people read them: times, sizes and costs."""
+"""What people read: times, sizes, costs, a few of many, and texts without tricks."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+ODD = re.compile(r"[^\n\t\x20-\x7e]")
 
 
 def duration(seconds: float) -> str:
@@ -26,3 +34,18 @@ def dollars(cost: float | None) -> str:
 def size(number: float) -> str:
     """Bytes: 2.5e9 -> `2.5 GB`, 40e6 -> `40 MB`."""
     return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.0f} MB"
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` of `items`, evenly spread from the first to the last."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def tidy(text: str) -> str:
+    """`text` as it may be shown: characters that hide, reorder or steer a terminal become U+FFFD."""
+    if not ODD.search(text):
+        return text
+    text = text.replace("\r\n", "\n")
+    return "".join("\ufffd" if unicodedata.category(c)[0] == "C" and c not in "\n\t" else c for c in text)

