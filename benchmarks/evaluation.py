@@ -42,13 +42,13 @@ def main(
                 numbers = [str(limit), str(max_new_tokens), str(batch_size)]
                 command = [sys.executable, "-m", "benchmarks.answer", key, location, *numbers, str(written)]
                 process = run_process(command, beside, threads)
-                answers[side] = found = read_json(written)
+                answers[side] = measured = read_json(written)
                 rounds[-1][side] = {
-                    "items_per_second": round(limit / found["seconds"], 4),
-                    "tokens_per_second": round(found["tokens"] / found["seconds"], 2),
-                    "generation_seconds": round(found["seconds"], 2),
-                    "tokens": found["tokens"],
-                    "correct": found["correct"],
+                    "items_per_second": round(limit / measured["seconds"], 4),
+                    "tokens_per_second": round(measured["tokens"] / measured["seconds"], 2),
+                    "generation_seconds": round(measured["seconds"], 2),
+                    "tokens": measured["tokens"],
+                    "correct": measured["correct"],
                     "process_seconds": process.seconds,
                     "peak_memory_mb": process.peak_memory_mb,
                 }

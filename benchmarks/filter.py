@@ -52,15 +52,15 @@ def measure(rows: Sequence[dict]) -> dict:
 def main() -> None:
     """Print the measure, and the rows that the filter gets wrong."""
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else LABELLED
-    found = measure([row for _, row in read_jsonl(path)])
+    summary = measure([row for _, row in read_jsonl(path)])
     print(
-        f"{found['rows']} critiques, {found['good']} of them good: {found['accepted']} accepted, "
-        f"precision {found['precision']:.3f}, recall {found['recall']:.3f}"
+        f"{summary['rows']} critiques, {summary['good']} of them good: {summary['accepted']} accepted, "
+        f"precision {summary['precision']:.3f}, recall {summary['recall']:.3f}"
     )
-    for kind, share in found["caught"].items():
+    for kind, share in summary["caught"].items():
         print(f"  {kind}: {share:.0%} dropped")
-    print("let through:", ", ".join(found["let_through"]) or "none")
-    print("good ones lost:", ", ".join(f"{k} ({v})" for k, v in found["lost"].items()) or "none")
+    print("let through:", ", ".join(summary["let_through"]) or "none")
+    print("good ones lost:", ", ".join(f"{k} ({v})" for k, v in summary["lost"].items()) or "none")
 
 
 if __name__ == "__main__":

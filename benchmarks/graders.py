@@ -13,8 +13,8 @@ def ours() -> Grader:
     from eval.grading import grade
 
     def judge(gold: str, response: str) -> tuple[bool, str]:
-        found = grade(gold, response)
-        return found.outcome == "correct", found.answer or ""
+        graded = grade(gold, response)
+        return graded.outcome == "correct", graded.answer or ""
 
     return judge
 
@@ -24,8 +24,8 @@ def math_verify() -> Grader:
     from math_verify import parse, verify
 
     def judge(gold: str, response: str) -> tuple[bool, str]:
-        found = parse(response)
-        return verify(parse(f"${gold}$"), found), str(found[-1]) if found else ""
+        answer = parse(response)
+        return verify(parse(f"${gold}$"), answer), str(answer[-1]) if answer else ""
 
     return judge
 

@@ -43,13 +43,13 @@ def main(
     wanted = settings or list(SETTINGS)
     if unknown := [name for name in wanted if name not in SETTINGS]:
         raise SystemExit(f"--setting {unknown[0]!r}: is not known. Known: {', '.join(SETTINGS)}.")
-    found = []
+    rows = []
     with tempfile.TemporaryDirectory(prefix="cft-benchmark-") as name:
         folder = Path(name)
         for model in models or MODELS:
             location = model_folder(model, folder / "model")
             for number, setting in enumerate(wanted):
-                place = folder / f"{len(found)}-{number}"
+                place = folder / f"{len(rows)}-{number}"
                 given = ["quickstart", f"model.id={location}", *overrides(*SETTINGS[setting], steps)]
                 run_cft(["data", "make", *given], place / "runs", place / "data", CORES)
                 plan = json.loads(run_cft(["plan", *given], place / "runs", place / "plan", CORES).output)
@@ -57,15 +57,15 @@ def main(
                 trained = run_cft(["train", *given], place / "runs", place / "train", CORES)
                 measured = trained.peak_memory_mb * 1e6
                 row = {"model": Path(model).name, "setting": setting, "planned": planned, "measured": measured}
-                found.append(row | {"off": round(planned / measured - 1, 3)})
-                console.print(found[-1], highlight=False)
+                rows.append(row | {"off": round(planned / measured - 1, 3)})
+                console.print(rows[-1], highlight=False)
     table = Table("model", "setting", "planned GB", "measured GB", "off", title="peak memory of training")
-    for row in found:
+    for row in rows:
         sizes = (f"{row[key] / 1e9:.2f}" for key in ("planned", "measured"))
         table.add_row(row["model"], row["setting"], *sizes, f"{row['off']:+.1%}")
     console.print(table)
     if out:
-        write_json(out, {"benchmark": "memory", "machine": machine(CORES), "steps": steps, "rows": found})
+        write_json(out, {"benchmark": "memory", "machine": machine(CORES), "steps": steps, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -138,9 +138,9 @@ def measure_ours(settings: list[str], made: Path, folder: Path, threads: int, se
     tokens = (counts["prompt_tokens"] + counts["completion_tokens"]) * seen // counts["rows"]  # of the tokenised rows
     if last["tokens"] != tokens:
         raise SystemExit(f"{OURS} trained on {last['tokens']} tokens instead of {tokens}.")
-    found = measures(last["train_runtime"], tokens, process)
-    found["tokens_per_second_of_steps"] = counts["tokens_per_second"]  # without the trial, and without compiling
-    return found, metrics
+    measured = measures(last["train_runtime"], tokens, process)
+    measured["tokens_per_second_of_steps"] = counts["tokens_per_second"]  # without the trial, and without compiling
+    return measured, metrics
 
 
 def measure_trl(location: str, rows: Path, flags: list[list[str]], folder: Path, threads: int, tokens: int) -> dict:
@@ -169,14 +169,14 @@ def measure_unsloth(
         SystemExit: it failed, or counts other tokens: a row was cut, dropped, or rendered by another template.
     """
     lora = {"r": 16, "lora_alpha": 32} | load_recipe("quickstart").train.lora
-    asked = {"model": location, "rows": str(rows / "train.jsonl"), "steps": steps, "lora": lora}
-    asked |= {"max_length": max_length, "out": str(folder / "adapter")}
+    settings = {"model": location, "rows": str(rows / "train.jsonl"), "steps": steps, "lora": lora}
+    settings |= {"max_length": max_length, "out": str(folder / "adapter")}
     script = str(Path(__file__).with_name("unsloth_train.py"))
-    process = run_process([str(python), script, json.dumps(asked)], folder, threads)
-    told = json.loads(process.output.strip().splitlines()[-1])
-    if abs(told["num_tokens"] / tokens - 1) > 0.01:  # its template may write some tokens less
-        raise SystemExit(f"{UNSLOTH} trained on {told['num_tokens']:.0f} tokens instead of {tokens}: rows were lost.")
-    return measures(told["train_runtime"], tokens, process)
+    process = run_process([str(python), script, json.dumps(settings)], folder, threads)
+    done = json.loads(process.output.strip().splitlines()[-1])
+    if abs(done["num_tokens"] / tokens - 1) > 0.01:  # its template may write some tokens less
+        raise SystemExit(f"{UNSLOTH} trained on {done['num_tokens']:.0f} tokens instead of {tokens}: rows were lost.")
+    return measures(done["train_runtime"], tokens, process)
 
 
 def trl_flags(steps: int, max_length: int, on_cpu: bool) -> list[list[str]]:

@@ -17,30 +17,30 @@ from datasets import load_dataset
 from trl import SFTConfig, SFTTrainer
 from unsloth import FastLanguageModel
 
-asked = json.loads(sys.argv[1])
+settings = json.loads(sys.argv[1])
 model, tokenizer = FastLanguageModel.from_pretrained(
-    asked["model"], max_seq_length=asked["max_length"], dtype=torch.bfloat16, load_in_4bit=False
+    settings["model"], max_seq_length=settings["max_length"], dtype=torch.bfloat16, load_in_4bit=False
 )
 model = FastLanguageModel.get_peft_model(
     model,
-    r=asked["lora"]["r"],
-    lora_alpha=asked["lora"]["lora_alpha"],
+    r=settings["lora"]["r"],
+    lora_alpha=settings["lora"]["lora_alpha"],
     lora_dropout=0,
     target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
     use_gradient_checkpointing="unsloth",
     random_state=0,
 )
-rows = load_dataset("json", data_files=asked["rows"], split="train")
+rows = load_dataset("json", data_files=settings["rows"], split="train")
 trainer = SFTTrainer(
     model=model,
     processing_class=tokenizer,
     train_dataset=rows,
     args=SFTConfig(
-        output_dir=asked["out"],
+        output_dir=settings["out"],
         per_device_train_batch_size=2,
         gradient_accumulation_steps=4,
-        max_steps=asked["steps"],
-        max_length=asked["max_length"],
+        max_steps=settings["steps"],
+        max_length=settings["max_length"],
         save_strategy="no",
         report_to="none",
         logging_steps=1,

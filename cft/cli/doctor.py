@@ -154,10 +154,10 @@ def find_gpus() -> tuple[list[Gpu], str]:
 
 def torch_backend() -> str | None:
     """cuda, hip or mps: what the installed torch was built for, read from its version file. None: CPU only."""
-    found = importlib.util.find_spec("torch")
-    if found is None or found.origin is None:
+    torch = importlib.util.find_spec("torch")
+    if torch is None or torch.origin is None:
         return None
-    text = (Path(found.origin).parent / "version.py").read_text(encoding="utf-8")
+    text = (Path(torch.origin).parent / "version.py").read_text(encoding="utf-8")
     built = [kind for kind in ("cuda", "hip") if re.search(rf"^{kind}\b[^=\n]*= *['\"]", text, re.MULTILINE)]
     return built[0] if built else "mps" if sys.platform == "darwin" and platform.machine() == "arm64" else None
 

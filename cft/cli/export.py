@@ -37,7 +37,7 @@ def export(
     yes: Annotated[bool, typer.Option("--yes", help="Push; without this, only say what would be sent.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the trained model as other programs take it, check it against the adapter, and send it to a hub if told.
+    """Write the trained model as other programs take it, check it against the adapter, and push it to a hub.
 
     What is there already is not made again, and what other programs wrote is never replaced.
     """
@@ -63,7 +63,7 @@ def export(
     result = {"run": str(run.path), "exports": done}
     lines = []
     for kind, one in done.items():
-        lines += told(kind, one)
+        lines += describe(kind, one)
     if push:
         [kind] = targets
         sent = result["push"] = push_export(Path(done[kind]["path"]), push, run, private=not public, really=yes)
@@ -73,7 +73,7 @@ def export(
     answer(result, as_json, "\n".join(lines))
 
 
-def told(kind: str, one: dict) -> list[str]:
+def describe(kind: str, one: dict) -> list[str]:
     """Lines for people on one export: where it is, and how to use it."""
     size = f", {one['bytes'] / 1e6:,.0f} MB" if "bytes" in one else ""
     lines = [f"{kind}: {one['path']}{size}{'' if one['made'] else ' (made before)'}"]

@@ -20,7 +20,7 @@ TOKENIZER = 40e6  # bytes that a tokenizer and its files may take
 def make_folder(
     trained: Trained, folder: Path, kind: str, make: Callable[[Path], dict], **settings: Any
 ) -> dict[str, Any]:
-    """`folder` as it stands if it was made from exactly this, else filled anew.
+    """`folder` as it stands if it was made from exactly this, else filled again.
 
     Args:
         make: fills the empty folder that it is given, and returns what it has to say of it.

@@ -43,9 +43,10 @@ def find_converter(given: Path | None) -> Path:
             if not path.is_file():
                 raise RunError(f"{what} {value}: has no {SCRIPT}. Name a checkout of llama.cpp.\n{HINT}")
             return path.absolute()
-    if found := shutil.which(SCRIPT):
-        return Path(found).resolve()
-    raise RunError(HINT)
+    on_path = shutil.which(SCRIPT)
+    if on_path is None:
+        raise RunError(HINT)
+    return Path(on_path).resolve()
 
 
 def export_gguf(trained: Trained, out: Path, converter: Path, outtype: str, console: Console) -> dict:
@@ -91,7 +92,7 @@ def same_tokenizer(file: Path, trained: Trained) -> dict:
     """Tokens, end-of-sequence token and chat template of the file against those of the tokenizer.
 
     Raises:
-        RunError: the end or the template is another one: it would never stop, or be asked in another form.
+        RunError: the end or the template is another one: it would never stop, or see another form of prompt.
     """
     from gguf import GGUFReader
 
@@ -119,7 +120,7 @@ def compare(trained: Trained, merged: Path, file: Path, outtype: str, console: C
     """The file, read by transformers, against the merged model; None where transformers or memory cannot.
 
     Raises:
-        RunError: they differ by more than rounding in 16 or 32 bits. That of q8_0 is only told.
+        RunError: they differ by more than rounding in 16 or 32 bits. That of q8_0 is only printed.
     """
     parameters = trained.base.parameters or 0
     if 8 * parameters > psutil.virtual_memory().available:

@@ -57,9 +57,9 @@ def send(files: dict[str, Path], repository: str, kind: str, message: str, *, pr
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
-    found = {"url": None, "private": private, "sent": really, "files": {n: p.stat().st_size for n, p in files.items()}}
+    result = {"url": None, "private": private, "sent": really, "files": {n: p.stat().st_size for n, p in files.items()}}
     if not really:
-        return found
+        return result
     api = HfApi()
     try:
         url = api.create_repo(repository, repo_type=kind, private=private, exist_ok=True)
@@ -83,4 +83,4 @@ def send(files: dict[str, Path], repository: str, kind: str, message: str, *, pr
         raise RunError(
             f"the hub cannot be reached ({type(error).__name__}). Check the network, or HF_ENDPOINT."
         ) from None
-    return found | {"url": str(url)}
+    return result | {"url": str(url)}

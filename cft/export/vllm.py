@@ -1,4 +1,4 @@
-"""What vLLM will and will not serve of an adapter, told before the server is started.
+"""What vLLM will and will not serve of an adapter, said before the server is started.
 
 vLLM reads adapter_config.json and the weights (`vllm/lora/peft_helper.py`, `vllm/config/lora.py`, 0.11 to 0.22):
 --max-lora-rank is one of RANKS and at least the adapter's rank, which may itself be any number up to that.

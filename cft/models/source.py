@@ -60,7 +60,7 @@ def resolve(block: "ModelBlock", *, fetch: bool = True) -> ModelSource:
     """What `block.id` stands for.
 
     Args:
-        fetch: download it if it is not cached. False downloads and loads nothing, and tells whether it is cached.
+        fetch: download it if it is not cached. False downloads and loads nothing, and says whether it is cached.
 
     Raises:
         ModelError: the name is unknown, the folder or file is no model, or it cannot be fetched.
@@ -238,7 +238,7 @@ def _console() -> Console:
 
 
 def architecture_of(source: ModelSource) -> Architecture | None:
-    """The model's sizes: from its config.json where it is cached, else from models.yaml; None if neither tells."""
+    """The model's sizes: from its config.json where it is cached, else from models.yaml; None if neither has them."""
     config = Path(source.location) / "config.json"
     if source.cached and config.is_file():
         return Architecture.from_config(_read_json(config))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from cft.files import write_text
+from cft.words import spread
 
 if TYPE_CHECKING:
     from cft.models.source import ModelSource
@@ -92,9 +93,8 @@ Versions: {", ".join(f"{name} {number}" for name, number in versions.items())}.
 
 def curve(log: list[dict]) -> list[tuple]:
     """Columns (heading, rule, value ...) of a table of the loss; at most CURVE_POINTS steps, the ends among them."""
-    if len(log) > CURVE_POINTS:
-        log = [log[round(i * (len(log) - 1) / (CURVE_POINTS - 1))] for i in range(CURVE_POINTS)]
-    return [("step", "---", "loss"), *((row["step"], "---", f"{row['loss']:.3f}") for row in log)]
+    rows = spread(log, CURVE_POINTS)
+    return [("step", "---", "loss"), *((row["step"], "---", f"{row['loss']:.3f}") for row in rows)]
 
 
 def add_scores(folder: Path, report: dict) -> None:

@@ -76,13 +76,13 @@ def logits_of(model: "PreTrainedModel", texts: list[Text]) -> list["torch.Tensor
     """Logits (P, V) of every text at its positions, on the CPU in the model's own type."""
     import torch
 
-    found = []
+    logits = []
     with torch.inference_mode():
         for text in texts:
             ids = torch.tensor([text.ids], device=model.device)
             keep = torch.tensor(list(text.positions), device=model.device)
-            found.append(model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[0].cpu())
-    return found
+            logits.append(model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[0].cpu())
+    return logits
 
 
 def difference(reference: list["torch.Tensor"], other: list["torch.Tensor"]) -> dict:
@@ -112,20 +112,20 @@ def difference(reference: list["torch.Tensor"], other: list["torch.Tensor"]) -> 
     }
 
 
-def is_same_model(found: dict, share: float | None = None) -> bool:
+def is_same_model(gap: dict, share: float | None = None) -> bool:
     """Whether a difference is within rounding.
 
     Args:
         share: of an adapter's update that is in the merged weights; None where there is none to measure.
     """
-    kl = found["mean_kl"]
+    kl = gap["mean_kl"]
     arrived = share is None or SHARES[0] <= share <= SHARES[1]
     return kl is not None and kl <= ROUNDING_KL and arrived
 
 
-def in_words(found: dict) -> str:
-    """The numbers of a difference, for people."""
+def in_words(gap: dict) -> str:
+    """The gap of a difference, for people."""
     return (
-        f"{found['top1_agreement']:.2%} same next token, mean KL {found['mean_kl']:.2g} nats (largest "
-        f"{found['max_kl']:.2g}), logits off by at most {found['max_abs_diff']:.3g}, {found['positions']} positions"
+        f"{gap['top1_agreement']:.2%} same next token, mean KL {gap['mean_kl']:.2g} nats (largest "
+        f"{gap['max_kl']:.2g}), logits off by at most {gap['max_abs_diff']:.3g}, {gap['positions']} positions"
     )
