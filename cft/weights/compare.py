@@ -124,7 +124,7 @@ def is_same_model(gap: dict, share: float | None = None) -> bool:
 
 
 def in_words(gap: dict) -> str:
-    """The gap of a difference, for people."""
+    """The numbers of a difference, for people."""
     return (
         f"{gap['top1_agreement']:.2%} same next token, mean KL {gap['mean_kl']:.2g} nats (largest "
         f"{gap['max_kl']:.2g}), logits off by at most {gap['max_abs_diff']:.3g}, {gap['positions']} positions"
