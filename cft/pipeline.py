@@ -165,7 +165,7 @@ def report_stage(recipe: Recipe, run: Run, console: Console) -> None:
     from cft.train.card import add_scores
     from eval.report.report import print_table, write_report
 
-    run.need("eval", run.path / "eval")
+    run.need("eval", run.eval)
     environment = {
         "versions": versions(),
         "model": resolve(recipe.model).identity,
@@ -174,7 +174,7 @@ def report_stage(recipe: Recipe, run: Run, console: Console) -> None:
     }
     report = write_report(
         recipe.name,
-        run.path / "eval",
+        run.eval,
         run.report,
         environment=environment,
         arms=recipe.eval.arms,

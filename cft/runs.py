@@ -35,7 +35,8 @@ STAGES = DATA, TRAIN, EVAL, REPORT = "data", "train", "eval", "report"
 RECIPE, MANIFEST, STARTED = "recipe.yaml", "manifest.json", "started.json"
 PROBLEMS, CANDIDATES, CRITIQUES = "problems.jsonl", "candidates.jsonl", "critiques.jsonl"
 EXAMPLES, CALLS, CARD = "examples.jsonl", "calls.jsonl", "README.md"
-ADAPTER, METRICS, CHECKPOINTS, STEPS, SELECTION = "adapter", "metrics.json", "checkpoints", "steps", "selection"
+ADAPTER, METRICS, CHECKPOINTS, STEPS = "adapter", "metrics.json", "checkpoints", "steps"
+SELECTION, CURVE = "selection", "curve.json"
 ANSWERS, ARM = "answers.jsonl", "arm.json"
 REPORT_JSON, REPORT_TEXT, REPORT_PAGE = "report.json", "report.md", "report.html"
 EXPORT, SWEEPS = "export", "sweeps"
@@ -106,6 +107,10 @@ class Run:
     @property
     def examples(self) -> Path:
         return self.data / EXAMPLES
+
+    @property
+    def critiques(self) -> Path:
+        return self.data / CRITIQUES
 
     @property
     def train(self) -> Path:

@@ -13,7 +13,7 @@ from cft.pipeline import file_hashes, run_stages
 from cft.plan.plan import make_plan
 from cft.recipe.blocks import Recipe
 from cft.recipe.sweep import LoadedSweep, Point
-from cft.runs import run_of
+from cft.runs import DATA, MANIFEST, REPORT_JSON, run_of
 from cft.words import dollars, roughly
 from eval.compare.sweep_report import write_sweep
 from eval.compare.sweep_table import DONE, FAILED, WAITING, PointRun, SweepState, build_table
@@ -46,7 +46,7 @@ def run_sweep(
             one.status = WAITING
             one.run = run_stages(one.recipe, root, console, max_cost=left)
             one.status = DONE
-            spent += (read_json(one.run.path / "data" / "manifest.json") or {}).get("cost_usd") or 0.0
+            spent += (one.run.manifest(DATA) or {}).get("cost_usd") or 0.0
         except CFTError as error:
             one.status, one.error = FAILED, str(error)
             console.print(Text(f"failed: {one.point}, seed {one.recipe.seed}: {error}", style="red"))
@@ -71,7 +71,7 @@ def new_state(loaded: LoadedSweep, root: Path, command: str) -> SweepState:
             except CFTError:
                 pass  # its run will say what is wrong
             else:
-                if read_json(run.path / "report" / "report.json") and read_json(run.path / "eval" / "manifest.json"):
+                if read_json(run.report / REPORT_JSON) and read_json(run.eval / MANIFEST):
                     one.run, one.status = run, DONE
             state.runs.append(one)
     return state

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cft.errors import DataError
 from cft.files import content_id, write_jsonl, write_text
+from cft.runs import CALLS, CANDIDATES, CARD, CRITIQUES, EXAMPLES, PROBLEMS
 from data_builders.asking.calls import cost_of
 from data_builders.choose import choose_critiques
 from data_builders.filter.accept import accept
@@ -59,8 +60,8 @@ def build(
     sampled = _sample(data, problems, seed, asking)
     problems, brought, written = read_files(data.teachers, problems)
     candidates = [*sampled, *brought]
-    write_jsonl(folder / "problems.jsonl", [_problem_row(problem) for problem in problems.values()])
-    write_jsonl(folder / "candidates.jsonl", candidates)
+    write_jsonl(folder / PROBLEMS, [_problem_row(problem) for problem in problems.values()])
+    write_jsonl(folder / CANDIDATES, candidates)
     kept, set_aside = select(sampled, brought, data, seed)
     written += exact_critiques(data.teachers, problems, kept, seed)
     for teacher in data.teachers:
@@ -68,8 +69,8 @@ def build(
             planned = plan_critiques(kept, problems, teacher, seed)
             written += critiques_of(planned, asking([call for call, _, _ in planned], teacher))
     critiques = accept(written, kept, problems, trim=data.trim)
-    write_jsonl(folder / "critiques.jsonl", critiques)
-    write_jsonl(folder / "calls.jsonl", asking.rows)
+    write_jsonl(folder / CRITIQUES, critiques)
+    write_jsonl(folder / CALLS, asking.rows)
     chosen, over = choose_critiques([c for c in critiques if c["accepted"]], kept, data.max_examples, seed)
     by_id = {row["id"]: row for row in kept}
     examples = [_example(c, by_id[c["candidate"]], problems, data.prompt) for c in chosen]
@@ -91,8 +92,8 @@ def build(
     }
     if not examples:
         raise DataError(_nothing_left(counts))
-    write_jsonl(folder / "examples.jsonl", examples)
-    write_text(folder / "README.md", data_card(title, counts, problems, candidates, critiques, examples))
+    write_jsonl(folder / EXAMPLES, examples)
+    write_text(folder / CARD, data_card(title, counts, problems, candidates, critiques, examples))
     return counts
 
 
@@ -168,7 +169,7 @@ def _demonstrations(problems: dict[str, Problem], folder: Path) -> dict:
         | training_row(solve_prompt(p.question), p.solution)
         for p in problems.values()
     ]
-    write_jsonl(folder / "examples.jsonl", rows)
+    write_jsonl(folder / EXAMPLES, rows)
     return {"examples": len(rows)}
 
 

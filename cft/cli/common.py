@@ -72,12 +72,12 @@ def run_and_answer(recipe, runs: Path, as_json: bool, *stages: str, **options: A
         options: of `cft.pipeline.run_stages`.
     """
     from cft.pipeline import run_stages
-    from cft.runs import STAGES
+    from cft.runs import REPORT_JSON, REPORT_TEXT, STAGES
 
     done = run_stages(recipe, runs, progress, stages or STAGES, **options)
     result = {"run": str(done.path), "stages": list(stages or STAGES)}
-    if (done.report / "report.json").exists():
-        result["report"] = str(done.report / "report.md")
+    if (done.report / REPORT_JSON).exists():
+        result["report"] = str(done.report / REPORT_TEXT)
     answer(
         result, as_json, f"run folder: {done.path}" + (f"\nreport: {result['report']}" if "report" in result else "")
     )

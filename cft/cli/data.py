@@ -71,7 +71,7 @@ def inspect(
     from data_builders.inspect.inspection import load_items, select, show_items
 
     found = find_run(run_name, runs)
-    found.need("data", found.examples.with_name("critiques.jsonl"))
+    found.need("data", found.critiques)
     items = select(
         load_items(found.examples.parent),
         dropped=dropped,

@@ -22,7 +22,7 @@ from cft.models.generate import choose, make_cache, packed_linears, render, stop
 from cft.recipe.load import load_recipe
 from cft.runs import Run
 from cft.weights.adapter import adapter_identity
-from data_builders.filter.quotations import tidy
+from cft.words import tidy
 from data_builders.prompts import messages, solve_prompt
 from eval.answering.arms import Models
 from eval.grading import grade, is_cut_off, last_box
@@ -160,7 +160,7 @@ def open_trial(
     """
     if gold is not None and not gold.strip():
         raise EvalError("--gold is empty. Give the right answer, or leave --gold out.")
-    recipe = load_recipe(str(run.path / "recipe.yaml"))
+    recipe = load_recipe(str(run.recipe))
     if not base_only and not run.adapter.is_dir():
         raise RunError(
             f"{run.path}: has no adapter. Train it first (`cft train {recipe.name}`, or the recipe's file), or ask "

@@ -12,7 +12,7 @@ from typing import Any
 
 from cft.devices import MFU, find_card, matmul_flops, pick_device, slow_dtype
 from cft.errors import CFTError, RecipeError
-from cft.files import read_json, read_own_jsonl
+from cft.files import read_own_jsonl
 from cft.models.load import load_tokenizer
 from cft.models.source import architecture_of, resolve
 from cft.pipeline import file_hashes
@@ -145,7 +145,7 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
 
 
 def _stage(run: Run, name: str, rows: str, tokens: float, seconds: float | None) -> dict:
-    done = read_json(run.path / name / "manifest.json") is not None
+    done = run.manifest(name) is not None
     return {"stage": name, "done": done, "rows": rows, "estimates": {"tokens": round(tokens), "seconds": seconds}}
 
 

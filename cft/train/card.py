@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from cft.files import write_text
+from cft.runs import CARD
 from cft.words import spread
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def write_card(
     at = f" at revision `{revision}`" if revision else ""
     losses = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in zip(*curve(log), strict=True))
     write_text(
-        folder / "README.md",
+        folder / CARD,
         f"""---
 {front}---
 
@@ -99,7 +100,7 @@ def curve(log: list[dict]) -> list[tuple]:
 
 def add_scores(folder: Path, report: dict) -> None:
     """Put a report (what report.json holds) into the Scores section of `folder`/README.md, over what was there."""
-    path = folder / "README.md"
+    path = folder / CARD
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition(SCORES_START)
     after = rest.partition(SCORES_END)[2]

@@ -28,7 +28,7 @@ from cft.files import content_id, read_json, sha256_file, write_json
 from cft.memory import freed_memory_given_back, peak_memory_mb
 from cft.models.source import ModelSource
 from cft.recipe.blocks import Recipe, SftTrain
-from cft.runs import versions
+from cft.runs import CHECKPOINTS, METRICS, SELECTION, STEPS, versions
 from cft.train.card import write_card
 from cft.train.loop import ranks
 from cft.train.loop.checkpoints import (
@@ -76,7 +76,7 @@ class Job:
 
     @property
     def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
+        return self.folder / CHECKPOINTS
 
     @cached_property
     def setting(self) -> Setting:
@@ -135,7 +135,7 @@ def run(job: Job, fit: Fit) -> dict[str, Any]:
         TrainError: memory or disk is too small, or what `fit` raises.
         KeyboardInterrupt: after saying where the same command will go on; Terminated after SIGTERM.
     """
-    done, settings = read_json(job.folder / "metrics.json"), job.settings
+    done, settings = read_json(job.folder / METRICS), job.settings
     finished = job.adapter.is_dir() and done and done["settings"] == settings  # killed after its last step
     ranks.wait()  # each process has looked before one changes what it looked at
     if not finished:
@@ -143,7 +143,7 @@ def run(job: Job, fit: Fit) -> dict[str, Any]:
         done = attempt(job, fit)
     if ranks.is_main():
         shutil.rmtree(job.checkpoints, ignore_errors=True)
-        drop_adapters(job.folder / "selection")
+        drop_adapters(job.folder / SELECTION)
     return done["summary"]
 
 
@@ -151,7 +151,7 @@ def make_room(job: Job) -> None:
     """Delete what another training left in the folder; this one's newest checkpoint stays."""
     shutil.rmtree(job.adapter, ignore_errors=True)
     if claim(job.checkpoints, job.settings, job.console) is None:
-        shutil.rmtree(job.folder / "steps", ignore_errors=True)
+        shutil.rmtree(job.folder / STEPS, ignore_errors=True)
 
 
 def attempt(job: Job, fit: Fit) -> dict[str, Any]:
@@ -219,13 +219,13 @@ def train_to_end(job: Job, setting: Setting, trainer: Trainer) -> Trainer:
             trainer,
             job.recipe,
             job.items,
-            job.folder / "selection",
+            job.folder / SELECTION,
             console=job.console,
             progress=progress,
             identity=[to_rounding(job.settings), setting.quantization],
             leave=lambda: term.requested,
         )
-    keep = KeepAdapters(trainer, job.recipe.train.keep_steps, job.folder / "steps")
+    keep = KeepAdapters(trainer, job.recipe.train.keep_steps, job.folder / STEPS)
     for callback in filter(None, (StopIfDiverged(), progress, keep, trainer.select, term, MarkComplete())):
         trainer.add_callback(callback)
 
@@ -253,7 +253,7 @@ def finish(job: Job, trainer: Trainer, used: Setting) -> dict[str, Any]:
     summary, select, folder = summary_of(job, trainer, used, log), trainer.select, beside(job)
     metrics = {"settings": job.settings, "summary": summary, "log": log}
     if ranks.is_main():
-        write_json(job.folder / "metrics.json", metrics)
+        write_json(job.folder / METRICS, metrics)
         shutil.rmtree(folder, ignore_errors=True)  # left by a kill
     if not select:
         trainer.save_model(str(folder))  # all processes take part

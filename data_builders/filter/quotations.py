@@ -1,7 +1,6 @@
 """Where a critique quotes a solution, for whoever reads the two beside each other."""
 
 import re
-import unicodedata
 from functools import lru_cache
 
 from data_builders.arithmetic.markup import QUOTE
@@ -17,12 +16,6 @@ _SEEN = re.compile(  # what a reader sees of LaTeX and Markdown, sign by sign: a
 _SIGNS = {"times": "×", "over": "/", "minus": "-", "tick": "'", "mark": '"', "unseen": "", "bare": ""}
 
 Span = tuple[int, int]
-
-
-def tidy(text: str) -> str:
-    """`text` as it may be shown: characters that hide, reorder or steer a terminal become U+FFFD."""
-    text = text.replace("\r\n", "\n")
-    return "".join("\ufffd" if unicodedata.category(c)[0] == "C" and c not in "\n\t" else c for c in text)
 
 
 def quotations(critique: str, candidate: str, question: str) -> tuple[list[Span], list[Span], list[Span]]:

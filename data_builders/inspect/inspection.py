@@ -18,7 +18,8 @@ from rich.text import Text
 from cft.errors import DataError
 from cft.files import read_own_jsonl
 from cft.suggest import nearest
-from data_builders.filter.quotations import quotations, tidy
+from cft.words import tidy
+from data_builders.filter.quotations import quotations
 
 SIDE_BY_SIDE = 110  # columns of a terminal from which candidate and critique stand beside each other
 OUTCOMES = {"wrong": "red", "no_answer": "yellow", "truncated": "yellow", "ungradable": "yellow", "correct": "green"}

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from cft.errors import DataError
 from cft.files import write_text
-from data_builders.filter.quotations import quotations, tidy
+from cft.words import tidy
+from data_builders.filter.quotations import quotations
 
 if TYPE_CHECKING:
     from data_builders.inspect.inspection import Item

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cft.errors import DataError, EvalError
 from cft.files import read_jsonl
+from cft.runs import ANSWERS, ARM
 from eval.statistics.statistics import OUTCOMES
 
 BASE = "base"
@@ -53,15 +54,15 @@ def load_arm(folder: Path, task: str, arm: str) -> ArmAnswers:
     again = "Score it with `cft eval` (what is already there is kept)."
     if not folder.is_dir():
         raise EvalError(f"{folder}: no answers of arm {arm!r} on task {task!r}. {again}")
-    path = folder / "answers.jsonl"
+    path = folder / ANSWERS
     if not path.is_file() or not path.stat().st_size:
         raise EvalError(
             f"{path}: {'is empty' if path.is_file() else 'is missing'}, arm {arm!r} has no answers. {again}"
         )
-    if not (folder / "arm.json").is_file():
+    if not (folder / ARM).is_file():
         raise EvalError(f"{folder}: arm.json is missing, so scoring {arm!r} on {task!r} has not finished. {again}")
     try:
-        about = read_object(folder / "arm.json")
+        about = read_object(folder / ARM)
         numbered = read_jsonl(path)
     except DataError as error:
         raise EvalError(f"{error}\nDelete {folder} and score the arm again with `cft eval`.") from None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from cft.models.load import load_model, load_tokenizer
 from cft.recipe.blocks import ARM, ModelBlock
+from cft.runs import STEPS
 from cft.weights.adapter import attach, check_tokenizer, is_whole
 from cft.weights.merge import merge_into_base
 
@@ -50,7 +51,7 @@ class Arm:
 
     def folder(self, adapter: Path) -> Path:
         """The folder of this arm's adapter, beside the one that training ended with."""
-        return adapter.parent / "steps" / self.model if self.model.startswith("step-") else adapter
+        return adapter.parent / STEPS / self.model if self.model.startswith("step-") else adapter
 
 
 @dataclass

@@ -14,7 +14,7 @@ from cft.errors import EvalError
 from cft.files import content_id, read_json, read_own_jsonl, write_json, write_jsonl
 from cft.models.generate import Completion
 from cft.recipe.blocks import Recipe
-from cft.runs import adopt, versions
+from cft.runs import ANSWERS, ARM, adopt, versions
 from cft.weights.adapter import adapter_identity
 from eval.answering.answerers import Answerer, Local, Served
 from eval.answering.arms import Arm, Models
@@ -87,10 +87,10 @@ def evaluate_arm(
 ) -> dict[str, Any]:
     """Bring one arm of one task to its end and return what its `arm.json` holds."""
     fingerprint = content_id(settings, items.prompts, items.golds)
-    done = read_json(folder / "arm.json")
-    if (done is None or done["fingerprint"] != fingerprint) and adopt(folder, others, "arm.json", fingerprint):
-        done = read_json(folder / "arm.json")
-    if done and done["fingerprint"] == fingerprint and (folder / "answers.jsonl").is_file():
+    done = read_json(folder / ARM)
+    if (done is None or done["fingerprint"] != fingerprint) and adopt(folder, others, ARM, fingerprint):
+        done = read_json(folder / ARM)
+    if done and done["fingerprint"] == fingerprint and (folder / ANSWERS).is_file():
         about = "done before, not run again"
         if done.get("grader") != grader_identity():
             about = "answered before, graded again: the grader has changed"
@@ -105,7 +105,7 @@ def evaluate_arm(
         answered = answerer.answer(arm, items, log, tick)
     rows = graded_rows(settings["task"], arm.name, items, answered.completions)
     metrics = score_with_lm_eval(answerer, items, rows, settings, folder)
-    write_jsonl(folder / "answers.jsonl", rows)
+    write_jsonl(folder / ANSWERS, rows)
     summary = {
         "task": settings["task"],
         "arm": arm.name,
@@ -119,7 +119,7 @@ def evaluate_arm(
         "settings": settings | answered.where,
         "versions": versions(),
     }
-    write_json(folder / "arm.json", summary)
+    write_json(folder / ARM, summary)
     for path in folder.glob("*progress-*"):  # the log, and the lock of an endpoint's
         path.unlink()
     return summary
@@ -127,15 +127,15 @@ def evaluate_arm(
 
 def grade_again(folder: Path, done: dict[str, Any], arm: Arm, answerer: Answerer, items: Items) -> dict[str, Any]:
     """Grade the answers of a finished arm with the grader as it is now; what its `arm.json` then holds."""
-    kept = read_own_jsonl(folder / "answers.jsonl")
+    kept = read_own_jsonl(folder / ANSWERS)
     completions = [Completion(row["response"], row["tokens"], row["finish_reason"]) for row in kept]
     rows = graded_rows(done["task"], arm.name, items, completions)
     for old in [*folder.glob("results_*"), *folder.glob("samples_*")]:
         old.unlink()
     metrics = score_with_lm_eval(answerer, items, rows, done["settings"], folder)
-    write_jsonl(folder / "answers.jsonl", rows)
+    write_jsonl(folder / ANSWERS, rows)
     done = done | {"metrics": metrics, "grader": grader_identity()}
-    write_json(folder / "arm.json", done)
+    write_json(folder / ARM, done)
     return done
 
 

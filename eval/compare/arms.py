@@ -67,7 +67,7 @@ def load_scored(task: str, runs: Sequence[NamedRun]) -> list[Scored]:
     merged: dict[object, Scored] = {}
     for one in runs:
         for arm in one.recipe.eval.arms:
-            about, rows = load_arm(one.run.path / "eval" / task / arm, task, arm)
+            about, rows = load_arm(one.run.eval / task / arm, task, arm)
             same = about.get("fingerprint") or (one.label, arm)
             merged.setdefault(same, Scored(arm, [], about, rows)).runs.append(one)
     scored = sorted(merged.values(), key=lambda s: (s.arm != BASE, model_of(s.arm) != BASE))

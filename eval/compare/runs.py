@@ -57,9 +57,9 @@ def build_comparison(runs: Sequence[Run], *, task: str | None = None) -> tuple[d
         EvalError: no such task, no items in common, or damaged answers.
     """
     different = {run.path.resolve(): run for run in runs}
-    compared = named([(run, load_recipe(str(run.path / "recipe.yaml"))) for run in different.values()])
+    compared = named([(run, load_recipe(str(run.recipe))) for run in different.values()])
     for one in compared:
-        one.run.need("eval", one.run.path / "eval")
+        one.run.need("eval", one.run.eval)
     tasks, notes = choose_tasks(compared, task)
     if len(compared) == 1:
         notes.append("Only one run was given, so this is its own report. Name more runs to compare them.")

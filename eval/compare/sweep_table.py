@@ -7,7 +7,7 @@ from pathlib import Path
 from cft.errors import EvalError
 from cft.files import read_json
 from cft.recipe.blocks import Recipe
-from cft.runs import Run
+from cft.runs import METRICS, Run
 from eval.answering.answers import BASE
 from eval.compare.arms import NamedRun, Scored, differences, in_common, load_scored, pooled
 from eval.report.findings import model_of, share_correct
@@ -160,7 +160,7 @@ def _score(rows: Sequence[dict]) -> dict:
 
 def _training(folders: Sequence[Path]) -> dict:
     """What the trainings of these runs were, their mean where they differ; None where there was none."""
-    found = [(read_json(folder / "train" / "metrics.json") or {}).get("summary") for folder in folders]
+    found = [(read_json(Run(folder).train / METRICS) or {}).get("summary") for folder in folders]
     if None in found:
         return dict.fromkeys(TRAINED) | {"train_seconds": 0.0}
     for one in found:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cft.files import read_json
+from cft.runs import CURVE, SELECTION
 from eval.report.panels import COLOURS, Panel, finish, ink
 from eval.report.tables import Table, bounds, percent
 
@@ -21,7 +22,7 @@ MOST_TICKS = 10  # steps that fit below the picture
 
 def load_curve(train: Path) -> dict | None:
     """What a training folder says of the choice of its step; None where the last step was kept."""
-    return read_json(train / "selection" / "curve.json")
+    return read_json(train / SELECTION / CURVE)
 
 
 def chosen(curve: dict) -> dict:

@@ -1,10 +1,10 @@
 """The sentences of a report, and report.md."""
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from cft.words import spread, tidy
 from eval.answering.answers import TaskAnswers
 from eval.report import curve, tables
 from eval.report.findings import model_of
@@ -26,11 +26,6 @@ several samples a question, sign flips). *Detectable*: the smallest difference t
 power."""
 
 
-def clean(text: str) -> str:
-    """`text` without characters that hide, reorder or cannot be stored: each becomes U+FFFD."""
-    return "".join("\ufffd" if unicodedata.category(c)[0] == "C" and c not in "\n\t" else c for c in text)
-
-
 def shorten(text: str, length: int) -> str:
     """`text`, or its beginning and end with an ellipsis that says how much of the middle is left out."""
     if len(text) <= length:
@@ -46,14 +41,14 @@ def longest_run(text: str) -> int:
 
 def fenced(text: str) -> str:
     """`text` as a Markdown code block that nothing in it can close."""
-    text = clean(text.replace("\r\n", "\n"))
+    text = tidy(text)
     fence = "`" * max(3, longest_run(text) + 1)
     return f"{fence}text\n{text}\n{fence}"
 
 
 def inline(text: str) -> str:
     """`text` on one line as a Markdown code span; safe outside tables."""
-    text = " ".join(clean(text).split())
+    text = " ".join(tidy(text).split())
     ticks = "`" * (longest_run(text) + 1)
     return f"{ticks} {text} {ticks}" if "`" in text else f"`{text}`"
 
@@ -67,7 +62,7 @@ def table(shown: Table) -> str:
     """A Markdown table; the first column is aligned left, the others right."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(clean(cell).replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
+        return "| " + " | ".join(tidy(cell).replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
 
     others = "---|" if shown.prose else "---:|"
     rule = "|---|" + others * (len(shown.headings) - 1)
@@ -209,13 +204,6 @@ def effort_sentence(comparison: dict) -> str:
     if needed is None:
         return sentence + "."
     return f"{sentence}; a true difference of {points(comparison['difference'])} would take about {needed} questions."
-
-
-def spread(items: list, count: int) -> list:
-    """`count` of `items`, evenly spread from the first to the last: chosen by place, never by looks."""
-    if len(items) <= count:
-        return items
-    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
 def examples(comparison: dict, answers: TaskAnswers) -> list[str]:

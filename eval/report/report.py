@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cft.errors import EvalError
 from cft.files import read_json, write_json, write_text
+from cft.runs import METRICS, REPORT_JSON, REPORT_PAGE, REPORT_TEXT, Run
 from eval.answering.answers import BASE, Row, TaskAnswers, load_task
 from eval.report import findings, markdown
 from eval.report.curve import load_curve
@@ -35,11 +36,11 @@ def write_report(
         raise EvalError(f"nothing to report: arms = {arms}, tasks = {tasks}. Name at least one of each under eval:.")
     answers = {task: load_task(eval_folder / task, task, arms) for task in tasks}
     run = eval_folder.parent
-    if (run / "recipe.yaml").is_file():
-        environment = environment | {RECIPE: (run / "recipe.yaml").read_text(encoding="utf-8")}
-    trained = (read_json(run / "train" / "metrics.json") or {}).get("summary", {})
+    if Run(run).recipe.is_file():
+        environment = environment | {RECIPE: Run(run).recipe.read_text(encoding="utf-8")}
+    trained = (read_json(Run(run).train / METRICS) or {}).get("summary", {})
     adapter_step = trained.get("selected_step", trained.get("steps"))
-    selection = load_curve(run / "train")
+    selection = load_curve(Run(run).train)
     report = build_report(recipe_name, answers, environment, adapter_step=adapter_step, selection=selection)
     write_pages(report, answers, out)
     return report
@@ -88,9 +89,9 @@ def write_pages(report: dict, answers: dict[str, TaskAnswers], out: Path) -> Non
 
     draw(report, out / "report.png")
     pictures = draw_panels(report, out)
-    write_text(out / "report.md", markdown.page(report, answers, pictures))
-    write_text(out / "report.html", page(report, answers))
-    write_json(out / "report.json", report)
+    write_text(out / REPORT_TEXT, markdown.page(report, answers, pictures))
+    write_text(out / REPORT_PAGE, page(report, answers))
+    write_json(out / REPORT_JSON, report)
 
 
 def task_report(answers: TaskAnswers, against: str = BASE, notes: Sequence[str] = ()) -> dict:

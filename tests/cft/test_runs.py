@@ -1,13 +1,28 @@
 """Stages are done once, go on after a kill, and are never mixed with rows of other inputs."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from cft import runs
 from cft.errors import RunError
 from cft.recipe.load import load_recipe
 from cft.runs import Run, adopt, find_run, open_run
+from tests.support.forks import ENVIRONMENT
+
+TINY = """
+name: tiny
+model: {{id: {model}, dtype: float32}}
+data: {{builder: critiques, problems: [bakery], teachers: [{{kind: file, path: bakery}}], max_examples: 2}}
+train:
+  method: cft
+  lora: {{r: 2}}
+  keep_steps: [1]
+  args: {{per_device_train_batch_size: 1, gradient_accumulation_steps: 1, max_steps: 2, max_length: 4096}}
+eval: {{tasks: [cft_wordproblems_validation], limit: 2, max_new_tokens: 4, arms: [base, step-1, adapter]}}
+"""
 
 
 @pytest.fixture
@@ -117,3 +132,24 @@ def test_a_root_that_cannot_be_written_is_the_users_to_mend(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="--runs"):
         open_run(load_recipe("smoke"), {}, tmp_path / "file")
+
+
+def test_no_stage_knows_a_name_of_a_runs_files_but_from_runs(tmp_path, tiny_model):
+    """Every name is another one here, and the stages still find what those before them left."""
+    names = [
+        "RECIPE", "MANIFEST", "STARTED", "PROBLEMS", "CANDIDATES", "CRITIQUES", "EXAMPLES", "CALLS", "ADAPTER",
+        "METRICS", "STEPS", "CHECKPOINTS", "ANSWERS", "ARM", "REPORT_JSON", "REPORT_TEXT", "REPORT_PAGE",
+    ]  # fmt: skip
+    (tmp_path / "tiny.yaml").write_text(TINY.format(model=tiny_model))
+    program = (
+        f"import sys; from cft import runs\nfor name in {names}: setattr(runs, name, 'x-' + getattr(runs, name))\n"
+        "from cft.cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", program, "run", "tiny.yaml"]
+    environment = os.environ | ENVIRONMENT | {"PYTHONPATH": os.getcwd()}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    written = {path.name for path in (tmp_path / "runs" / "tiny").rglob("*")}
+    old = {getattr(runs, name) for name in names}
+    assert written & old == {"adapter"}  # the arm
+    assert {f"x-{name}" for name in old - {runs.CHECKPOINTS}} <= written

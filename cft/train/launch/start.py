@@ -19,6 +19,7 @@ from rich.console import Console
 from cft.errors import Terminated, TrainError
 from cft.files import read_json, write_json
 from cft.recipe.blocks import Recipe
+from cft.runs import METRICS
 from cft.suggest import did_you_mean
 from cft.train.select.choice import SHARDED
 
@@ -152,7 +153,7 @@ def launch_training(
             _signal(process, signal.SIGKILL)
     if process.returncode:
         raise _error(beside, process.returncode)
-    return read_json(folder / "metrics.json")["summary"] | {"launch": launch.name, "processes": launch.processes}
+    return read_json(folder / METRICS)["summary"] | {"launch": launch.name, "processes": launch.processes}
 
 
 def _show(process: subprocess.Popen, console: Console) -> None:

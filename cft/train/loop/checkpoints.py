@@ -8,6 +8,7 @@ from transformers import Trainer, TrainerCallback
 
 from cft.errors import TrainError
 from cft.files import read_json, write_json
+from cft.runs import step_name
 from cft.train.loop import ranks
 
 SETTINGS = "training.json"  # in the checkpoints folder: what they belong to
@@ -42,7 +43,7 @@ class KeepAdapters(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step in self.steps:
-            kept = self.folder / f"step-{state.global_step}"
+            kept = self.folder / step_name(state.global_step)
             beside = self.folder / f".{kept.name}.tmp"
             for path in (beside, kept) if ranks.is_main() else ():
                 shutil.rmtree(path, ignore_errors=True)

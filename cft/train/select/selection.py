@@ -18,6 +18,7 @@ from cft.errors import EvalError, Terminated, TrainError
 from cft.files import content_id, read_json, read_own_jsonl, write_json, write_jsonl
 from cft.models.generate import Completion, render
 from cft.recipe.blocks import Recipe
+from cft.runs import CURVE
 from cft.train.loop import ranks
 from cft.train.select.choice import RULE, SHARDED, StoppedEarly, best_step, reason_to_stop, steps_to_ask
 from cft.train.select.validating import LeftError, ValidationDecoding, answering, random_numbers_kept
@@ -215,7 +216,7 @@ class SelectStep(TrainerCallback):
                 "max_new_tokens": self.decoding.max_new_tokens,
                 "points": self.points,
             }
-            write_json(self.folder / "curve.json", curve)
+            write_json(self.folder / CURVE, curve)
 
     def _keep_best(self, step: int) -> None:
         """Write the adapter of the step that is the best so far, unless it stands; the earlier best one goes."""

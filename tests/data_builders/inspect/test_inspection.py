@@ -9,7 +9,8 @@ from rich.console import Console
 
 from cft.errors import DataError
 from cft.files import write_jsonl
-from data_builders.filter.quotations import quotations, tidy
+from cft.words import tidy
+from data_builders.filter.quotations import quotations
 from data_builders.inspect.inspection import KEYS, load_items, select, show_items
 from tests.support.inspecting import CANDIDATES, CRITIQUES, candidate, critique, write_folder
 
