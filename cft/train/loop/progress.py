@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from transformers import TrainerCallback
 
 from cft.models.fetch import quiet
+from cft.words import duration
 
 LINES = 20  # about so many lines are printed where there is no terminal
 
@@ -59,7 +60,7 @@ class TrainProgress(TrainerCallback):
         left = (now - self.start) / done * (state.max_steps - state.global_step)
         self.last, self.last_tokens = now, tokens
         step = f"step {state.global_step}/{state.max_steps}"
-        text = f"{step}  loss {logs['loss']:.3f}  {speed:.0f} tokens/s  {clock(left)} left"
+        text = f"{step}  loss {logs['loss']:.3f}  {speed:.0f} tokens/s  {duration(left)} left"
         if self.bar:
             self.bar.update(self.task, completed=state.global_step, text=text)
         elif state.global_step % max(1, state.max_steps // LINES) == 0 or state.global_step == state.max_steps:
@@ -84,10 +85,3 @@ class TrainProgress(TrainerCallback):
         if self.bar:
             self.bar.stop()
             self.bar = None
-
-
-def clock(seconds: float) -> str:
-    """3725 -> `1:02:05`, 95 -> `1:35`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
