@@ -28,7 +28,7 @@ from cft.files import content_id, read_json, sha256_file, write_json
 from cft.memory import freed_memory_given_back, peak_memory_mb
 from cft.models.source import ModelSource
 from cft.recipe.blocks import Recipe, SftTrain
-from cft.runs import CHECKPOINTS, METRICS, SELECTION, STEPS, versions
+from cft.runs import ADAPTER, CHECKPOINTS, METRICS, SELECTION, STEPS, versions
 from cft.train.card import write_card
 from cft.train.loop import ranks
 from cft.train.loop.checkpoints import (
@@ -72,7 +72,7 @@ class Job:
 
     @property
     def adapter(self) -> Path:
-        return self.folder / "adapter"
+        return self.folder / ADAPTER
 
     @property
     def checkpoints(self) -> Path:
@@ -269,7 +269,7 @@ def finish(job: Job, trainer: Trainer, used: Setting) -> dict[str, Any]:
 
 def beside(job: Job) -> Path:
     """Where the adapter is written before it has its name."""
-    return job.folder / ".adapter.tmp"
+    return job.folder / f".{ADAPTER}.tmp"
 
 
 def summary_of(job: Job, trainer: Trainer, used: Setting, log: list[dict[str, Any]]) -> dict[str, Any]:
