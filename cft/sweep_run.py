@@ -96,8 +96,8 @@ def plan_sweep(loaded: LoadedSweep, root: Path) -> dict:
     runs, scored = [], set()
     for point in loaded.points:
         for recipe in point.recipes:
-            row = {"point": point.name, "seed": recipe.seed, "run": None, "stages": {}, "seconds": None,
-                   "cost_usd": None, "memory_gb": None, "fault": ""}  # fmt: skip
+            row = {"point": point.name, "seed": recipe.seed, "run": None, "stages": {}, "fault": ""}
+            row |= dict.fromkeys(["seconds", "cost_usd", "memory_gb"])
             runs.append(row)
             try:
                 plan = make_plan(recipe, root)

@@ -9,8 +9,7 @@ import yaml
 
 from cft.errors import DataError
 from cft.files import faulty, read_user_text
-from cft.recipe.load import recipes_folder
-from cft.recipe.shipped import by_stem, find_file
+from cft.recipe.shipped import by_stem, find_file, recipes_folder
 from cft.suggest import nearest
 from data_builders.arithmetic.claims import claims, numbers
 from data_builders.arithmetic.expressions import (

@@ -22,6 +22,7 @@ FLOORS = """
 cft.errors
 cft.suggest cft.words
 cft.files cft.memory
+cft.cache
 eval.grading
 cft.devices cft.recipe eval.prompts
 cft.models

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,14 +41,32 @@ MaxCost = Annotated[
 ]
 
 
-def answer(value: Any, as_json: bool, text: str | None = None) -> None:
-    """Print `value` as one line of JSON, or `text` (by default the value) for people."""
+def answer(value: Any, as_json: bool, text: str | Callable[[Any, Console], None] | None = None) -> None:
+    """Print `value` as one line of JSON, or for people: `text`, or what `text` prints of it, or the value itself."""
     if as_json:
         sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    elif callable(text):
+        text(value, out)
     elif text is not None:
         out.print(text, highlight=False, markup=False, soft_wrap=True)
     else:
         out.print_json(data=value)
+
+
+def answer_files(files: dict[str, Path], as_json: bool, more: str = "") -> None:
+    """List files by name, with the first line of the comment at their head."""
+    from cft.recipe.shipped import about
+
+    rows = [{"name": name, "about": about(path), "path": str(path)} for name, path in files.items()]
+    width = max(map(len, files))
+    answer(rows, as_json, "\n".join(f"{row['name']:<{width}}  {row['about']}" for row in rows) + more)
+
+
+def sent_text(sent: dict[str, Any], repository: str, *, public: bool, really: bool) -> str:
+    """What was sent to a repository on the hub, or would be."""
+    who = "public" if public else "private"
+    head = f"sent to {sent['url']}" if really else f"would be sent to {repository} ({who}); add --yes to do it"
+    return "\n".join([head, *(f"  {name}  {size:,} bytes" for name, size in sent["files"].items())])
 
 
 def checked_recipe(recipe: str, overrides: list[str] | None, data: Path | None = None) -> "Recipe":

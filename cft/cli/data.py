@@ -16,9 +16,9 @@ from cft.cli.common import (
     Runs,
     answer,
     checked_recipe,
-    out,
     progress,
     run_and_answer,
+    sent_text,
 )
 
 
@@ -86,10 +86,8 @@ def inspect(
 
         write_page(items, html, found.path.parent.name)
         answer({"page": str(html), "items": len(items)}, as_json, f"{html}: {len(items)} items")
-    elif as_json:
-        answer([asdict(item) for item in items], True)
     else:
-        show_items(items, out)
+        answer([asdict(item) for item in items], as_json, lambda _, console: show_items(items, console))
 
 
 @data_app.command()
@@ -106,10 +104,7 @@ def push(
     from cft.runs import find_run
 
     sent = push_data(find_run(run_name, runs), repository, private=not public, really=yes)
-    told = "\n".join(f"  {name}  {size:,} bytes" for name, size in sent["files"].items())
-    who = "public" if public else "private"
-    done = f"sent to {sent['url']}" if yes else f"would be sent to {repository} ({who}); add --yes to do it"
-    answer(sent, as_json, f"{done}\n{told}")
+    answer(sent, as_json, sent_text(sent, repository, public=public, really=yes))
 
 
 @problems_app.command()
@@ -139,12 +134,9 @@ def rank(
     try:
         endpoint = EndpointBlock(base_url=base_url, api_key_env=api_key_env) if base_url else None
     except ValidationError as error:
-        raise recipe_error("cft problems rank", Schema({}, {}).faults(error)) from None
+        raise recipe_error("cft problems rank", Schema(EndpointBlock, {}).faults(error)) from None
     settings = {"samples": samples, "temperatures": [temperature], "max_new_tokens": max_new_tokens}
     students = [StudentBlock(model=m, endpoint=endpoint, batch_size=batch_size, **settings) for m in model]
     asking = Asking(ModelBlock(id=model[0]), runs / "calls", progress, max_cost)
     ranked = rank_pool(load_pool(pool)[:limit], students, seed, asking)
-    if as_json:
-        answer(ranked, True)
-    else:
-        print_ranking(ranked, out)
+    answer(ranked, as_json, print_ranking)

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cft.cache import cache_folder
 from cft.errors import ModelError
 from cft.files import nearest_folder
-from cft.models.catalogue import cache_folder
 from cft.models.fetch import hub_reachable
 from cft.models.source import list_models
 from cft.models.wheels import has_pip

@@ -33,9 +33,13 @@ def try_run(
     from cft.runs import find_run
 
     trial = open_trial(
-        find_run(run_name, runs), base_only=base_only, gold=gold, temperature=temperature, seed=seed,
+        find_run(run_name, runs),
+        base_only=base_only,
+        gold=gold,
+        temperature=temperature,
+        seed=seed,
         max_new_tokens=max_new_tokens,
-    )  # fmt: skip
+    )
     by_hand = question is None and sys.stdin.isatty()
     try:
         for asked in questions(question, by_hand):
@@ -72,10 +76,8 @@ def compare(
     from eval.compare.runs import compare_runs, print_comparison
 
     report = compare_runs([find_run(name, runs) for name in run_names], runs, task=task, out=to)
-    if as_json:
-        answer(report, True)
-    else:
-        print_comparison(report, out)
+    answer(report, as_json, print_comparison)
+    if not as_json:
         answer(None, False, f"report: {Path(report['out']) / 'report.md'}")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cft.cli.common import RUNS, AsJson, RunName, Runs, answer, progress
+from cft.cli.common import RUNS, AsJson, RunName, Runs, answer, progress, sent_text
 
 export_app = typer.Typer()
 
@@ -67,9 +67,7 @@ def export(
     if push:
         [kind] = targets
         sent = result["push"] = push_export(Path(done[kind]["path"]), push, run, private=not public, really=yes)
-        who = "public" if public else "private"
-        lines.append(f"sent to {sent['url']}" if yes else f"would be sent to {push} ({who}); add --yes to do it")
-        lines += [f"  {name}  {size:,} bytes" for name, size in sent["files"].items()]
+        lines.append(sent_text(sent, push, public=public, really=yes))
     answer(result, as_json, "\n".join(lines))
 
 

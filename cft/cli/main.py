@@ -28,6 +28,7 @@ from cft.cli.common import (
     Runs,
     Tracker,
     answer,
+    answer_files,
     checked_recipe,
     out,
     progress,
@@ -60,22 +61,16 @@ app.add_typer(sweep_app)
 @app.command()
 def recipes(as_json: AsJson = False) -> None:
     """List the shipped recipes."""
-    from cft.recipe.load import list_recipes, recipes_folder
+    from cft.recipe.shipped import list_recipes
 
-    rows = []
-    for path in list_recipes():
-        head = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-        name = path.relative_to(recipes_folder()).with_suffix("").as_posix()
-        rows.append({"name": name, "about": head[0] if head else "", "path": str(path)})
-    width = max(len(row["name"]) for row in rows)
-    lines = [f"{row['name']:<{width}}  {row['about']}" for row in rows]
-    answer(rows, as_json, "\n".join([*lines, "\nSweeps over several settings: cft sweep"]))
+    answer_files(list_recipes(), as_json, "\n\nSweeps over several settings: cft sweep")
 
 
 @app.command()
 def show(recipe: RecipeName, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Print a recipe: its file as written, or as resolved when overrides or --json are given."""
-    from cft.recipe.load import find_recipe, load_recipe
+    from cft.recipe.load import load_recipe
+    from cft.recipe.shipped import find_recipe
 
     loaded = load_recipe(recipe, overrides or [])
     text = loaded.to_yaml() if overrides else find_recipe(recipe).read_text(encoding="utf-8")
@@ -89,8 +84,7 @@ def copy(
     as_json: AsJson = False,
 ) -> None:
     """Copy a shipped recipe or sweep to a file of your own, to change it there."""
-    from cft.recipe.load import find_recipe
-    from cft.recipe.sweep import list_sweeps
+    from cft.recipe.shipped import find_recipe, list_sweeps
 
     sweep = list_sweeps().get(recipe)
     source = sweep or find_recipe(recipe)
@@ -119,11 +113,7 @@ def plan(
     from cft.plan.plan import make_plan
     from cft.plan.show import print_plan
 
-    made = make_plan(checked_recipe(recipe, overrides, data), runs, gpu)
-    if as_json:
-        answer(made, True)
-    else:
-        print_plan(made, out)
+    answer(make_plan(checked_recipe(recipe, overrides, data), runs, gpu), as_json, print_plan)
 
 
 @app.command()
@@ -225,11 +215,7 @@ def trace(
     from cft.cli.trace import print_trace, trace_item
     from cft.runs import find_run
 
-    found = trace_item(find_run(run_name, runs), item)
-    if as_json:
-        answer(found, True)
-    else:
-        print_trace(found, out)
+    answer(trace_item(find_run(run_name, runs), item), as_json, print_trace)
 
 
 @app.command()
@@ -240,10 +226,7 @@ def doctor(as_json: AsJson = False) -> None:
     from cft.cli.doctor import check, print_checks
 
     checks = check()
-    if as_json:
-        answer([asdict(c) for c in checks], True)
-    else:
-        print_checks(checks, out)
+    answer([asdict(one) for one in checks], as_json, lambda _, console: print_checks(checks, console))
 
 
 @models_app.callback()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cft.cli.common import RUNS, AsJson, Overrides, Runs, answer, out, progress
+from cft.cli.common import RUNS, AsJson, Overrides, Runs, answer, answer_files, progress
 
 sweep_app = typer.Typer()
 
@@ -32,11 +32,11 @@ def sweep(
 
     KEY=VALUE sets a key of the recipe in every point, or a key of the sweep: recipe, vary.KEY, points, seeds.
     """
-    from cft.recipe.sweep import list_sweeps, load_sweep
+    from cft.recipe.shipped import list_sweeps
+    from cft.recipe.sweep import load_sweep
 
     if file is None:
-        rows = [{"name": name, "about": about(path), "path": str(path)} for name, path in list_sweeps().items()]
-        return answer(rows, as_json, "\n".join(f"{row['name']:<16} {row['about']}" for row in rows))
+        return answer_files(list_sweeps(), as_json)
     loaded = load_sweep(file, overrides or [], libraries=True)
 
     from cft.sweep_run import plan_sweep, print_plan, run_sweep
@@ -44,21 +44,13 @@ def sweep(
 
     planned = plan_sweep(loaded, runs)
     if plan:
-        return answer(planned, True) if as_json else print_plan(planned, out)
+        return answer(planned, as_json, print_plan)
     print_plan(planned, progress)
     table = run_sweep(loaded, runs, progress, command=shlex.join(["cft", *sys.argv[1:]]), max_cost=max_cost)
-    if as_json:
-        answer(table, True)
-    else:
-        print_sweep(table, out)
+    answer(table, as_json, print_sweep)
+    if not as_json:
         answer(None, False, f"table: {Path(table['out']) / 'sweep.md'}")
     failed = [run for run in table["runs"] if run["status"] == "failed"]
     if failed:
         progress.print(f"{len(failed)} of {len(table['runs'])} runs failed; the same command tries them again.")
         raise typer.Exit(2)
-
-
-def about(path: Path) -> str:
-    """The first line of a file's head comment."""
-    head = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    return head[0] if head else ""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from cft.cache import cache_folder
 from cft.errors import ModelError
 from cft.files import read_json
 from cft.models.architecture import Architecture
@@ -81,13 +82,6 @@ def load_entries() -> dict[str, Entry]:
             faults = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r:.60})" for e in error.errors()]
             raise ModelError(f"{path}: {len(faults)} fault(s)\n" + "\n".join(faults)) from None
     return entries
-
-
-def cache_folder() -> Path:
-    """CFT_CACHE, else XDG_CACHE_HOME/cft, else ~/.cache/cft."""
-    if own := os.environ.get("CFT_CACHE"):
-        return Path(own).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser().absolute() / "cft"
 
 
 def cached_record(name: str) -> dict | None:

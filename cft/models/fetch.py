@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from cft.cache import cache_folder
 from cft.errors import ModelError
 from cft.files import check_space, write_json
-from cft.models.catalogue import RECORD, Entry, WheelsSource, cache_folder, cached_record, missing_parts
+from cft.models.catalogue import RECORD, Entry, WheelsSource, cached_record, missing_parts
 from cft.models.wheels import UnreachableError, join_parts
 
 if TYPE_CHECKING:

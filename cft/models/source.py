@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
+from cft.cache import cache_folder
 from cft.errors import ModelError
 from cft.files import content_id, sha256_file
 from cft.models.architecture import Architecture
-from cft.models.catalogue import RECORD, cache_folder, cached_record, load_entries, missing_parts
+from cft.models.catalogue import RECORD, cached_record, load_entries, missing_parts
 from cft.models.fetch import fetch, fetch_gguf, fetch_hub, hub_snapshot, one_line
 from cft.models.wheels import UnreachableError
 from cft.suggest import nearest

@@ -1,7 +1,7 @@
 """What a run will do, take and cost, before it does anything. Downloads nothing and loads no model.
 
 Rows come from counting files; tokens, time and memory are estimates and are marked as such. Time rests on a
-half-second matrix multiplication on this machine and on the share of that speed which our stages reach (measured
+short matrix multiplication on this machine and on the share of that speed which our stages reach (measured
 on two CPU cores with a 0.5B model; see `recipes/README.md`).
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cft.cache import remembered
 from cft.devices import MFU, find_card, matmul_flops, pick_device, slow_dtype
 from cft.errors import CFTError, RecipeError
 from cft.files import read_own_jsonl
@@ -17,7 +18,7 @@ from cft.models.load import load_tokenizer
 from cft.models.source import architecture_of, resolve
 from cft.pipeline import file_hashes
 from cft.plan.memory import PROMPT_TOKENS, plan_memory
-from cft.recipe.blocks import Recipe
+from cft.recipe.blocks import ModelBlock, Recipe
 from cft.rows import tokenize_row
 from cft.runs import Run, run_of
 from cft.suggest import did_you_mean
@@ -212,6 +213,22 @@ def known_tasks(recipe: Recipe) -> list[str]:
     return recipe.eval.tasks
 
 
+def count(model: ModelBlock, examples: list[dict]) -> list[tuple[int, int]]:
+    """(prompt, trained) tokens of each example."""
+    tokenizer = load_tokenizer(model)
+    return [tokenize_row(row, tokenizer).counts for row in examples]
+
+
+def _tokenized(model: ModelBlock, examples: list[dict]) -> list:
+    """All that `count` depends on: the texts, and name, size and time of the files of tokenizer and template."""
+    files = [path for path in sorted(Path(resolve(model).location).glob("*")) if path.is_file()]
+    if model.chat_template not in (None, "plain"):
+        files.append(Path(model.chat_template).expanduser())
+    stats = [(path.name, path.stat()) for path in files if path.exists()]
+    texts = [[row["prompt"], row["completion"]] for row in examples]
+    return [[[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats], model.model_dump(), texts]
+
+
 def row_tokens(recipe: Recipe, examples: list[dict], expected: int, cached: bool) -> list[tuple[float, float]]:
     """(prompt, trained) tokens of each training row.
 
@@ -220,8 +237,8 @@ def row_tokens(recipe: Recipe, examples: list[dict], expected: int, cached: bool
     """
     if examples and cached:
         with contextlib.suppress(CFTError):  # what is wrong with a row or tokenizer is told by training
-            tokenizer = load_tokenizer(recipe.model)
-            return [tokenize_row(row, tokenizer).counts for row in examples]
+            question = _tokenized(recipe.model, examples)
+            return [tuple(pair) for pair in remembered("row_tokens", question, lambda: count(recipe.model, examples))]
     if examples:
         texts = [[message["content"] for message in [*row["prompt"], *row["completion"]]] for row in examples]
         counts = [sum(map(len, parts)) / CHARACTERS_PER_TOKEN for parts in texts]

@@ -22,9 +22,8 @@ def cross_faults(
         yield from _method_faults(data, train)
     if train and train.full:
         if train.lora:
-            yield Fault(
-                ("train", "lora"), "is not used when all weights are trained", "Leave it out, or train.full", train.lora
-            )
+            mend = "Leave it out, or train.full"
+            yield Fault(("train", "lora"), "is not used when all weights are trained", mend, train.lora)
         if model and model.quantization != "none":
             mend = "Set it to none, or train a LoRA adapter"
             yield Fault(("model", "quantization"), "4-bit weights cannot be trained", mend, model.quantization)
@@ -65,8 +64,8 @@ def _eval_faults(scored: "EvalBlock") -> Iterator[Fault]:
             mend = f"Write served: {{{model}: NAME}}, the name that the server has for it"
             yield Fault(("eval", "served"), f"does not name {model!r}, which eval.arms asks for", mend, scored.served)
     elif scored.served:
-        yield Fault(("eval", "served"), "names models of an endpoint, but there is none", "Set eval.endpoint",
-                    scored.served)  # fmt: skip
+        fault = "names models of an endpoint, but there is none"
+        yield Fault(("eval", "served"), fault, "Set eval.endpoint", scored.served)
 
 
 def _method_faults(data: "CritiquesData | DemonstrationsData | NoData", train: "TrainBlock") -> Iterator[Fault]:
@@ -94,9 +93,8 @@ def _critiques_faults(data: "CritiquesData") -> Iterator[Fault]:
         mend = "Add {samples: 48}, or a teacher {kind: file, path: ...}, which brings its own"
         yield Fault(("data", "students"), "is empty, so there is nothing to criticise", mend, [])
     if data.students and not data.problems:
-        yield Fault(
-            ("data", "problems"), "is empty, but data.students need a problem to solve", "Name at least one", []
-        )
+        fault = "is empty, but data.students need a problem to solve"
+        yield Fault(("data", "problems"), fault, "Name at least one", [])
     for i, student in enumerate(data.students):
         if student.samples > 1 and 0 in student.temperatures:
             fault = f"greedy decoding writes the same solution {student.samples} times"
@@ -107,11 +105,14 @@ def _critiques_faults(data: "CritiquesData") -> Iterator[Fault]:
             endpoint = getattr(block, "endpoint", None)
             if endpoint and block.model is None:
                 yield Fault(("data", key, i, "model"), "is missing, but an endpoint must be told one", "Name it", None)
-            taken = set(endpoint.extra_body if endpoint else ()) & TAKEN
-            for name in sorted(taken):
-                yield Fault(("data", key, i, "endpoint", "extra_body", name), "has a key of its own", f"Set {name} "
-                            "where the recipe has it, not in extra_body", endpoint.extra_body[name])  # fmt: skip
+            body = endpoint.extra_body if endpoint else {}
+            for name in sorted(TAKEN & body.keys()):
+                path = ("data", key, i, "endpoint", "extra_body", name)
+                mend = f"Set {name} where the recipe has it, not in extra_body"
+                yield Fault(path, "has a key of its own", mend, body[name])
 
 
-TAKEN = {"model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "stream",
-         "stream_options", "seed", "n"}  # fmt: skip
+TAKEN = {
+    *("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "stream", "stream_options"),
+    *("seed", "n"),
+}

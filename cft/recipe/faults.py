@@ -1,11 +1,12 @@
 """Faults of a recipe: what is wrong with which key, where it stands, and how to mend it."""
 
 import json
+import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -48,30 +49,10 @@ class Fault:
         return f"{self.place} {what}: {self.fault}. {self.mend}{'' if self.mend.endswith('?') else '.'}".lstrip()
 
 
-@dataclass
-class Origin:
-    """Where a recipe's values were written. Recipes that differ only in this are equal."""
-
-    path: Path | None = field(default=None, compare=False)
-    places: dict[KeyPath, str] = field(default_factory=dict, compare=False)
-
-    def place(self, path: KeyPath) -> str:
-        """The place of the value at `path`, or of the nearest block around it."""
-        around = (path[:length] for length in range(len(path), -1, -1))
-        return next((self.places[p] for p in around if p in self.places), "")
-
-    def locate(self, faults: Iterable[Fault]) -> list[Fault]:
-        """The faults with their places, in the order of the file; only the first one of each value."""
-        first: dict[tuple[KeyPath, str], Fault] = {}
-        for fault in faults:
-            place = fault.place or self.place(fault.path)
-            first.setdefault((fault.path, place), replace(fault, place=place))
-
-        def order(fault: Fault) -> tuple[bool, int]:
-            line = fault.place.rpartition(":")[2]
-            return fault.place == OVERRIDE, int(line) if line.isdigit() else 0
-
-        return sorted(first.values(), key=order)
+def by_line(fault: Fault) -> float:
+    """Sorts faults by the line that their place names; what the command line gave comes last."""
+    line = re.search(r":(\d+)(?: |$)", fault.place)
+    return math.inf if fault.place == OVERRIDE else int(line[1]) if line else 0
 
 
 def recipe_error(name: str, faults: list[Fault]) -> RecipeError:
@@ -100,12 +81,38 @@ _KINDS = {  # pydantic's error type, up to its first _ -> what the value must be
 _LIBRARY_KEYS = "peft.LoraConfig's keys belong under train.lora, trl.SFTConfig's under train.args"
 
 
-@dataclass(frozen=True)
 class Schema:
-    """What the schema knows of a recipe's mappings, to name the nearest key."""
+    """Which model reads each mapping of what was written, to name the nearest key."""
 
-    models: Mapping[KeyPath, type[BaseModel]]  # the model that reads each mapping, by its path
-    tags: Mapping[str, Mapping[str, type[BaseModel]]]  # each key that chooses between models: its values, their models
+    def __init__(self, model: type[BaseModel], raw: Any) -> None:
+        """`raw` is what `model` was given to read, with whatever faults."""
+        self.models: dict[KeyPath, type[BaseModel]] = {}  # by the path of the mapping
+        self.tags: dict[KeyPath, tuple[str, dict[str, type[BaseModel]]]] = {}  # key that chooses; value -> model
+        self._add(model, raw, ())
+
+    def _add(self, hint: Any, raw: Any, path: KeyPath, tag: str | None = None) -> None:
+        """Note the models of all that is in `raw`, whose type is `hint`; `tag` is the key that chooses one."""
+        kind, parts = get_origin(hint), get_args(hint)
+        if kind is Annotated:
+            tag = next((note.discriminator for note in parts[1:] if getattr(note, "discriminator", None)), tag)
+            self._add(parts[0], raw, path, tag)
+        elif kind in (Union, UnionType) and tag:
+            models = {value: part for part in parts for value in get_args(part.model_fields[tag].annotation)}
+            self.tags[path] = tag, models
+            chosen = raw.get(tag) if isinstance(raw, dict) else None
+            if isinstance(chosen, str) and chosen in models:
+                self._add(models[chosen], raw, path)
+        elif kind in (Union, UnionType) and isinstance(raw, dict):
+            for part in parts:
+                self._add(part, raw, path)
+        elif kind is list and isinstance(raw, list):
+            for i, item in enumerate(raw):
+                self._add(parts[0], item, (*path, i))
+        elif kind is None and issubclass(hint, BaseModel):
+            self.models[path] = hint
+            for name, field in hint.model_fields.items():
+                below = raw.get(name) if isinstance(raw, dict) else None
+                self._add(field.annotation, below, (*path, name), field.discriminator)
 
     def faults(self, error: ValidationError) -> list[Fault]:
         """Pydantic's errors as faults."""
@@ -113,7 +120,7 @@ class Schema:
 
     def _fault(self, error: ErrorDetails) -> Fault:
         kind, value, context = error["type"], error["input"], error.get("ctx", {})
-        path = _written_path(error["loc"])
+        path = self._written_path(error["loc"])
         model = self.models.get(path[:-1])
         fields = model.model_fields if model else {}
         if kind == "missing":
@@ -121,12 +128,21 @@ class Schema:
         if kind == "extra_forbidden":
             return Fault(path, "unknown key", self._mend_unknown(path, fields), value)
         if kind in ("union_tag_not_found", "union_tag_invalid"):
-            tag = context["discriminator"].strip("'")
+            tag, known = self.tags[path]
             if tag not in value:
-                return Fault((*path, tag), "is missing", f"Add one of: {', '.join(self.tags[tag])}")
-            mend = did_you_mean(str(value[tag]), self.tags[tag])
-            return Fault((*path, tag), "is not known", mend, value[tag])
+                return Fault((*path, tag), "is missing", f"Add one of: {', '.join(known)}")
+            return Fault((*path, tag), "is not known", did_you_mean(str(value[tag]), known), value[tag])
         return Fault(path, *_value_fault(kind, value, context), value)
+
+    def _written_path(self, location: tuple[str | int, ...]) -> KeyPath:
+        """A pydantic location without the tags that it puts behind each choice between models."""
+        path, after_tag = (), False
+        for step in location:
+            if path in self.tags and not after_tag:
+                after_tag = True
+            else:
+                path, after_tag = (*path, step), False
+        return path
 
     def _mend_unknown(self, path: KeyPath, fields: Mapping[str, Any]) -> str:
         key = str(path[-1])
@@ -135,21 +151,11 @@ class Schema:
         homes = [".".join(map(str, (*at, key))) for at, model in self.models.items() if key in model.model_fields]
         if homes:
             return f"It belongs at {' or '.join(homes)}"
-        for tag in self.tags.keys() & fields.keys():
-            others = [name for name, model in self.tags[tag].items() if key in model.model_fields]
-            if others:
-                return f"With {tag} {' or '.join(others)} it is a key; leave it out, or change the {tag}"
+        tag, models = self.tags.get(path[:-1], ("", {}))
+        others = [name for name, model in models.items() if key in model.model_fields]
+        if others:
+            return f"With {tag} {' or '.join(others)} it is a key; leave it out, or change the {tag}"
         return _LIBRARY_KEYS if path[0] == "train" else did_you_mean(key, fields)
-
-
-def _written_path(location: tuple[str | int, ...]) -> KeyPath:
-    """A pydantic location without the tags that it puts behind each choice between models."""
-    path = list(location)
-    if path[:1] in (["data"], ["train"]):
-        del path[1:2]
-    if path[:2] == ["data", "teachers"]:
-        del path[3:4]
-    return tuple(path)
 
 
 def _value_fault(kind: str, value: Any, context: Mapping[str, Any]) -> tuple[str, str]:

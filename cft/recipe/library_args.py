@@ -16,16 +16,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from cft.cache import remembered
 from cft.recipe.blocks.train import METHODS
-from cft.recipe.faults import Fault
+from cft.recipe.faults import MISSING, Fault
 from cft.suggest import did_you_mean, nearest
-
-if TYPE_CHECKING:
-    from cft.recipe.blocks import Recipe
 
 _HUB = "nothing is uploaded by training; upload the adapter folder yourself, with `hf upload`"
 _LAUNCH = "several processes are a matter of the command: --launch ddp, fsdp2 or zero3, with --processes"
@@ -88,31 +86,43 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 }
 
 
-def check_library_args(recipe: "Recipe") -> list[Fault]:
-    """The faults of `train.lora` and `train.args`. Imports PEFT and TRL, loads nothing."""
-    return recipe.origin.locate(library_faults(recipe.train.model_dump(), recipe.model.dtype))
-
-
 def library_faults(train: dict[str, Any], dtype: str) -> list[Fault]:
     """The faults of a train block's `lora` and `args`, where they are mappings; their places are not filled in.
+
+    Imports PEFT and TRL, which takes seconds, unless the same block was checked here before.
 
     Args:
         dtype: model.dtype, which is also the precision of training unless `args` say otherwise.
     """
-    from peft import LoraConfig
-    from transformers.utils import is_torch_bf16_gpu_available
-
-    from cft.devices import pick_device
-
     config = METHODS.get(str(train.get("method")), METHODS["cft"]).config
     if config is None:
         return []
-    device, (package, name) = pick_device(), config.split(".")
+    import torch
+
+    from cft.devices import pick_device
+
+    device = pick_device()
+    gpu = torch.cuda.get_device_name() if device == "cuda" else ""
+    checked = {key: train.get(key) for key in ("lora", "args")}
+
+    def check() -> list[list[Any]]:
+        faults = _check(checked, config, dtype, device)
+        return [[f.path, f.fault, f.mend] + [f.value] * (f.value is not MISSING) for f in faults]
+
+    rows = remembered("library_faults", [checked, config, dtype, device, gpu], check)
+    return [Fault(tuple(path), *rest) for path, *rest in rows]
+
+
+def _check(train: dict[str, Any], config: str, dtype: str, device: str) -> list[Fault]:
+    from peft import LoraConfig
+    from transformers.utils import is_torch_bf16_gpu_available
+
+    package, name = config.split(".")
     libraries = {
         "lora": Library("peft", LoraConfig, {}),
         "args": Library(package, getattr(import_module(package), name), {}),
     }
-    values = {block: train[block] if isinstance(train.get(block), dict) else {} for block in libraries}
+    values = {block: train[block] if isinstance(train[block], dict) else {} for block in libraries}
     with _undisturbed(), tempfile.TemporaryDirectory() as folder:
         libraries["args"].fixed.update(output_dir=folder, use_cpu=device == "cpu", bf16=False)
         faults = device_faults(values["args"], dtype, device, device == "cpu" or is_torch_bf16_gpu_available())

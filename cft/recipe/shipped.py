@@ -1,10 +1,58 @@
-"""A file by its shipped name or by its path."""
+"""The files that come with this project, by name: recipes, sweeps, and what stands beside them."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from cft.errors import CFTError, DataError
+from cft.errors import CFTError, DataError, RecipeError
 from cft.suggest import nearest
+
+NO_RECIPES = {"problems", "critiques", "sweeps", "prices.yaml"}  # below recipes/
+
+
+def recipes_folder() -> Path:
+    """The shipped recipes: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "_recipes"
+    return installed if installed.is_dir() else package.parent / "recipes"
+
+
+def list_recipes() -> dict[str, Path]:
+    """Name -> file of the shipped recipes, those at the top of the folder first; a name is the path below it."""
+    folder = recipes_folder()
+    parts = {path: path.relative_to(folder).parts for path in folder.rglob("*.yaml")}
+    files = sorted((path for path in parts if NO_RECIPES.isdisjoint(parts[path])), key=lambda p: (len(parts[p]), p))
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
+
+
+def list_sweeps() -> dict[str, Path]:
+    """Name -> file of the shipped sweeps; the name is the file's, without its folder."""
+    return {path.stem: path for path in sorted(recipes_folder().rglob("sweeps/*.yaml"))}
+
+
+def about(path: Path) -> str:
+    """The first line of a file's head comment."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next((line[1:].strip() for line in lines if line.startswith("#")), "")
+
+
+def find_recipe(name_or_path: str) -> Path:
+    """The file of a shipped recipe's name, or of a path.
+
+    Raises:
+        RecipeError: there is none; the message has the nearest name and all shipped ones.
+    """
+    return find_file(name_or_path, list_recipes(), "recipe", RecipeError)
+
+
+def find_sweep(name_or_path: str) -> Path:
+    """The file of a shipped sweep's name, or of a path; errors as in `find_recipe`."""
+    shipped = list_sweeps()
+    if name_or_path in list_recipes().keys() - shipped.keys() and not Path(name_or_path).exists():
+        raise RecipeError(
+            f"{name_or_path}: is a recipe, not a sweep. `cft run {name_or_path}` runs it; a sweep file names it as "
+            f"recipe: and says what to vary. Shipped sweeps: {', '.join(shipped)}."
+        )
+    return find_file(name_or_path, shipped, "sweep", RecipeError)
 
 
 def find_file(

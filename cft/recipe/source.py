@@ -6,14 +6,15 @@ The YAML is version 1.2's core: `2e-4` is a number, `yes` and `on` are text, a k
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from cft.errors import RecipeError
-from cft.recipe.faults import MISSING, OVERRIDE, Fault, KeyPath, Origin, show
+from cft.recipe.faults import MISSING, OVERRIDE, Fault, KeyPath, by_line, show
 
 _Place = Callable[[yaml.Node], str]  # where a node stands
 
@@ -60,7 +61,8 @@ class Source:
         Raises:
             RecipeError: the file cannot be read, is no YAML, or is not a mapping. Lesser faults are collected.
         """
-        self.origin, self.faults = Origin(path), []
+        self.path, self.faults = path, []
+        self.places: dict[KeyPath, str] = {}  # FILE:LINE of each value, or "override"
         self.name = os.path.relpath(path) if path.absolute().is_relative_to(Path.cwd()) else str(path)
         root = _compose(_read_text(path), self.name)
         self.value = self._build(root, (), lambda node: f"{self.name}:{node.start_mark.line + 1}", set())
@@ -70,9 +72,22 @@ class Source:
                 "A recipe has the keys name, model, data, train and eval; start from a copy: cft copy quickstart."
             )
 
+    def place(self, path: KeyPath) -> str:
+        """The place of the value at `path`, or of the nearest block around it."""
+        around = (path[:length] for length in range(len(path), -1, -1))
+        return next((self.places[p] for p in around if p in self.places), "")
+
+    def locate(self, faults: Iterable[Fault]) -> list[Fault]:
+        """The faults with their places, in the order of the file; only the first one of each value."""
+        first: dict[tuple[KeyPath, str], Fault] = {}
+        for fault in faults:
+            place = fault.place or self.place(fault.path)
+            first.setdefault((fault.path, place), replace(fault, place=place))
+        return sorted(first.values(), key=by_line)
+
     def _build(self, node: yaml.Node, path: KeyPath, place: _Place, seen: set[int]) -> Any:
         """The value of `node`. Notes the place of all that is in it, and what no recipe may hold."""
-        self.origin.places.setdefault(path, place(node))
+        self.places.setdefault(path, place(node))
         kind = node.tag.removeprefix(_TAG)
         if id(node) in seen:
             return self._refuse(path, node, place, "is an alias (*name)", "Write the value out")
@@ -102,10 +117,10 @@ class Source:
                 continue
             below = (*path, key_node.value)
             if key_node.value in values:
-                mend = f"Remove one of them; the first is {self.origin.places[below]}"
+                mend = f"Remove one of them; the first is {self.places[below]}"
                 self.faults.append(Fault(below, "the key is there twice", mend, place=place(key_node)))
                 continue
-            self.origin.places[below] = place(key_node)
+            self.places[below] = place(key_node)
             values[key_node.value] = self._build(value_node, below, place, seen)
         return values
 
@@ -113,11 +128,15 @@ class Source:
         value = node.value if isinstance(node, yaml.ScalarNode) and node.value else MISSING
         self.faults.append(Fault(path, fault, mend, value, place(node)))
 
-    def override(self, text: str) -> None:
-        """Set one value: `key.sub=value`. The value is YAML; list items go by their index."""
+    def override(self, text: str, depth: int = 0) -> None:
+        """Set one value: `key.sub=value`. The value is YAML; list items go by their index.
+
+        Args:
+            depth: most steps of the key, the last of which may hold dots; 0: as many as there are.
+        """
         key, equals, written = text.partition("=")
-        path: KeyPath = tuple(key.strip().split("."))
-        if not equals or not all(path):
+        steps = path = tuple(key.strip().split(".", depth - 1))
+        if not equals or not all(steps):
             mend = "Write KEY=VALUE without spaces around the =, as in seed=1 or train.lora.r=8"
             return self._refuse_override((text,), "is no override", mend)
         if not written.strip():
@@ -127,53 +146,29 @@ class Source:
         except RecipeError:
             return self._refuse_override(path, "is not YAML", "Put the value in quotes", written)
         holder: Any = self.value
-        for depth, step in enumerate(path[:-1]):
-            step = _index(holder, step)
-            if isinstance(holder, dict) and holder.get(step) is None:
-                holder[step] = {}
-                self.origin.places[_real_path(self.value, path[: depth + 1])] = OVERRIDE
-            elif not _holds(holder, step):
-                return self._refuse_override(path[: depth + 1], *_no_place(holder, step))
-            holder = holder[step]
-        step = _index(holder, path[-1])
-        if not isinstance(holder, dict) and not _holds(holder, step):
-            return self._refuse_override(path, *_no_place(holder, step))
-        path = _real_path(self.value, path)
-        if any(place == OVERRIDE for at, place in self.origin.places.items() if at[: len(path)] == path):
+        path = ()
+        for step in steps:
+            if path:
+                if isinstance(holder, dict) and holder.get(path[-1]) is None:
+                    holder[path[-1]] = {}
+                    self.places[path] = OVERRIDE
+                holder = holder[path[-1]]
+            path = (*path, int(step) if isinstance(holder, list) and step.isdecimal() else step)
+            if isinstance(holder, list) and path[-1] not in range(len(holder)):
+                fault = f"there is no item {step}, the list has {len(holder)}"
+                return self._refuse_override(path, fault, "Count items from 0, or set the whole list")
+            if not isinstance(holder, dict | list):
+                fault = f"the key above it is {show(holder)}, which has no keys"
+                return self._refuse_override(path, fault, "Set that key itself")
+        if any(place == OVERRIDE for at, place in self.places.items() if at[: len(path)] == path):
             return self._refuse_override(path, "is overridden twice", "Give it once")
         self.faults = [f for f in self.faults if f.path[: len(path)] != path]
-        for old in [p for p in self.origin.places if p[: len(path)] == path]:
-            del self.origin.places[old]
-        holder[step] = self._build(root, path, lambda node: OVERRIDE, set())
+        for old in [p for p in self.places if p[: len(path)] == path]:
+            del self.places[old]
+        holder[path[-1]] = self._build(root, path, lambda node: OVERRIDE, set())
 
     def _refuse_override(self, path: KeyPath, fault: str, mend: str, value: Any = MISSING) -> None:
         self.faults.append(Fault(path, fault, mend, value, OVERRIDE))
-
-
-def _index(holder: Any, step: str) -> str | int:
-    return int(step) if isinstance(holder, list) and step.isdecimal() else step
-
-
-def _holds(holder: Any, step: str | int) -> bool:
-    if isinstance(holder, list):
-        return isinstance(step, int) and step < len(holder)
-    return isinstance(holder, dict) and step in holder
-
-
-def _no_place(holder: Any, step: str | int) -> tuple[str, str]:
-    """Fault and mend for a step that leads nowhere."""
-    if isinstance(holder, list):
-        return f"there is no item {step}, the list has {len(holder)}", "Count items from 0, or set the whole list"
-    return f"the key above it is {show(holder)}, which has no keys", "Set that key itself"
-
-
-def _real_path(root: Any, path: KeyPath) -> KeyPath:
-    """`path` with the steps into lists as numbers."""
-    steps: list[str | int] = []
-    for step in path:
-        steps.append(_index(root, step))
-        root = root[steps[-1]] if _holds(root, steps[-1]) else None
-    return tuple(steps)
 
 
 def _read_text(path: Path) -> str:

@@ -5,7 +5,6 @@ Importing this loads no model library.
 
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -18,10 +17,10 @@ from cft.errors import RecipeError
 from cft.recipe.blocks import Block, Recipe, Text
 from cft.recipe.blocks.base import once
 from cft.recipe.blocks.recipe import folder_name
-from cft.recipe.faults import OVERRIDE, Fault, Schema, recipe_error, show
-from cft.recipe.load import find_recipe, list_recipes, read_recipe, recipes_folder, shipped_name
+from cft.recipe.faults import OVERRIDE, Fault, Schema, by_line, recipe_error, show
+from cft.recipe.load import read_recipe
+from cft.recipe.shipped import find_recipe, find_sweep, list_recipes
 from cft.recipe.source import Source
-from cft.suggest import nearest
 
 MOST_POINTS = 200  # more are taken for a slip
 LONGEST_VALUE = 24  # characters of a value in a point's name
@@ -69,38 +68,6 @@ class LoadedSweep:
     points: tuple[Point, ...]
 
 
-def list_sweeps() -> dict[str, Path]:
-    """Name -> file of the shipped sweeps; the name is the file's, without its folder."""
-    return {path.stem: path for path in sorted(recipes_folder().rglob("sweeps/*.yaml"))}
-
-
-def find_sweep(name_or_path: str) -> Path:
-    """The file of a shipped sweep's name, or of a path.
-
-    Raises:
-        RecipeError: there is none.
-    """
-    shipped = list_sweeps()
-    if name_or_path in shipped:
-        return shipped[name_or_path]
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
-        return path
-    if path.is_dir():
-        files = ", ".join(sorted(p.name for p in path.glob("*.yaml"))[:8]) or "none"
-        raise RecipeError(f"{name_or_path}: is a folder. Name a sweep file; YAML files in it: {files}.")
-    if name_or_path in map(shipped_name, list_recipes()):
-        raise RecipeError(
-            f"{name_or_path}: is a recipe, not a sweep. `cft run {name_or_path}` runs it; a sweep file names it as "
-            f"recipe: and says what to vary. Shipped sweeps: {', '.join(shipped)}."
-        )
-    near = nearest(path.stem, shipped)
-    meant = f" Did you mean {near}?" if near else ""
-    raise RecipeError(
-        f"{name_or_path or repr('')}: there is no such sweep or file.{meant} Shipped sweeps: {', '.join(shipped)}."
-    )
-
-
 def load_sweep(name_or_path: str, overrides: Sequence[str] = (), *, libraries: bool = False) -> LoadedSweep:
     """Read and check a sweep and the recipe of each of its points.
 
@@ -115,16 +82,15 @@ def load_sweep(name_or_path: str, overrides: Sequence[str] = (), *, libraries: b
     source = Source(find_sweep(name_or_path))
     for_recipe = _override(source, overrides)
     source.value = {key: value for key, value in source.value.items() if value is not None}  # vary=null: none
-    _flatten(source)
     faults, sweep = list(source.faults), None
     try:
         sweep = Sweep.model_validate(source.value)
     except ValidationError as error:
-        faults += Schema({(): Sweep}, {}).faults(error)
+        faults += Schema(Sweep, source.value).faults(error)
     if sweep and not faults:
         faults += _own_faults(sweep, for_recipe)
     if sweep is None or faults:
-        raise recipe_error(source.name, source.origin.locate(faults))
+        raise recipe_error(source.name, source.locate(faults))
     recipe = _recipe_file(sweep.recipe, source)
     points, faults = [], []
     for name, given, varied in _settings(sweep):
@@ -135,15 +101,15 @@ def load_sweep(name_or_path: str, overrides: Sequence[str] = (), *, libraries: b
         for seed in sweep.seeds or [None]:
             whose = [f"name={sweep.name}", *([] if seed is None else [f"seed={seed}"])]
             written, found, made = read_recipe(recipe, [*texts, *whose], libraries=libraries)
-            faults += [_in_sweep(fault, source, name, given) for fault in written.origin.locate(found)]
+            faults += [_in_sweep(fault, source, name, given) for fault in written.locate(found)]
             recipes.append(made)
         points.append(Point(name, tuple(texts), varied, tuple(recipes)))
     if not faults:
         faults = _same_runs(points, source)
     if faults:
         different = {str(fault): fault for fault in faults}  # most points share most faults
-        raise recipe_error(source.name, sorted(different.values(), key=_line))
-    return LoadedSweep(sweep, source.origin.path, _recipe_name(recipe), tuple(points))
+        raise recipe_error(source.name, sorted(different.values(), key=by_line))
+    return LoadedSweep(sweep, source.path, _recipe_name(recipe), tuple(points))
 
 
 def _override(source: Source, overrides: Sequence[str]) -> dict[str, str]:
@@ -156,33 +122,12 @@ def _override(source: Source, overrides: Sequence[str]) -> dict[str, str]:
             fault = "changes a part of a point"
             source.faults.append(Fault((key,), fault, "Give points='{NAME: {KEY: VALUE}}' whole", place=OVERRIDE))
         elif not equals or not written.strip() or (first in Sweep.model_fields and first != "set"):
-            source.override(text)
+            source.override(text, depth=2)  # vary.train.lora.r is the key train.lora.r of vary
         elif (key := key.removeprefix("set.")) in for_recipe:
             source.faults.append(Fault((key,), "is overridden twice", "Give it once", place=OVERRIDE))
         else:
             for_recipe[key] = f"{key}={written}"
     return for_recipe
-
-
-def _flatten(source: Source) -> None:
-    """`vary: {train: {lora: {r: [...]}}}`, as an override leaves it, is `vary: {train.lora.r: [...]}`."""
-    vary = source.value.get("vary")
-    if not isinstance(vary, dict):
-        return
-
-    def leaves(above: tuple, value: dict) -> Iterator[tuple[tuple, Any]]:
-        for key, below in value.items():
-            if isinstance(below, dict) and below:
-                yield from leaves((*above, key), below)
-            else:
-                yield (*above, key), below
-
-    flat: dict[str, Any] = {}
-    for path, value in leaves((), vary):
-        key = ".".join(path)
-        flat[key] = value  # an override stands behind what the file has, and wins
-        source.origin.places["vary", key] = source.origin.place(("vary", *path))
-    source.value["vary"] = flat
 
 
 def _own_faults(sweep: Sweep, for_recipe: dict[str, str]) -> Iterator[Fault]:
@@ -247,24 +192,24 @@ def _recipe_file(name: str, source: Source) -> Path:
     Raises:
         RecipeError: there is none.
     """
-    beside = source.origin.path.parent / name
-    if source.origin.place(("recipe",)) != OVERRIDE and Path(name).suffix in (".yaml", ".yml") and beside.is_file():
+    beside = source.path.parent / name
+    if source.place(("recipe",)) != OVERRIDE and Path(name).suffix in (".yaml", ".yml") and beside.is_file():
         return beside
     try:
         return find_recipe(name)
     except RecipeError as error:
-        raise RecipeError(f"{source.origin.place(('recipe',)) or source.name} recipe: {error}") from None
+        raise RecipeError(f"{source.place(('recipe',)) or source.name} recipe: {error}") from None
 
 
 def _recipe_name(path: Path) -> str:
-    return shipped_name(path) if path.is_relative_to(recipes_folder()) else os.path.relpath(path)
+    return next((name for name, shipped in list_recipes().items() if shipped == path), None) or os.path.relpath(path)
 
 
 def _in_sweep(fault: Fault, source: Source, point: str, given: dict[str, Any]) -> Fault:
     """A fault of a point's recipe, with the place in the sweep that wrote the value."""
     if fault.place != OVERRIDE:
         return fault
-    places = source.origin.places
+    places = source.places
     homes = [("vary", key) if ("vary", key) in places else ("points", point, key) for key in given]
     homes += [("set", key) for key in source.value.get("set") or {}]
     for home in homes:
@@ -272,12 +217,6 @@ def _in_sweep(fault: Fault, source: Source, point: str, given: dict[str, Any]) -
             place = f"{places[home]} (point {point})" if home[0] == "points" else places[home]
             return Fault(fault.path, fault.fault, fault.mend, fault.value, place)
     return fault
-
-
-def _line(fault: Fault) -> int:
-    """The line that a fault's place names; what the command line gave comes last."""
-    found = re.search(r":(\d+)", fault.place)
-    return int(found[1]) if found else 10**9
 
 
 def _same_runs(points: Sequence[Point], source: Source) -> list[Fault]:
@@ -288,8 +227,6 @@ def _same_runs(points: Sequence[Point], source: Source) -> list[Fault]:
         same = seen.setdefault(json.dumps([recipe.dump() for recipe in point.recipes], sort_keys=True), point.name)
         if same != point.name:
             path = ("vary", next(iter(point.varied))) if point.varied else ("points", point.name)
-            faults.append(
-                Fault(path, f"the point {point.name!r} is the same as {same!r}", "Remove one of them",
-                      place=source.origin.place(path))
-            )  # fmt: skip
+            fault = f"the point {point.name!r} is the same as {same!r}"
+            faults.append(Fault(path, fault, "Remove one of them", place=source.place(path)))
     return faults

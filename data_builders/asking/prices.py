@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from cft.errors import DataError
-from cft.recipe.load import recipes_folder
+from cft.recipe.shipped import recipes_folder
 from data_builders.asking.calls import Price
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from cft.errors import DataError
 from cft.files import content_id, faulty, read_jsonl
-from cft.recipe.load import recipes_folder
-from cft.recipe.shipped import by_stem, find_file
+from cft.recipe.shipped import by_stem, find_file, recipes_folder
 from data_builders.problems import Problem
 from data_builders.students import candidate
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cft.files import content_id, faulty, read_user_text
-from cft.recipe.load import recipes_folder
-from cft.recipe.shipped import by_stem, find_file
+from cft.recipe.shipped import by_stem, find_file, recipes_folder
 from cft.suggest import did_you_mean
 
 PLACEHOLDERS = {

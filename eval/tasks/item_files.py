@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import load_dataset
 
+from cft.cache import cache_folder
 from cft.errors import DataError, EvalError
 from cft.files import read_jsonl, sha256_file
-from cft.models.catalogue import cache_folder
 from eval.tasks.lm_tasks import VARIANTS
 
 if TYPE_CHECKING:

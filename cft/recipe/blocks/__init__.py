@@ -2,8 +2,6 @@
 
 from cft.recipe.blocks.base import Block, Text
 from cft.recipe.blocks.data import (
-    DATA_BLOCKS,
-    TEACHERS,
     CritiquesData,
     DataBlock,
     DemonstrationsData,
@@ -15,40 +13,7 @@ from cft.recipe.blocks.data import (
     Style,
     Teacher,
 )
-from cft.recipe.blocks.endpoint import EndpointBlock, PriceBlock
-from cft.recipe.blocks.recipe import ModelBlock, Recipe, models_of
-from cft.recipe.blocks.scoring import ARM, PROMPTS, VARIANTS, EvalBlock
-from cft.recipe.blocks.train import METHODS, TRAIN_BLOCKS, Method, NoTrain, SelectBlock, SftTrain, TrainBlock
-
-__all__ = [
-    "ARM",
-    "DATA_BLOCKS",
-    "METHODS",
-    "PROMPTS",
-    "TEACHERS",
-    "TRAIN_BLOCKS",
-    "VARIANTS",
-    "Block",
-    "CritiquesData",
-    "DataBlock",
-    "DemonstrationsData",
-    "EndpointBlock",
-    "EvalBlock",
-    "ExactTeacher",
-    "FileTeacher",
-    "Method",
-    "ModelBlock",
-    "ModelTeacher",
-    "NoData",
-    "NoTrain",
-    "PriceBlock",
-    "Recipe",
-    "SelectBlock",
-    "SftTrain",
-    "StudentBlock",
-    "Style",
-    "Teacher",
-    "Text",
-    "TrainBlock",
-    "models_of",
-]
+from cft.recipe.blocks.endpoint import EndpointBlock
+from cft.recipe.blocks.recipe import ModelBlock, Recipe
+from cft.recipe.blocks.scoring import ARM, PROMPTS, EvalBlock
+from cft.recipe.blocks.train import METHODS, Method, NoTrain, SelectBlock, SftTrain, TrainBlock

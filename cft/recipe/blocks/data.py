@@ -104,9 +104,3 @@ class NoData(Block):
 
 
 DataBlock = Annotated[CritiquesData | DemonstrationsData | NoData, Field(discriminator="builder")]
-
-
-DATA_BLOCKS = {"critiques": CritiquesData, "demonstrations": DemonstrationsData, "none": NoData}
-
-
-TEACHERS = {"exact": ExactTeacher, "file": FileTeacher, "model": ModelTeacher}

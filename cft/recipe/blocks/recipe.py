@@ -1,16 +1,13 @@
 """The recipe: its four blocks, its name and its seed."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, PrivateAttr
+from pydantic import AfterValidator, Field
 
 from cft.recipe.blocks.base import Block, Text
-from cft.recipe.blocks.data import DATA_BLOCKS, TEACHERS, CritiquesData, DataBlock, StudentBlock
-from cft.recipe.blocks.endpoint import EndpointBlock, PriceBlock
+from cft.recipe.blocks.data import DataBlock
 from cft.recipe.blocks.scoring import EvalBlock
-from cft.recipe.blocks.train import TRAIN_BLOCKS, SelectBlock, TrainBlock
-from cft.recipe.faults import KeyPath, Origin
+from cft.recipe.blocks.train import TrainBlock
 from cft.recipe.source import dump_yaml
 
 
@@ -52,18 +49,6 @@ class Recipe(Block):
     train: TrainBlock = Field(description="How the adapter is trained: {method: cft, ...}.")
     eval: EvalBlock = Field(description="What is scored: {tasks: [...]}.")
 
-    _origin: Origin = PrivateAttr(default_factory=Origin)
-
-    @property
-    def source(self) -> Path | None:
-        """The file that the recipe was read from; no part of the recipe's identity."""
-        return self._origin.path
-
-    @property
-    def origin(self) -> Origin:
-        """Where each value was written; no part of the recipe's identity."""
-        return self._origin
-
     def dump(self) -> dict[str, Any]:
         """All that decides the result, as plain values, for fingerprints: everything but the description."""
         return self.model_dump(mode="json", exclude={"description"})
@@ -71,34 +56,3 @@ class Recipe(Block):
     def to_yaml(self) -> str:
         """The recipe with all defaults and overrides written out; reads back as an equal recipe."""
         return dump_yaml(self.model_dump(mode="json"))
-
-
-def models_of(raw: dict[str, Any]) -> dict[KeyPath, type[BaseModel]]:
-    """The model that reads each mapping of `raw`, as far as `raw` tells which."""
-    models: dict[KeyPath, type[BaseModel]] = {
-        (): Recipe,
-        ("model",): ModelBlock,
-        ("eval",): EvalBlock,
-    }
-    train = raw.get("train")
-    if isinstance(train, dict) and (block := TRAIN_BLOCKS.get(str(train.get("method")))):
-        models["train",] = block
-        if isinstance(train.get("select"), dict):
-            models["train", "select"] = SelectBlock
-    scored = raw.get("eval")
-    if isinstance(scored, dict) and isinstance(scored.get("endpoint"), dict):
-        models["eval", "endpoint"] = EndpointBlock
-        models["eval", "endpoint", "price"] = PriceBlock
-    data = raw.get("data")
-    if isinstance(data, dict) and (block := DATA_BLOCKS.get(str(data.get("builder")))):
-        models["data",] = block
-        if block is CritiquesData:
-            for key, kind_of in (("students", lambda _: StudentBlock), ("teachers", lambda t: TEACHERS.get(str(t)))):
-                entries = data.get(key)
-                for i, entry in enumerate(entries if isinstance(entries, list) else []):
-                    if isinstance(entry, dict) and (kind := kind_of(entry.get("kind"))):
-                        models["data", key, i] = kind
-                        if "endpoint" in kind.model_fields and isinstance(entry.get("endpoint"), dict):
-                            models["data", key, i, "endpoint"] = EndpointBlock
-                            models["data", key, i, "endpoint", "price"] = PriceBlock
-    return models

@@ -82,6 +82,3 @@ METHODS = {
     "sft": Method(SftTrain, ("critiques", "demonstrations"), "trl.SFTConfig", "cft.train.sft"),
     "none": Method(NoTrain, ("none",)),
 }
-
-
-TRAIN_BLOCKS = {name: method.block for name, method in METHODS.items()}

@@ -1,6 +1,7 @@
 """The plan's estimates follow the rows and settings that they are made from."""
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -29,6 +30,21 @@ def test_rows_are_those_of_the_files_until_there_are_examples_and_no_more_than_m
     assert row_tokens(recipe, [example], 7, False) == [pytest.approx((100, 100))]
     assert len(row_tokens(load_recipe("quickstart", ["data.max_examples=5"]), [], 0, True)) == 5
     assert len(row_tokens(load_recipe("smoke", ["data.max_examples=null"]), [], 8, True)) == 168 + 8
+
+
+def test_tokens_are_those_of_the_tokenizer_as_it_is_also_when_they_were_counted_before(
+    tiny_model, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CFT_CACHE", str(tmp_path / "cache"))
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    recipe = load_recipe("quickstart", [f"model.id={model}"])
+    messages = {"prompt": [{"role": "user", "content": "1+1?"}], "completion": [{"role": "assistant", "content": "2"}]}
+    counted = row_tokens(recipe, [{"id": "a"} | messages], 0, True)
+    assert row_tokens(recipe, [{"id": "b"} | messages], 0, True) == counted
+    (template,) = model.glob("*.jinja")
+    template.write_text("Think first. " + template.read_text())
+    ((prompt, trained),) = row_tokens(recipe, [{"id": "b"} | messages], 0, True)
+    assert prompt > counted[0][0] and trained == counted[0][1]
 
 
 def test_memory_is_that_of_the_longest_batch_or_of_evaluation_whichever_is_more():

@@ -8,10 +8,11 @@ import pytest
 
 from cft.models.catalogue import load_entries
 from cft.plan.plan import make_plan
-from cft.recipe.load import find_recipe, list_recipes, load_recipe, shipped_name
-from cft.recipe.sweep import list_sweeps, load_sweep
+from cft.recipe.load import load_recipe
+from cft.recipe.shipped import find_recipe, list_recipes, list_sweeps
+from cft.recipe.sweep import load_sweep
 
-NAMES = [shipped_name(path) for path in list_recipes() if path.name != "prices.yaml"]
+NAMES = list(list_recipes())
 GPU = [name for name in NAMES if name.endswith("lora")]
 HEAD = re.compile(r"^# (Needs|Takes|Scored|Command): +(.*)$", re.MULTILINE)
 
@@ -27,7 +28,7 @@ def commands(path: Path) -> list[list[str]]:
     return [shlex.split(command) for command in found]
 
 
-@pytest.mark.parametrize("path", [*list_recipes(), *list_sweeps().values()], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*list_recipes().values(), *list_sweeps().values()], ids=lambda path: path.stem)
 def test_a_head_says_what_it_is_needs_takes_and_scored_and_its_commands_are_valid(path):
     first, *_ = head(path).split("\n")
     assert 20 < len(first) <= 122 and first.endswith(".")

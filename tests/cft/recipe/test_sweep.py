@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from cft.errors import RecipeError
-from cft.recipe.sweep import find_sweep, list_sweeps, load_sweep
+from cft.recipe.shipped import find_sweep, list_sweeps
+from cft.recipe.sweep import load_sweep
 from tests.support.recipe_text import GOOD
 
 SWEEP = """\
@@ -43,9 +44,12 @@ def faults_of(name: str, *overrides: str) -> list[str]:
 def test_a_grid_and_named_points_become_recipes_under_the_name_of_the_sweep(write_sweep):
     loaded = load_sweep(write_sweep())
     assert [point.name for point in loaded.points] == [
-        "r 2, learning_rate 0.0001", "r 2, learning_rate 0.0002",
-        "r 4, learning_rate 0.0001", "r 4, learning_rate 0.0002", "long",
-    ]  # fmt: skip
+        "r 2, learning_rate 0.0001",
+        "r 2, learning_rate 0.0002",
+        "r 4, learning_rate 0.0001",
+        "r 4, learning_rate 0.0002",
+        "long",
+    ]
     trains = [point.recipes[0].train for point in loaded.points]
     assert [train.lora for train in trains] == [{"r": r, "lora_alpha": 8} for r in (2, 2, 4, 4, 8)]
     assert [train.args.get("learning_rate") for train in trains] == [1e-4, 2e-4, 1e-4, 2e-4, 2e-4]
@@ -119,15 +123,25 @@ def test_the_faults_of_the_sweep_itself_come_at_once(write_sweep):
     ("old", "new", "told"),
     [
         ("[2, 4]", "[2, 2]", "sweep.yaml:6 vary.train.lora.r: has 2 twice. Name each value once."),
-        ("max_steps: 9", "learning_rate: 3.0e-4, seed: 1", "sweep.yaml:9 points.long.seed: seeds are listed under "
-         "seeds:. Remove it here."),
-        ("train.args.max_steps: 9", "train.lora.r: 2, train.args.learning_rate: 1.0e-4",
-         "sweep.yaml:9 points.long: the point 'long' is the same as 'r 2, learning_rate 0.0001'. Remove one of them."),
+        (
+            "max_steps: 9",
+            "learning_rate: 3.0e-4, seed: 1",
+            "sweep.yaml:9 points.long.seed: seeds are listed under seeds:. Remove it here.",
+        ),
+        (
+            "train.args.max_steps: 9",
+            "train.lora.r: 2, train.args.learning_rate: 1.0e-4",
+            "sweep.yaml:9 points.long: the point 'long' is the same as 'r 2, learning_rate 0.0001'. "
+            "Remove one of them.",
+        ),
         ("[2, 4]", "4", "sweep.yaml:6 vary.train.lora.r = 4: must be a list. Write [a, b]."),
-        ("recipe: demo.yaml\n", "", "sweep.yaml:1 recipe: is missing. Add it: Name of a shipped recipe, or path of a "
-         "recipe file."),
+        (
+            "recipe: demo.yaml\n",
+            "",
+            "sweep.yaml:1 recipe: is missing. Add it: Name of a shipped recipe, or path of a recipe file.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_fault_is_named_with_its_line_and_mend(write_sweep, old, new, told):
     assert old in SWEEP
     assert faults_of(write_sweep(SWEEP.replace(old, new))) == [told]

@@ -12,7 +12,7 @@ from rich.console import Console
 from cft.errors import RecipeError
 from cft.models.source import resolve
 from cft.recipe.blocks import Recipe
-from cft.recipe.load import load_recipe, validate_recipe
+from cft.recipe.load import load_recipe
 from cft.train.card import write_card
 from tests.support.command import cft
 from tests.support.training import ROWS, make_recipe, run_train, write_examples
@@ -125,7 +125,7 @@ def test_the_card_tells_a_hub_how_it_came_of_its_base(trained, tiny_model, tmp_p
 )
 def test_what_does_not_go_with_it_is_a_fault(overrides, words):
     with pytest.raises(RecipeError, match=words):
-        validate_recipe(load_recipe("quickstart", [*overrides]))
+        load_recipe("quickstart", overrides)
 
 
 def test_the_whole_chain_scores_it_against_its_base_and_exports_it(tiny_model, tmp_path):

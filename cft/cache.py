@@ -1,0 +1,44 @@
+"""The user's cache folder, and answers in it that take seconds to work out and stay true until something changes."""
+
+import contextlib
+import functools
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cft.files import content_id, read_json, sha256_folder, write_json
+
+
+def cache_folder() -> Path:
+    """CFT_CACHE, else XDG_CACHE_HOME/cft, else ~/.cache/cft."""
+    if own := os.environ.get("CFT_CACHE"):
+        return Path(own).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser().absolute() / "cft"
+
+
+def remembered(name: str, question: Any, find: Callable[[], Any]) -> Any:
+    """What `find` returns, or what it returned to the same question before, with the same libraries and the same code.
+
+    A record that is damaged or cannot be written is as good as none.
+
+    Args:
+        name: folder of these records, below `cache_folder()`.
+        question: all that the answer depends on, as JSON values; the answer too must be JSON values.
+    """
+    path = cache_folder() / name / f"{content_id(question, _surroundings(tuple(sys.path)), length=32)}.json"
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        return read_json(path)["answer"]
+    answer = find()
+    with contextlib.suppress(OSError):
+        write_json(path, {"answer": answer})
+    return answer
+
+
+@functools.cache
+def _surroundings(path: tuple[str, ...]) -> list[str]:
+    """Python, the names and versions of all distributions in the folders of `path`, and our own code."""
+    installed = sorted(info.name for folder in path for info in Path(folder).glob("*.dist-info"))
+    return [platform.python_version(), *installed, sha256_folder(Path(__file__).parent, "*.py")]
