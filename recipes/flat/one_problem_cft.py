@@ -3,7 +3,7 @@
     python recipes/flat/one_problem_cft.py $(cft models path qwen2.5-coder-0.5b) OUT
 
 48 critiques of wrong solutions to one bakery problem -> a LoRA adapter in OUT/adapter -> base and adapter on the same
-240 word problems. The rows, the losses and the adapter are those of the framework to rounding
+240 word problems. On a CPU the rows, the losses and the adapter are those of the framework to rounding
 (tests/recipes/test_flat_twin.py). What is left out here: resume, faster training and decoding, checks, the report.
 """
 
