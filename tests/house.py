@@ -23,7 +23,7 @@ cft.errors
 cft.suggest
 cft.files cft.memory
 eval.grading
-cft.devices cft.recipe eval.prompts
+cft.devices cft.recipe eval.prompts eval.elicitors.table
 cft.models
 cft.runs
 data_builders

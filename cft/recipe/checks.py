@@ -56,8 +56,9 @@ def _eval_faults(scored: "EvalBlock") -> Iterator[Fault]:
     if scored.samples > 1 and not scored.temperature:
         fault = f"greedy decoding gives the same answer {scored.samples} times"
         yield Fault(("eval", "samples"), fault, "Set eval.temperature above 0 (0.6 is usual)", scored.samples)
-    if scored.endpoint and scored.backend != "transformers":
-        yield Fault(("eval", "backend"), "is not asked when there is an endpoint", "Leave one out", scored.backend)
+    if scored.endpoint and any(arm.elicitor for arm in scored.arms):
+        fix = "Leave eval.endpoint out, or score arms without an elicitor"
+        yield Fault(("eval", "arms"), "has an elicitor, which decodes here and not at an endpoint", fix, scored.arms)
     if scored.endpoint and scored.endpoint.batch:
         yield Fault(("eval", "endpoint", "batch"), "is not offered for scoring", "Leave it out", True)
     if scored.endpoint:
@@ -65,8 +66,8 @@ def _eval_faults(scored: "EvalBlock") -> Iterator[Fault]:
             mend = f"Write served: {{{model}: NAME}}, the name that the server has for it"
             yield Fault(("eval", "served"), f"does not name {model!r}, which eval.arms asks for", mend, scored.served)
     elif scored.served:
-        yield Fault(("eval", "served"), "names models of an endpoint, but there is none", "Set eval.endpoint",
-                    scored.served)  # fmt: skip
+        fault = "names models of an endpoint, but there is none"
+        yield Fault(("eval", "served"), fault, "Set eval.endpoint", scored.served)
 
 
 def _method_faults(data: "CritiquesData | DemonstrationsData | NoData", train: "TrainBlock") -> Iterator[Fault]:

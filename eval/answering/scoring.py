@@ -8,21 +8,21 @@ from cft.errors import EvalError
 from cft.models.generate import Completion
 from eval.answering.answerers import Answerer
 from eval.answering.lm import AnsweredLM
-from eval.grading import grade, is_cut_off, same_answer_groups
+from eval.grading import same_answer_groups
 from eval.tasks.lm_tasks import Items, quiet
 
 
 def graded_rows(task: str, arm: str, items: Items, completions: list[Completion]) -> list[dict[str, Any]]:
     """The rows of `answers.jsonl`: the samples of the first item, of the second ...
 
-    An answer that hit the limit behind a complete box is graded by that box, as plain lm_eval grades it; without a
-    box it is `truncated`. `same_as` is the first sample of the item with an equal answer: the votes of maj@k.
+    An answer that hit the limit without a complete box is `truncated`. `same_as` is the first sample of the item with
+    an equal answer: the votes of maj@k.
     """
     rows = []
     samples = len(completions) // len(items.docs)
     for doc_id, (doc, gold, prompt) in enumerate(zip(items.docs, items.golds, items.prompts, strict=True)):
         given = completions[doc_id * samples : (doc_id + 1) * samples]
-        grades = [grade(gold, one.text, truncated=is_cut_off(one.text, one.finish_reason)) for one in given]
+        grades = [items.score(doc_id, completion) for completion in given]
         groups = same_answer_groups([grading.answer for grading in grades])
         for sample, (completion, grading, group) in enumerate(zip(given, grades, groups, strict=True)):
             rows.append(

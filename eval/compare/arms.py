@@ -13,7 +13,7 @@ from eval.statistics.seeds import seed_effect
 
 SHORTEST_ID = 4  # digits of a fingerprint in a name
 MOST_NAMED = 4  # arms or recipes that are named one by one
-SETTINGS = ("max_new_tokens", "samples", "temperature", "top_k", "top_p", "backend", "device", "dtype")
+SETTINGS = ("max_new_tokens", "samples", "temperature", "top_k", "top_p", "device", "dtype")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def load_scored(task: str, runs: Sequence[NamedRun]) -> list[Scored]:
     """
     merged: dict[object, Scored] = {}
     for one in runs:
-        for arm in one.recipe.eval.arms:
+        for arm in one.recipe.eval.arm_names:
             about, rows = load_arm(one.run.path / "eval" / task / arm, task, arm)
             same = about.get("fingerprint") or (one.label, arm)
             merged.setdefault(same, Scored(arm, [], about, rows)).runs.append(one)
@@ -213,7 +213,7 @@ def seed_means(scored: Sequence[Scored], runs: Sequence[NamedRun]) -> list[Score
         if len({run.recipe.seed for run in family}) < max(2, len(family)):  # the same seed twice: other files differ
             continue
         bases = members(scored, BASE, family)
-        for arm in family[0].recipe.eval.arms:
+        for arm in family[0].recipe.eval.arm_names:
             parts = members(scored, arm, family)
             if model_of(arm) == BASE or len(bases) < len(family) or len({one.name for one in parts}) < len(family):
                 continue

@@ -17,21 +17,20 @@ from cft.recipe.blocks.data import (
 )
 from cft.recipe.blocks.endpoint import EndpointBlock, PriceBlock
 from cft.recipe.blocks.recipe import ModelBlock, Recipe, models_of
-from cft.recipe.blocks.scoring import ARM, PROMPTS, VARIANTS, EvalBlock
+from cft.recipe.blocks.scoring import Arm, ElicitorBlock, EvalBlock
 from cft.recipe.blocks.train import METHODS, TRAIN_BLOCKS, Method, NoTrain, SelectBlock, SftTrain, TrainBlock
 
 __all__ = [
-    "ARM",
     "DATA_BLOCKS",
     "METHODS",
-    "PROMPTS",
     "TEACHERS",
     "TRAIN_BLOCKS",
-    "VARIANTS",
+    "Arm",
     "Block",
     "CritiquesData",
     "DataBlock",
     "DemonstrationsData",
+    "ElicitorBlock",
     "EndpointBlock",
     "EvalBlock",
     "ExactTeacher",

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field, PrivateAttr
 from cft.recipe.blocks.base import Block, Text
 from cft.recipe.blocks.data import DATA_BLOCKS, TEACHERS, CritiquesData, DataBlock, StudentBlock
 from cft.recipe.blocks.endpoint import EndpointBlock, PriceBlock
-from cft.recipe.blocks.scoring import EvalBlock
+from cft.recipe.blocks.scoring import Arm, ElicitorBlock, EvalBlock
 from cft.recipe.blocks.train import TRAIN_BLOCKS, SelectBlock, TrainBlock
 from cft.recipe.faults import KeyPath, Origin
 from cft.recipe.source import dump_yaml
@@ -89,6 +89,11 @@ def models_of(raw: dict[str, Any]) -> dict[KeyPath, type[BaseModel]]:
     if isinstance(scored, dict) and isinstance(scored.get("endpoint"), dict):
         models["eval", "endpoint"] = EndpointBlock
         models["eval", "endpoint", "price"] = PriceBlock
+    arms = scored.get("arms") if isinstance(scored, dict) else None
+    for i, arm in enumerate(arms if isinstance(arms, list) else []):
+        models["eval", "arms", i] = Arm
+        if isinstance(arm, dict) and isinstance(arm.get("elicitor"), dict):
+            models["eval", "arms", i, "elicitor"] = ElicitorBlock
     data = raw.get("data")
     if isinstance(data, dict) and (block := DATA_BLOCKS.get(str(data.get("builder")))):
         models["data",] = block
