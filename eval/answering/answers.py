@@ -25,12 +25,24 @@ ArmAnswers = tuple[dict, list[Row]]  # what arm.json holds; the rows in order of
 TaskAnswers = dict[str, ArmAnswers]  # by arm
 
 
-def prompt_of(arm: str) -> str:
-    """The prompt variant in an arm's name: `fewshot` of `base@fewshot`, and `` of `base`.
+def parts_of(arm: str) -> tuple[str, str, str]:
+    """Model, prompt and elicitor in an arm's name, each `` where it has none: base, fewshot, toy of `base@fewshot+toy`.
 
     Only the last word counts, so that the names of several runs' arms (`quickstart/1a2b adapter@plain`) are read too.
     """
-    return arm.split()[-1].partition("@")[2] if arm.strip() else ""
+    asked, _, elicitor = (arm.split() or [""])[-1].partition("+")
+    model, _, prompt = asked.partition("@")
+    return model, prompt, elicitor
+
+
+def model_of(arm: str) -> str:
+    """What answers in an arm, by its name: base, adapter, merged or step-N."""
+    return parts_of(arm)[0]
+
+
+def prompt_of(arm: str) -> str:
+    """The prompt in an arm's name: `fewshot` of `base@fewshot`, and `` of `base`."""
+    return parts_of(arm)[1]
 
 
 def load_task(folder: Path, task: str, arms: list[str]) -> TaskAnswers:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from cft.errors import EvalError
 from cft.recipe.blocks import Recipe
 from cft.runs import Run
-from eval.answering.answers import BASE, Row, load_arm, prompt_of
-from eval.report.findings import model_of, share_correct
+from eval.answering.answers import BASE, Row, load_arm, model_of, prompt_of
+from eval.report.curve import load_curve, selection_of
+from eval.report.findings import share_correct
 from eval.statistics.seeds import seed_effect
 
 SHORTEST_ID = 4  # digits of a fingerprint in a name
@@ -68,6 +69,7 @@ def load_scored(task: str, runs: Sequence[NamedRun]) -> list[Scored]:
     for one in runs:
         for arm in one.recipe.eval.arm_names:
             about, rows = load_arm(one.run.path / "eval" / task / arm, task, arm)
+            about["selection"] = selection_of(load_curve(one.run.path / "train"), arm)
             same = about.get("fingerprint") or (one.label, arm)
             merged.setdefault(same, Scored(arm, [], about, rows)).runs.append(one)
     scored = sorted(merged.values(), key=lambda s: (s.arm != BASE, model_of(s.arm) != BASE))
@@ -254,6 +256,7 @@ def pooled(parts: Sequence[Scored], name: str, base: str) -> Scored:
     told = [part.about.get("seconds") for part in parts]
     about = {
         "seconds": None if None in told else sum(told),
+        "selection": parts[0].about["selection"],
         "settings": {k: v for k, v in settings_of(parts[0]).items() if all(settings_of(p).get(k) == v for p in parts)},
     }
     return replace(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cft.files import read_json
+from eval.answering.answers import model_of
 from eval.report.panels import COLOURS, Panel, finish, ink
 from eval.report.tables import Table, bounds, percent
 
@@ -22,6 +23,11 @@ MOST_TICKS = 10  # steps that fit below the picture
 def load_curve(train: Path) -> dict | None:
     """What a training folder says of the choice of its step; None where the last step was kept."""
     return read_json(train / "selection" / "curve.json")
+
+
+def selection_of(curve: dict | None, arm: str) -> str:
+    """On which questions the step of an arm was chosen, in the words of `eval.baselines.schema.Protocol`."""
+    return "validation" if curve and model_of(arm) in ("adapter", "merged") else "none"
 
 
 def chosen(curve: dict) -> dict:

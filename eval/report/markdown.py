@@ -1,13 +1,12 @@
 """The sentences of a report, and report.md."""
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from eval.answering.answers import TaskAnswers
+from data_builders.filter.quotations import tidy
+from eval.answering.answers import TaskAnswers, model_of, parts_of
 from eval.report import curve, tables
-from eval.report.findings import model_of
 from eval.report.tables import RECIPE, TESTS, Table, bounds, count_words, interval, p_value, percent, points
 from eval.statistics.statistics import ALPHA
 
@@ -26,11 +25,6 @@ several samples a question, sign flips). *Detectable*: the smallest difference t
 power."""
 
 
-def clean(text: str) -> str:
-    """`text` without characters that hide, reorder or cannot be stored: each becomes U+FFFD."""
-    return "".join("\ufffd" if unicodedata.category(c)[0] == "C" and c not in "\n\t" else c for c in text)
-
-
 def shorten(text: str, length: int) -> str:
     """`text`, or its beginning and end with an ellipsis that says how much of the middle is left out."""
     if len(text) <= length:
@@ -46,14 +40,14 @@ def longest_run(text: str) -> int:
 
 def fenced(text: str) -> str:
     """`text` as a Markdown code block that nothing in it can close."""
-    text = clean(text.replace("\r\n", "\n"))
+    text = tidy(text)
     fence = "`" * max(3, longest_run(text) + 1)
     return f"{fence}text\n{text}\n{fence}"
 
 
 def inline(text: str) -> str:
     """`text` on one line as a Markdown code span; safe outside tables."""
-    text = " ".join(clean(text).split())
+    text = " ".join(tidy(text).split())
     ticks = "`" * (longest_run(text) + 1)
     return f"{ticks} {text} {ticks}" if "`" in text else f"`{text}`"
 
@@ -67,7 +61,7 @@ def table(shown: Table) -> str:
     """A Markdown table; the first column is aligned left, the others right."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(clean(cell).replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
+        return "| " + " | ".join(tidy(cell).replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
 
     others = "---|" if shown.prose else "---:|"
     rule = "|---|" + others * (len(shown.headings) - 1)
@@ -131,8 +125,9 @@ def answer(task: dict) -> list[str]:
     best, worst = (choose(task["arms"], key=lambda arm: arm["accuracy"]) for choose in (max, min))
     shown = [c["arm"] for c in task["comparisons"] if c["shown"]]
     against = "".join(f" {c['against']}" for c in task["comparisons"][:1])
+    ways = "prompts and elicitors" if any(parts_of(arm["name"])[2] for arm in task["arms"]) else "prompts"
     return [
-        f"Over {len(task['arms'])} prompts for the same untrained model, accuracy on {task['task']} ranges from "
+        f"Over {len(task['arms'])} {ways} for the same untrained model, accuracy on {task['task']} ranges from "
         f"{percent(worst['accuracy'])} ({worst['name']}) to {percent(best['accuracy'])} ({best['name']}), "
         f"{count_words(task['arms'][0])}. Shown to differ from{against}, after Holm's correction: "
         f"{', '.join(shown) or 'none'}."
@@ -148,10 +143,11 @@ def difference_words(comparison: dict) -> str:
 
 
 def control_sentence(control: dict) -> str:
-    """What a prompt alone does, and what training adds to it."""
+    """What a prompt or an elicitor alone does, and what training adds to it."""
     arm, against = control["arm"], control["against"]
     verdict = "differs from" if control["shown"] else "is not shown to differ from"
-    return f"{arm} {verdict} {against}, a prompt without training: {difference_words(control)}."
+    kind = "an elicitor" if parts_of(against)[2] else "a prompt"
+    return f"{arm} {verdict} {against}, {kind} without training: {difference_words(control)}."
 
 
 def format_sentence(comparison: dict) -> str:

@@ -5,20 +5,15 @@ import json
 import re
 import zlib
 
+from data_builders.filter.quotations import tidy
 from eval.answering.answers import Row, TaskAnswers
-from eval.report.markdown import clean, shorten
+from eval.report.markdown import shorten
 from eval.statistics.statistics import OUTCOMES
 
 PACK_FROM = 1_000_000  # characters of JSON from which it is compressed
 MOST = 60_000_000  # characters of answers in a page: what a browser on a phone can still hold
 LENGTHS = (20_000, 8_000, 4_000, 2_000, 1_000)  # characters of an answer; the first length at which all of them fit
 _ODD = re.compile(r"[^\n\t\x20-\x7e]")
-
-
-def tidy(text: str) -> str:
-    """`text` without carriage returns and without characters that hide, reorder or cannot be stored."""
-    text = text.replace("\r\n", "\n")
-    return clean(text) if _ODD.search(text) else text
 
 
 def collect(report: dict, answers: dict[str, TaskAnswers]) -> dict:

@@ -112,7 +112,41 @@ def test_published_scores_stand_beside_ours_with_what_makes_them_differ():
     prompts = {score["protocol"]["prompt"]: score["reasons_against"] for score in found["scores"]}
     assert prompts["qwen25-math-cot"] == "base@system"  # the arm with the paper's prompt is the nearest one
     assert findings.published("cft_wordproblems", {"base": arm("base", 10)}) is None
-    assert findings.published("cft_math500_sampled", {"base": arm("base", 10)})["benchmark"] == "math500"
+
+
+def test_a_step_that_validation_items_chose_is_no_last_step_beside_published_scores(tmp_path: Path):
+    for name, correct in {"base": 4, "adapter": 8, "adapter@plain": 3, "step-4": 6}.items():
+        about, rows = arm(name, correct)
+        write_json(save_arm(tmp_path / "eval", rows) / "arm.json", about | {"n": len(rows)})
+
+    def selections() -> dict[str, str]:
+        found = report(tmp_path, ("base", "adapter", "adapter@plain", "step-4"), tasks=("cft_math500",))
+        return {name: protocol["selection"] for name, protocol in found["published"]["ours"].items()}
+
+    assert set(selections().values()) == {"none"}
+    point = {
+        "step": 8,
+        "accuracy": 0.5,
+        "ci": [0.3, 0.7],
+        "n": 30,
+        "leaked": 0,
+        "truncated": 0,
+        "no_box": 0,
+        "tokens": 9,
+    }
+    curve = {"task": "cft_math_validation", "rule": "best", "selected_step": 8, "last_step": 12, "stopped_early": False}
+    write_json(tmp_path / "train" / "selection" / "curve.json", curve | {"points": [point]})
+    chosen = {"adapter": "validation", "adapter@plain": "validation"}
+    assert selections() == {"base": "none", **chosen, "step-4": "none"}
+
+
+def test_an_elicitor_is_a_control_and_is_not_set_beside_published_scores():
+    scores = {"base": 5, "base+toy": 20, "base@plain": 2, "adapter": 22, "adapter@plain+toy": 9, "base@plain+toy": 8}
+    found = task_of({name: arm(name, correct) for name, correct in scores.items()})
+    pairs = {control["arm"]: control["against"] for control in found["controls"]}
+    assert pairs == {"adapter": "base+toy", "adapter@plain+toy": "base@plain+toy"}
+    assert "base+toy, an elicitor without training: +5.0 points" in markdown.answer(found)[1]
+    assert list(found["published"]["ours"]) == ["base", "base@plain", "adapter"]
 
 
 def test_weights_that_were_quantised_are_not_taken_for_the_hubs():
