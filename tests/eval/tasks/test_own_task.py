@@ -8,7 +8,7 @@ import pytest
 from cft.errors import EvalError
 from cft.recipe.blocks import EvalBlock
 from eval.tasks.lm_tasks import TASKS_FOLDER, find_task
-from tests.cft.cli.test_cli import cft
+from tests.support.command import cft
 
 YAML = f"""\
 task: own_sums

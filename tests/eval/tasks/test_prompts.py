@@ -13,7 +13,7 @@ from cft.errors import EvalError
 from cft.recipe.blocks import EvalBlock
 from eval.prompts import PROMPTS, Prompt, arm_prompts
 from eval.tasks.lm_tasks import find_task, known_tasks
-from tests.eval.answering.test_run import make_recipe, rows, run
+from tests.support.evaluating import make_recipe, rows, run
 
 ROOT = Path(__file__).parents[3]
 MATH = '{"problem": "What is $1/2 + 1/4$?", "answer": "\\\\frac{3}{4}"}\n{"problem": "How many?", "answer": "1,234"}\n'
