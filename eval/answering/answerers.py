@@ -65,7 +65,7 @@ class Answerer(ABC):
         """Find out at once whether anything can be answered.
 
         Raises:
-            CFTError: for what the user can mend.
+            CFTError: for what the user can fix.
         """
 
     @abstractmethod
@@ -220,5 +220,11 @@ class CompletionsEndpoint(Endpoint):
             raise RetryableError("the answer was cut off on its way (it has no finish_reason)")
         status = "truncated" if choice.finish_reason == "length" else "ok" if choice.text.strip() else "empty"
         usage = found.usage
-        return Answer(choice.text, status, choice.finish_reason, found.model,
-                      getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None))  # fmt: skip
+        return Answer(
+            choice.text,
+            status,
+            choice.finish_reason,
+            found.model,
+            getattr(usage, "prompt_tokens", None),
+            getattr(usage, "completion_tokens", None),
+        )

@@ -138,9 +138,9 @@ class BatchedDecoding:
         limit, longest = self.decoding.max_new_tokens, max(lengths)
         if longest + limit > self.context:
             room, key = self.context - longest, f"{self.block_name}.max_new_tokens"
-            mend = f"Set {key} to at most {room}." if room > 0 else "Take a model with a longer context."
+            fix = f"Set {key} to at most {room}." if room > 0 else "Take a model with a longer context."
             raise EvalError(
                 f"The longest prompt has {longest} tokens and {key} is {limit}: "
-                f"{longest + limit} together, but the model reads {self.context}. {mend}"
+                f"{longest + limit} together, but the model reads {self.context}. {fix}"
             )
         return lengths

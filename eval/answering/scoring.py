@@ -63,19 +63,28 @@ def score_with_lm_eval(
     name, samples = items.task.config.task, answerer.samples
     by_item = [rows[i : i + samples] for i in range(0, len(rows), samples)]
     lm = AnsweredLM(
-        items.prompts, [[row["response"] for row in item] for item in by_item], answerer.render, answerer.template,
+        items.prompts,
+        [[row["response"] for row in item] for item in by_item],
+        answerer.render,
+        answerer.template,
         settings["model"],
-    )  # fmt: skip
+    )
     items.task.set_config("repeats", samples)
     items.task.set_config("generation_kwargs", answerer.generation_kwargs(items), update=True)
     beside = folder / ".lm_eval"
     tracker = EvaluationTracker(output_path=str(beside / "results.json"))  # a .json path: no folder named by the model
     with quiet():
         results = lm_eval.simple_evaluate(
-            lm, model_args={"pretrained": settings["model"], "arm": rows[0]["arm"]}, tasks=[items.task],
-            task_manager=items.manager, limit=len(by_item), apply_chat_template=items.chat,
-            batch_size=answerer.block.batch_size, log_samples=True, evaluation_tracker=tracker,
-        )  # fmt: skip
+            lm,
+            model_args={"pretrained": settings["model"], "arm": rows[0]["arm"]},
+            tasks=[items.task],
+            task_manager=items.manager,
+            limit=len(by_item),
+            apply_chat_template=items.chat,
+            batch_size=answerer.block.batch_size,
+            log_samples=True,
+            evaluation_tracker=tracker,
+        )
         logged = results.pop("samples")
         for sample in logged[name]:
             item = by_item[sample["doc_id"]]

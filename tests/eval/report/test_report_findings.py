@@ -30,8 +30,9 @@ def test_a_trained_arm_is_set_against_the_best_prompt_and_against_its_own():
     found = task_of({name: arm(name, correct) for name, correct in scores.items()})
     pairs = {control["arm"]: control for control in found["controls"]}
     assert {name: control["against"] for name, control in pairs.items()} == {
-        "adapter": "base@fewshot", "adapter@plain": "base@plain",
-    }  # fmt: skip
+        "adapter": "base@fewshot",
+        "adapter@plain": "base@plain",
+    }
     assert pairs["adapter"]["gained"] == 2 and pairs["adapter"]["difference"] == pytest.approx(0.05)
     first, second = markdown.answer(found)
     assert first.startswith("demo moved accuracy on cft_math500 from 12.5 % (base) to 55.0 % (adapter)")
@@ -65,8 +66,11 @@ def test_training_steps_start_at_the_base_and_end_at_the_adapter(tmp_path: Path)
     (tmp_path / "recipe.yaml").write_text("name: demo\n")
     found = report(tmp_path, tuple(names))
     assert [(point["step"], point["arm"]) for point in found["steps"]] == [
-        (0, "base"), (4, "step-4"), (8, "step-8"), (12, "adapter"),
-    ]  # fmt: skip
+        (0, "base"),
+        (4, "step-4"),
+        (8, "step-8"),
+        (12, "adapter"),
+    ]
     assert (tmp_path / "report" / "sums-steps.png").is_file()
     assert "```text\nname: demo\n```" in (tmp_path / "report" / "report.md").read_text()
     assert report(tmp_path, ("base", "adapter"))["steps"] == []
@@ -156,8 +160,10 @@ def test_weights_that_were_quantised_are_not_taken_for_the_hubs():
 
 
 def test_arms_that_hit_the_limit_share_one_warning():
-    arms = {name: (ABOUT, make_rows(["truncated"] * cut + ["wrong"] * 8, name, "cft_math500"))
-            for name, cut in (("base", 2), ("adapter", 2))}  # fmt: skip
+    arms = {
+        name: (ABOUT, make_rows(["truncated"] * cut + ["wrong"] * 8, name, "cft_math500"))
+        for name, cut in (("base", 2), ("adapter", 2))
+    }
     (warning,) = [text for text in task_of(arms)["warnings"] if "token limit" in text]
     assert "2 of 10 answers of base and 2 of 10 answers of adapter hit the token limit" in warning
 
