@@ -78,7 +78,11 @@ def reason_to_stop(points: list[dict[str, Any]], block: SelectBlock) -> str | No
 
 
 def planned_answers(recipe: Recipe, steps: int, items: int) -> int:
-    """How many answers to `items` validation items a training of `steps` writes, if it does not stop early."""
+    """How many validation answers a training of `steps` writes, if it does not stop early.
+
+    Args:
+        items: that the task has.
+    """
     block = recipe.train.select
     if block is None:
         return 0
@@ -86,7 +90,7 @@ def planned_answers(recipe: Recipe, steps: int, items: int) -> int:
         askings = len(steps_to_ask(block, steps)) + block.include_base
     except TrainError:  # a plan only estimates the steps; training says it where it is so
         return 0
-    return askings * items
+    return askings * min(block.limit or items, items)
 
 
 def drop_adapters(folder: Path) -> None:
