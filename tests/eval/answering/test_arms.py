@@ -224,7 +224,8 @@ def test_an_elicitor_is_an_arm_with_an_identity_of_its_own(toy, tiny_model, adap
     assert arms == ["base", "base+toy", "base+toy6", "adapter@plain+toy"]
     assert length["base+toy6"] > length["base+toy"]
     settings = results[TASK]["base+toy6"]["settings"]
-    assert settings["elicitor"] == {"name": "toy", "options": {"tries": 6}} and "elicitor" not in results[TASK]["base"]
+    assert settings["elicitor"] == {"name": "toy", "options": {"tries": 6}}
+    assert "elicitor" not in results[TASK]["base"]["settings"]
     assert len({results[TASK][arm]["fingerprint"] for arm in arms}) == 4
     found = write_report("demo", tmp_path / "eval", tmp_path / "out", environment={}, arms=arms, tasks=[TASK])
     assert [pair["arm"] for pair in found["comparisons"]] == arms[1:]
