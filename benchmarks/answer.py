@@ -24,13 +24,13 @@ def ours(folder: str, limit: int, max_new_tokens: int, batch_size: int, out: Pat
     """Time `BatchedDecoding.answer` on the prompts of the base arm."""
     from cft.models.generate import render
     from cft.models.load import load_model, load_tokenizer
-    from cft.recipe.blocks import ModelBlock
+    from cft.recipe.blocks import EvalBlock, ModelBlock
     from eval.answering.batched import BatchedDecoding, Decoding
-    from eval.tasks.lm_tasks import load_items, task_manager
+    from eval.tasks.lm_tasks import find_task
 
     block = ModelBlock(id=folder, dtype=DTYPE)
     tokenizer, model = load_tokenizer(block), load_model(block)
-    items = load_items(task_manager([TASK], {}), TASK, partial(render, tokenizer), True, limit)
+    items = find_task(TASK, EvalBlock(tasks=[TASK])).items(None, partial(render, tokenizer), limit)
     log = out.with_suffix(".log.jsonl")
     decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size)
     answering = BatchedDecoding(model, tokenizer, decoding, log=log)

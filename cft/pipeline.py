@@ -26,12 +26,13 @@ def file_hashes(recipe: Recipe) -> dict[str, str]:
     """
     files = input_files(recipe.data) | {task: Path(path) for task, path in recipe.eval.data.items()}
     files |= choosing_files(recipe)
-    folder = recipe.eval.data_dir
+    folder, tasks = recipe.eval.data_dir, recipe.eval.task_dir
     if folder and not Path(folder).is_dir():
         raise DataError(f"{folder}: is no folder. Correct eval.data_dir (or --data), which names the folder of items.")
     try:
         hashes = {name: sha256_file(path) for name, path in files.items()}
-        return hashes | ({"data_dir": items_hash(Path(folder))} if folder else {})
+        hashes |= {"data_dir": items_hash(Path(folder))} if folder else {}
+        return hashes | ({"task_dir": sha256_folder(Path(tasks), "*.yaml")} if tasks else {})
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}). Check the path in the recipe.") from None
 
@@ -177,7 +178,7 @@ def report_stage(recipe: Recipe, run: Run, console: Console) -> None:
         run.eval,
         run.report,
         environment=environment,
-        arms=recipe.eval.arms,
+        arms=recipe.eval.arm_names,
         tasks=recipe.eval.tasks,
     )
     if run.adapter.is_dir() and recipe.eval.models != {"base"}:

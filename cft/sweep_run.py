@@ -105,7 +105,7 @@ def plan_sweep(loaded: LoadedSweep, root: Path) -> dict:
                 row["fault"] = str(error)
                 continue
             same = content_id(recipe.model.model_dump(mode="json"), recipe.eval.model_dump(mode="json"))
-            of_base = sum(arm.partition("@")[0] == "base" for arm in recipe.eval.arms) / len(recipe.eval.arms)
+            of_base = sum(arm.model == "base" for arm in recipe.eval.arms) / len(recipe.eval.arms)
             for stage in plan["stages"]:
                 took = 0 if stage["done"] else stage["estimates"]["seconds"]
                 if stage["stage"] == "eval" and same in scored and took:

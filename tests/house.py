@@ -24,7 +24,7 @@ cft.suggest cft.words
 cft.files cft.memory
 cft.cache
 eval.grading
-cft.devices cft.recipe eval.prompts
+cft.devices cft.recipe eval.prompts eval.elicitors.table
 cft.models
 cft.runs
 data_builders

@@ -12,7 +12,7 @@ from typing import Any
 
 from cft.cache import remembered
 from cft.devices import MFU, find_card, matmul_flops, pick_device, slow_dtype
-from cft.errors import CFTError, RecipeError
+from cft.errors import CFTError
 from cft.files import read_own_jsonl
 from cft.models.load import load_tokenizer
 from cft.models.source import architecture_of, resolve
@@ -21,39 +21,18 @@ from cft.plan.memory import PROMPT_TOKENS, plan_memory
 from cft.recipe.blocks import ModelBlock, Recipe
 from cft.rows import tokenize_row
 from cft.runs import Run, run_of
-from cft.suggest import did_you_mean
 from cft.train.loop.defaults import optimizer_steps, training_epochs
 from cft.train.select.choice import planned_answers
 from data_builders.asking.prices import find_price
 from data_builders.build import planned_characters
 from data_builders.estimate import CHARACTERS_PER_TOKEN, TOKENS_PER_ANSWER, estimate_calls
 from eval.statistics.power import forecast
+from eval.tasks.lm_tasks import find_task
 
 ENDPOINT_SPEED = 40  # tokens a second of one call to a server, a guess; calls in flight add up
 ROW_TOKENS = PROMPT_TOKENS + 2.2 * TOKENS_PER_ANSWER  # of a training row that is yet to be sampled
-# Tokens of an answer, as a 0.5B model writes them; a competition problem takes twice as many as a word problem.
-ANSWER_TOKENS = dict.fromkeys(
-    ["cft_wordproblems", "cft_wordproblems_validation", "cft_gsm8k", "cft_gsm8k_platinum"], TOKENS_PER_ANSWER
-)
-COMPETITION_TOKENS = 540  # MATH-500, of Qwen2.5-Coder-0.5B with at most 768
 TRAINED_SHARE = 0.5  # of a row's tokens
 SPEED_REACHED = {"generate": 0.6, "train": 0.5}  # share of the matmul speed
-ITEMS = {
-    "cft_wordproblems": 300,
-    "cft_wordproblems_validation": 300,
-    "cft_math500": 500,
-    "cft_math_validation": 12000,
-    "cft_gsm8k": 1319,
-    "cft_gsm8k_platinum": 1209,
-    "cft_amc23": 40,
-    "cft_aime24": 30,
-    "cft_aime25": 30,
-    "cft_minerva": 272,
-    "cft_olympiadbench": 675,
-    "cft_bbeh_causal": 200,
-    "cft_bbeh_disambiguation": 120,
-    "cft_bbeh_time": 200,
-}
 LOAD_SECONDS = 15  # importing the libraries and loading a small model, once a stage
 
 
@@ -113,19 +92,20 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         stages.append(_stage(run, "train", about, tokens * epochs, training_seconds(pairs, epochs)))
         if recipe.train.select:
             stages.append(choosing(run, recipe, optimizer_steps(recipe.train.args, len(pairs), epochs), seconds))
-    for task in known_tasks(recipe):
-        items = min(recipe.eval.limit or ITEMS[task], ITEMS[task])
+    for name in recipe.eval.tasks:
+        task = find_task(name, recipe.eval)
+        items = task.count(recipe.eval.limit)
         samples = recipe.eval.samples
         answers = items * len(recipe.eval.arms) * samples
-        written = answers * min(recipe.eval.max_new_tokens, ANSWER_TOKENS.get(task, COMPETITION_TOKENS))
+        written = answers * min(recipe.eval.max_new_tokens, task.answer_tokens)
         tokens = answers * PROMPT_TOKENS + written
         each = f" x {samples} samples" if samples > 1 else ""
-        about = f"{task}: {items} items{each} x {len(recipe.eval.arms)} arms ({', '.join(recipe.eval.arms)})"
+        about = f"{name}: {items} items{each} x {len(recipe.eval.arms)} arms ({', '.join(recipe.eval.arm_names)})"
         took, cost = scoring(recipe, answers * PROMPT_TOKENS, written, seconds)
         costs.append(cost)
-        stage = _stage(run, "eval", about, tokens, took) | {"task": task}
+        stage = _stage(run, "eval", about, tokens, took) | {"task": name}
         if len(recipe.eval.arms) > 1:
-            power = forecast(items, samples, sampled=recipe.eval.temperature > 0, available=ITEMS[task])
+            power = forecast(items, samples, sampled=recipe.eval.temperature > 0, available=task.size or items)
             stage["estimates"]["power"] = power
         stages.append(stage)
     times = [stage["estimates"]["seconds"] for stage in stages if not stage["done"]]
@@ -186,31 +166,16 @@ def choosing(run: Run, recipe: Recipe, steps: int, seconds: Callable[[float, str
     """The answers to validation items (`train.select`), as a part of the train stage; fewer if training stops early.
 
     Raises:
-        RecipeError: there is no such task.
+        EvalError: there is no such task.
     """
     block = recipe.train.select
-    if block.task not in ITEMS:
-        raise RecipeError(f"train.select.task: unknown task {block.task!r}. {did_you_mean(block.task, ITEMS)}")
-    answers = planned_answers(recipe, steps, ITEMS[block.task])
+    task = find_task(block.task, recipe.eval, key="train.select.task", file=block.data)
+    answers = planned_answers(recipe, steps, task.count(block.limit))
     limit = block.max_new_tokens or recipe.eval.max_new_tokens
-    tokens = answers * (PROMPT_TOKENS + min(limit, ANSWER_TOKENS.get(block.task, COMPETITION_TOKENS)))
+    tokens = answers * (PROMPT_TOKENS + min(limit, task.answer_tokens))
     took = seconds(tokens, "generate")
     about = f"at most {answers} validation answers, of {block.task}"
     return _stage(run, "train", about, tokens, took and took - LOAD_SECONDS)
-
-
-def known_tasks(recipe: Recipe) -> list[str]:
-    """The recipe's tasks.
-
-    Raises:
-        RecipeError: if there is no such task.
-    """
-    for task in recipe.eval.tasks:
-        if task not in ITEMS:
-            raise RecipeError(
-                f"eval.tasks: unknown task {task!r}. {did_you_mean(task, ITEMS)}. Known: {', '.join(ITEMS)}."
-            )
-    return recipe.eval.tasks
 
 
 def count(model: ModelBlock, examples: list[dict]) -> list[tuple[int, int]]:

@@ -55,8 +55,9 @@ def _eval_faults(scored: "EvalBlock") -> Iterator[Fault]:
     if scored.samples > 1 and not scored.temperature:
         fault = f"greedy decoding gives the same answer {scored.samples} times"
         yield Fault(("eval", "samples"), fault, "Set eval.temperature above 0 (0.6 is usual)", scored.samples)
-    if scored.endpoint and scored.backend != "transformers":
-        yield Fault(("eval", "backend"), "is not asked when there is an endpoint", "Leave one out", scored.backend)
+    if scored.endpoint and any(arm.elicitor for arm in scored.arms):
+        fix = "Leave eval.endpoint out, or score arms without an elicitor"
+        yield Fault(("eval", "arms"), "has an elicitor, which decodes here and not at an endpoint", fix, scored.arms)
     if scored.endpoint and scored.endpoint.batch:
         yield Fault(("eval", "endpoint", "batch"), "is not offered for scoring", "Leave it out", True)
     if scored.endpoint:

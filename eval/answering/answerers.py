@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cft.errors import EvalError
 from cft.models.generate import Completion, render, until
 from cft.models.source import resolve
-from cft.recipe.blocks import EvalBlock
+from cft.recipe.blocks import Arm, EvalBlock
 from data_builders.asking.calls import Answer, Call, Ledger
 from data_builders.asking.endpoint import Endpoint, request_body
 from data_builders.asking.engine import Budget, RetryableError
-from eval.answering.arms import Arm, Models
-from eval.answering.batched import Batched, BatchedDecoding, Decoding, LmEvalModel
+from eval.answering.arms import Models, load_elicitor
+from eval.answering.batched import BatchedDecoding, Decoding
 
 if TYPE_CHECKING:
     from eval.tasks.lm_tasks import Items
@@ -66,7 +65,7 @@ class Answerer(ABC):
         """Find out at once whether anything can be answered.
 
         Raises:
-            CFTError: for what the user can mend.
+            CFTError: for what the user can fix.
         """
 
     @abstractmethod
@@ -90,14 +89,9 @@ class Local(Answerer):
         self.models = models
 
     def check(self) -> None:
-        if self.block.backend == "vllm":
-            try:
-                import vllm  # noqa: F401
-            except ImportError:
-                raise EvalError(
-                    "eval.backend is vllm, but vllm is not installed here. Install it with `pip install vllm` on a "
-                    "machine with a GPU, start `vllm serve` and use eval.endpoint, or leave eval.backend out."
-                ) from None
+        for arm in self.block.arms:
+            if arm.elicitor:
+                load_elicitor(arm.elicitor)
 
     @property
     def template(self) -> str | None:
@@ -113,50 +107,33 @@ class Local(Answerer):
             "identity": resolve(block).identity,
             "block": block.model_dump(mode="json"),
             "arm": arm.model,
-            "backend": self.block.backend,
             "batch_size": self.block.batch_size,
+            **({"elicitor": arm.elicitor.model_dump()} if arm.elicitor else {}),
             **({"merge": f"as cft export, seed {self.models.seed}"} if arm.model == "merged" else {}),
             **self.sampling(),
         }
 
     def answer(self, arm: Arm, items: "Items", log: Path, on_progress: OnProgress) -> Answered:
-        if self.block.backend == "vllm":
-            return self._answered(self._vllm(arm, items, log, on_progress), items, {"device": "vllm"})
-        with self.models.answering_as(arm.model) as model:
-            common = {"log": log, "on_progress": on_progress}
-            if self.block.backend == "hf":
-                from lm_eval.models.huggingface import HFLM
-
-                lm = HFLM(pretrained=model, tokenizer=self.models.tokenizer, batch_size=self.block.batch_size)
-                answering: Batched = LmEvalModel(lm, self.models.tokenizer, self._decoding(items), **common)
-            else:
-                answering = BatchedDecoding(model, self.models.tokenizer, self._decoding(items), **common)
-            return self._answered(answering, items, {"device": str(model.device), "dtype": str(model.dtype)})
-
-    def _answered(self, answering: Batched, items: "Items", where: dict[str, str]) -> Answered:
-        completions = answering.answer(items.prompts)
-        return Answered(completions, answering.seconds, answering.peak_memory_mb, where)
-
-    def _decoding(self, items: "Items") -> Decoding:
         block = self.block
-        return Decoding(
-            max_new_tokens=block.max_new_tokens, batch_size=block.batch_size, samples=block.samples,
-            temperature=block.temperature, top_k=block.top_k, top_p=block.top_p, seed=self.seed,
-            stop_strings=items.stop_strings, special_tokens=not (items.chat and self.template),
-        )  # fmt: skip
-
-    def _vllm(self, arm: Arm, items: "Items", log: Path, on_progress: OnProgress) -> Batched:
-        """lm-eval's vLLM model of this arm; not run by us so far, for want of a GPU."""
-        from lm_eval.models.vllm_causallms import VLLM
-
-        if arm.model == "merged":
-            raise EvalError("eval.backend vllm does not merge adapters. Score the arm adapter, or leave backend out.")
-        settings: dict[str, Any] = {"dtype": self.models.block.dtype, "seed": self.seed}
-        if folder := self.models.adapters.get(arm.model):
-            rank = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["r"]
-            settings |= {"lora_local_path": str(folder), "max_lora_rank": max(16, rank)}
-        lm = VLLM(str(resolve(self.models.block).path), **settings)
-        return LmEvalModel(lm, self.models.tokenizer, self._decoding(items), log=log, on_progress=on_progress)
+        decoding = Decoding(
+            max_new_tokens=block.max_new_tokens,
+            batch_size=block.batch_size,
+            samples=block.samples,
+            temperature=block.temperature,
+            top_k=block.top_k,
+            top_p=block.top_p,
+            seed=self.seed,
+            stop_strings=items.stop_strings,
+            special_tokens=not (items.chat and self.template),
+        )
+        elicit = arm.elicitor and load_elicitor(arm.elicitor)
+        with self.models.answering_as(arm.model) as model:
+            answering = BatchedDecoding(
+                model, self.models.tokenizer, decoding, log=log, on_progress=on_progress, elicit=elicit
+            )
+            completions = answering.answer(items.prompts)
+            where = {"device": str(model.device), "dtype": str(model.dtype)}
+        return Answered(completions, answering.seconds, answering.peak_memory_mb, where)
 
 
 class Served(Answerer):
@@ -202,8 +179,9 @@ class Served(Answerer):
         sampling |= {"stop": list(items.stop_strings)} if items.stop_strings else {}
         if items.task.config.gen_prefix:  # vLLM's keys: the last message is the beginning of the answer
             sampling |= {"add_generation_prompt": False, "continue_final_message": True}
+        about = f"eval_{arm.prompt}" if arm.prompt else "eval"
         calls = [
-            Call(name, self._messages(prompt, items.chat), sampling, arm.task("eval"), sample, self.seed)
+            Call(name, self._messages(prompt, items.chat), sampling, about, sample, self.seed)
             for prompt in items.prompts
             for sample in range(block.samples)
         ]
@@ -242,5 +220,11 @@ class CompletionsEndpoint(Endpoint):
             raise RetryableError("the answer was cut off on its way (it has no finish_reason)")
         status = "truncated" if choice.finish_reason == "length" else "ok" if choice.text.strip() else "empty"
         usage = found.usage
-        return Answer(choice.text, status, choice.finish_reason, found.model,
-                      getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None))  # fmt: skip
+        return Answer(
+            choice.text,
+            status,
+            choice.finish_reason,
+            found.model,
+            getattr(usage, "prompt_tokens", None),
+            getattr(usage, "completion_tokens", None),
+        )

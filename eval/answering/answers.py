@@ -26,12 +26,24 @@ ArmAnswers = tuple[dict, list[Row]]  # what arm.json holds; the rows in order of
 TaskAnswers = dict[str, ArmAnswers]  # by arm
 
 
-def prompt_of(arm: str) -> str:
-    """The prompt variant in an arm's name: `fewshot` of `base@fewshot`, and `` of `base`.
+def parts_of(arm: str) -> tuple[str, str, str]:
+    """Model, prompt and elicitor in an arm's name, each `` where it has none: base, fewshot, toy of `base@fewshot+toy`.
 
     Only the last word counts, so that the names of several runs' arms (`quickstart/1a2b adapter@plain`) are read too.
     """
-    return arm.split()[-1].partition("@")[2] if arm.strip() else ""
+    asked, _, elicitor = (arm.split() or [""])[-1].partition("+")
+    model, _, prompt = asked.partition("@")
+    return model, prompt, elicitor
+
+
+def model_of(arm: str) -> str:
+    """What answers in an arm, by its name: base, adapter, merged or step-N."""
+    return parts_of(arm)[0]
+
+
+def prompt_of(arm: str) -> str:
+    """The prompt in an arm's name: `fewshot` of `base@fewshot`, and `` of `base`."""
+    return parts_of(arm)[1]
 
 
 def load_task(folder: Path, task: str, arms: list[str]) -> TaskAnswers:
@@ -147,19 +159,19 @@ def check_same_questions(task: str, rows: dict[str, list[Row]], *, prompts: bool
 
 
 def _check_pair(task: str, base: str, before: list[Row], arm: str, after: list[Row], keys: tuple[str, ...]) -> None:
-    mend = "A paired comparison needs the same items and prompts: score both arms again with the same recipe."
+    fix = "A paired comparison needs the same items and prompts: score both arms again with the same recipe."
     ids, other = [row["doc_id"] for row in before], [row["doc_id"] for row in after]
     if ids != other:
         differ = sorted(set(ids) ^ set(other), key=by_length)
         shown = ", ".join(map(str, differ[:5])) + (" ..." if len(differ) > 5 else "")
         raise EvalError(
             f"task {task!r}: arms {base!r} ({len(ids)} items) and {arm!r} ({len(other)} items) answered different "
-            f"items; {len(differ)} doc_id(s) are in only one of them: {shown}. {mend}"
+            f"items; {len(differ)} doc_id(s) are in only one of them: {shown}. {fix}"
         )
     for key in keys:
         differ = [str(a["doc_id"]) for a, b in zip(before, after, strict=True) if a[key] != b[key]]
         if differ:
             raise EvalError(
                 f"task {task!r}: {key} differs between arms {base!r} and {arm!r} on {len(differ)} of {len(ids)} items, "
-                f"first doc_id {differ[0]}. {mend}"
+                f"first doc_id {differ[0]}. {fix}"
             )

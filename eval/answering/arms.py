@@ -1,57 +1,57 @@
 """The arms: what is scored. One loaded base serves them all, and adapters are switched on and off.
 
-An arm is written MODEL or MODEL@PROMPT. MODEL is `base`, `adapter`, `merged` (the weights that `cft export` writes, on
-a base loaded for it alone) or `step-N` (after N training steps).
-PROMPT is a variant of `eval/tasks/prompts`: `base@fewshot` is the base model with four worked examples, a control that
-needs no training.
+An arm (`cft.recipe.blocks.Arm`) is a model, a prompt and an elicitor. The model is `base`, `adapter`, `merged` (the
+weights that `cft export` writes, on a base loaded for it alone) or `step-N` (after N training steps); the prompt is one
+of `eval.prompts`; the elicitor, a way of decoding that needs no training, is one of `eval.elicitors.table`.
 """
 
 import contextlib
 import gc
-import re
-from collections.abc import Iterator
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cft.errors import EvalError
+from cft.models.generate import Completion, generate
 from cft.models.load import load_model, load_tokenizer
-from cft.recipe.blocks import ARM, ModelBlock
+from cft.recipe.blocks import ElicitorBlock, ModelBlock
 from cft.runs import STEPS
+from cft.suggest import did_you_mean
 from cft.weights.adapter import attach, check_tokenizer, is_whole
 from cft.weights.merge import merge_into_base
+from eval.elicitors.table import ELICITORS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-PLAIN_TEXT = ("plain", "fewshot")  # prompts that are no chat: the model's template is not applied
+Elicit = Callable[..., list[Completion]]  # with the arguments of `cft.models.generate.generate`
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One arm of a recipe."""
+def adapter_of(model: str, adapter: Path) -> Path:
+    """The folder of the adapter that an arm's model has, beside the one that training ended with."""
+    return adapter.parent / STEPS / model if model.startswith("step-") else adapter
 
-    name: str
-    model: str  # base | adapter | merged | step-N
-    prompt: str | None  # None: the task's own prompt
 
-    @classmethod
-    def named(cls, name: str) -> "Arm":
-        model, prompt = re.fullmatch(ARM, name).groups()
-        return cls(name, model, prompt)
+def load_elicitor(block: ElicitorBlock) -> Elicit:
+    """The function of an elicitor, with its options.
 
-    @property
-    def is_chat(self) -> bool:
-        """Whether the model's chat template is applied to the prompt."""
-        return self.prompt not in PLAIN_TEXT
-
-    def task(self, task: str) -> str:
-        """The lm-eval task with this arm's prompt."""
-        return f"{task}_{self.prompt}" if self.prompt else task
-
-    def folder(self, adapter: Path) -> Path:
-        """The folder of this arm's adapter, beside the one that training ended with."""
-        return adapter.parent / STEPS / self.model if self.model.startswith("step-") else adapter
+    Raises:
+        EvalError: it has no such options.
+    """
+    module, _, function = ELICITORS[block.name].partition(":")
+    elicit = getattr(importlib.import_module(module), function)
+    taken = {name for name, p in inspect.signature(generate).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    own = [name for name, p in inspect.signature(elicit).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    own = [name for name in own if name not in taken]
+    if unknown := [name for name in block.options if name not in own]:
+        raise EvalError(
+            f"eval.arms: the elicitor {block.name} has no option {unknown[0]!r}. {did_you_mean(unknown[0], own)}."
+        )
+    return partial(elicit, **block.options)
 
 
 @dataclass

@@ -1,13 +1,12 @@
-"""Answers to the prompts of an arm, batch by batch: by our own decoding, or by lm-eval's `hf` and `vllm` models.
+"""Answers of a loaded model to the prompts of an arm, batch by batch.
 
-lm-eval returns texts only, after the last batch. Here each finished batch is one line of a log, with token counts and
-finish reasons, so that a killed evaluation goes on from the batches it still owes and ends with the same answers,
-sampled ones too: batches and their seeds depend on prompts and settings alone, and a batch is in the log whole or not
-at all. `eval/served.py` is the same for an endpoint.
+Each finished batch is one line of a log, with token counts and finish reasons, so that a killed evaluation goes on from
+the batches it still owes and ends with the same answers, sampled ones too: batches and their seeds depend on prompts
+and settings alone, and a batch is in the log whole or not at all. `eval.answering.answerers.Served` is the same for an
+endpoint.
 """
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 from cft.errors import EvalError
 from cft.files import append_jsonl, content_id, read_own_jsonl
 from cft.memory import peak_memory_mb
-from cft.models.generate import Completion, generate, plan_batches, until
+from cft.models.generate import Completion, generate, plan_batches
 
 if TYPE_CHECKING:
-    from lm_eval.api.model import LM
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 OnProgress = Callable[[int, int], None]  # (answers done, new tokens since the last call)
@@ -40,27 +38,30 @@ class Decoding:
     special_tokens: bool = False  # the tokenizer adds its own to each prompt: where no chat template wrote them
 
 
-class Batched(ABC):
+class BatchedDecoding:
     """Answers prompts batch by batch, with a log."""
 
     block_name = "eval"  # the recipe's block whose keys the messages name
+    done = 0  # answers so far
 
     def __init__(
         self,
+        model: "PreTrainedModel",
         tokenizer: "PreTrainedTokenizerBase",
-        context: int,
         decoding: Decoding,
         *,
         log: Path,
         on_progress: OnProgress = lambda done, tokens: None,
+        elicit: Callable[..., list[Completion]] | None = None,
     ) -> None:
         """
         Args:
-            context: tokens that the model reads and writes at most.
             log: JSON Lines file, one finished batch a line; it must belong to this model and these settings.
+            elicit: decodes a batch in place of `cft.models.generate.generate`, with the same arguments.
         """
-        self.tokenizer, self.context, self.decoding, self.log = tokenizer, context, decoding, log
-        self.on_progress = on_progress
+        self.model, self.tokenizer, self.decoding, self.log = model, tokenizer, decoding, log
+        self.on_progress, self.elicit = on_progress, elicit
+        self.context = model.config.get_text_config().max_position_embeddings  # tokens read and written at most
         self.seconds = 0.0  # of generation, over all parts of an interrupted evaluation
         self.peak_memory_mb = 0.0  # the highest of those parts
 
@@ -84,8 +85,6 @@ class Batched(ABC):
             self.done = len(answers)
             self.on_progress(self.done, 0)
         return [answers[i] for i in range(len(answers))]
-
-    done = 0  # answers so far
 
     def plan(self, lengths: list[int]) -> list[list[int]]:
         """Answers, numbered as `answer` returns them, in batches of alike prompt length."""
@@ -111,9 +110,22 @@ class Batched(ABC):
             "peak_memory_mb": peak_memory_mb(),
         }
 
-    @abstractmethod
     def answer_batch(self, prompts: list[str], seed: int) -> list[Completion]:
         """One completion a prompt; `seed` is the batch's own."""
+        how = self.decoding
+        return (self.elicit or generate)(
+            self.model,
+            self.tokenizer,
+            prompts,
+            max_new_tokens=how.max_new_tokens,
+            temperature=how.temperature,
+            top_k=how.top_k,
+            top_p=how.top_p,
+            seed=seed,
+            stop_strings=how.stop_strings,
+            special_tokens=how.special_tokens,
+            on_step=lambda rows: self.on_progress(self.done, rows),
+        )
 
     def prompt_lengths(self, prompts: list[str]) -> list[int]:
         """Tokens of each prompt.
@@ -126,71 +138,9 @@ class Batched(ABC):
         limit, longest = self.decoding.max_new_tokens, max(lengths)
         if longest + limit > self.context:
             room, key = self.context - longest, f"{self.block_name}.max_new_tokens"
-            mend = f"Set {key} to at most {room}." if room > 0 else "Take a model with a longer context."
+            fix = f"Set {key} to at most {room}." if room > 0 else "Take a model with a longer context."
             raise EvalError(
                 f"The longest prompt has {longest} tokens and {key} is {limit}: "
-                f"{longest + limit} together, but the model reads {self.context}. {mend}"
+                f"{longest + limit} together, but the model reads {self.context}. {fix}"
             )
         return lengths
-
-
-class BatchedDecoding(Batched):
-    """A loaded model, decoded by `cft.models.generate`: ended rows leave the batch."""
-
-    def __init__(
-        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", *args: Any, **kwargs: Any
-    ) -> None:
-        super().__init__(tokenizer, context_of(model), *args, **kwargs)
-        self.model = model
-
-    def answer_batch(self, prompts: list[str], seed: int) -> list[Completion]:
-        how = self.decoding
-        return generate(
-            self.model, self.tokenizer, prompts, max_new_tokens=how.max_new_tokens, temperature=how.temperature,
-            top_k=how.top_k, top_p=how.top_p, seed=seed, stop_strings=how.stop_strings,
-            special_tokens=how.special_tokens, on_step=lambda rows: self.on_progress(self.done, rows),
-        )  # fmt: skip
-
-
-class LmEvalModel(Batched):
-    """One of lm-eval's own models. It gives no token counts, so they are counted from the texts."""
-
-    def __init__(self, lm: "LM", tokenizer: "PreTrainedTokenizerBase", *args: Any, **kwargs: Any) -> None:
-        super().__init__(tokenizer, lm.max_length, *args, **kwargs)
-        self.lm = lm
-
-    def plan(self, lengths: list[int]) -> list[list[int]]:
-        """One sample of each prompt after the other: no two samples of a prompt may meet the same seed in vLLM."""
-        k = self.decoding.samples
-        return [
-            [i * k + sample for i in batch]
-            for sample in range(k)
-            for batch in plan_batches(lengths, self.decoding.batch_size)
-        ]
-
-    def answer_batch(self, prompts: list[str], seed: int) -> list[Completion]:
-        import torch
-        from lm_eval.api.instance import Instance
-
-        how = self.decoding
-        settings: dict[str, Any] = {"until": list(how.stop_strings), "max_gen_toks": how.max_new_tokens}
-        if how.temperature:
-            settings |= {"do_sample": True, "temperature": how.temperature, "top_p": how.top_p}
-            settings |= {"top_k": how.top_k} if how.top_k else {}
-            settings |= {"seed": seed} if "vllm" in type(self.lm).__name__.lower() else {}
-        else:
-            settings |= {"do_sample": False, "temperature": 0.0}
-        torch.manual_seed(seed)
-        requests = [Instance("generate_until", {}, (prompt, settings), i) for i, prompt in enumerate(prompts)]
-        return [self._completion(text) for text in self.lm.generate_until(requests, disable_tqdm=True)]
-
-    def _completion(self, text: str) -> Completion:
-        text = until(text, self.decoding.stop_strings)[0]
-        tokens = len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1  # and the one that ended it
-        limit = self.decoding.max_new_tokens
-        return Completion(text, min(tokens, limit), "length" if tokens > limit else "stop")
-
-
-def context_of(model: "PreTrainedModel") -> int:
-    """Tokens that the model reads and writes at most."""
-    return model.config.get_text_config().max_position_embeddings

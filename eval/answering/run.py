@@ -13,14 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cft.errors import EvalError
 from cft.files import content_id, read_json, read_own_jsonl, write_json, write_jsonl
 from cft.models.generate import Completion
-from cft.recipe.blocks import Recipe
+from cft.recipe.blocks import Arm, Recipe
 from cft.runs import ANSWERS, ARM, adopt, versions
 from cft.weights.adapter import adapter_identity
 from eval.answering.answerers import Answerer, Local, Served
-from eval.answering.arms import Arm, Models
+from eval.answering.arms import Models, adapter_of
 from eval.answering.scoring import graded_rows, score_with_lm_eval
 from eval.grading import grader_identity
-from eval.tasks.lm_tasks import Items, load_items, task_manager
+from eval.tasks.lm_tasks import Items, find_task
 
 OtherArms = Callable[[str, str], Iterable[Path]]
 
@@ -51,28 +51,25 @@ def evaluate(
     Raises:
         EvalError: an unknown task, unusable items, an adapter of another base, or a context that is too short.
     """
-    block, arms = recipe.eval, [Arm.named(name) for name in recipe.eval.arms]
-    trained = {arm.model: arm for arm in arms if arm.model != "base"} if block.endpoint is None else {}
+    block = recipe.eval
+    trained = sorted(block.models - {"base"}) if block.endpoint is None else []
     if trained and adapter is None:
         raise EvalError(f"eval.arms names the {', '.join(trained)}, but there is none: train first, or score the base.")
-    models = Models(recipe.model, {name: arm.folder(adapter) for name, arm in trained.items()}, recipe.seed)
+    models = Models(recipe.model, {name: adapter_of(name, adapter) for name in trained}, recipe.seed)
     identities = {name: adapter_identity(path) for name, path in models.adapters.items()}
     say = partial(console.print, markup=False, highlight=False)
     answerer = Served(block, recipe.seed, max_cost, say) if block.endpoint else Local(block, recipe.seed, models)
     answerer.check()
-    metadata = block.data | ({"data_dir": block.data_dir} if block.data_dir else {})
-    manager = task_manager(block.tasks, metadata)
+    tasks = [find_task(name, block) for name in block.tasks]
     results: dict[str, dict[str, Any]] = {}
-    for name in block.tasks:
-        results[name] = {}
-        for arm in arms:
-            items = load_items(manager, arm.task(name), answerer.render, arm.is_chat, block.limit)
-            settings = answerer.settings(arm) | {"task": name, "prompt": arm.prompt}
+    for task in tasks:
+        results[task.name] = {}
+        for arm in block.arms:
+            items = task.items(arm.prompt, answerer.render, block.limit)
+            settings = answerer.settings(arm) | {"task": task.name, "prompt": arm.prompt}
             settings["adapter"] = identities.get(arm.model)
-            kept = others(name, arm.name)
-            results[name][arm.name] = evaluate_arm(
-                arm, answerer, items, settings, folder / name / arm.name, kept, console
-            )
+            kept, beside = others(task.name, arm.name), folder / task.name / arm.name
+            results[task.name][arm.name] = evaluate_arm(arm, answerer, items, settings, beside, kept, console)
     return results
 
 
@@ -143,9 +140,14 @@ def grade_again(folder: Path, done: dict[str, Any], arm: Arm, answerer: Answerer
 def arm_progress(label: str, items: int, console: Console) -> Iterator[Any]:
     """A progress line: answers done, tokens/s, time left. Yields the function that moves it."""
     columns = (
-        TextColumn("eval: {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
+        TextColumn("eval: {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     tokens = 0
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(label, total=items, rate="")

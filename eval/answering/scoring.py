@@ -8,21 +8,21 @@ from cft.errors import EvalError
 from cft.models.generate import Completion
 from eval.answering.answerers import Answerer
 from eval.answering.lm import AnsweredLM
-from eval.grading import grade, is_cut_off, same_answer_groups
+from eval.grading import same_answer_groups
 from eval.tasks.lm_tasks import Items, quiet
 
 
 def graded_rows(task: str, arm: str, items: Items, completions: list[Completion]) -> list[dict[str, Any]]:
     """The rows of `answers.jsonl`: the samples of the first item, of the second ...
 
-    An answer that hit the limit behind a complete box is graded by that box, as plain lm_eval grades it; without a
-    box it is `truncated`. `same_as` is the first sample of the item with an equal answer: the votes of maj@k.
+    An answer that hit the limit without a complete box is `truncated`. `same_as` is the first sample of the item with
+    an equal answer: the votes of maj@k.
     """
     rows = []
     samples = len(completions) // len(items.docs)
     for doc_id, (doc, gold, prompt) in enumerate(zip(items.docs, items.golds, items.prompts, strict=True)):
         given = completions[doc_id * samples : (doc_id + 1) * samples]
-        grades = [grade(gold, one.text, truncated=is_cut_off(one.text, one.finish_reason)) for one in given]
+        grades = [items.score(doc_id, completion) for completion in given]
         groups = same_answer_groups([grading.answer for grading in grades])
         for sample, (completion, grading, group) in enumerate(zip(given, grades, groups, strict=True)):
             rows.append(
@@ -63,19 +63,28 @@ def score_with_lm_eval(
     name, samples = items.task.config.task, answerer.samples
     by_item = [rows[i : i + samples] for i in range(0, len(rows), samples)]
     lm = AnsweredLM(
-        items.prompts, [[row["response"] for row in item] for item in by_item], answerer.render, answerer.template,
+        items.prompts,
+        [[row["response"] for row in item] for item in by_item],
+        answerer.render,
+        answerer.template,
         settings["model"],
-    )  # fmt: skip
+    )
     items.task.set_config("repeats", samples)
     items.task.set_config("generation_kwargs", answerer.generation_kwargs(items), update=True)
     beside = folder / ".lm_eval"
     tracker = EvaluationTracker(output_path=str(beside / "results.json"))  # a .json path: no folder named by the model
     with quiet():
         results = lm_eval.simple_evaluate(
-            lm, model_args={"pretrained": settings["model"], "arm": rows[0]["arm"]}, tasks=[items.task],
-            task_manager=items.manager, limit=len(by_item), apply_chat_template=items.chat,
-            batch_size=answerer.block.batch_size, log_samples=True, evaluation_tracker=tracker,
-        )  # fmt: skip
+            lm,
+            model_args={"pretrained": settings["model"], "arm": rows[0]["arm"]},
+            tasks=[items.task],
+            task_manager=items.manager,
+            limit=len(by_item),
+            apply_chat_template=items.chat,
+            batch_size=answerer.block.batch_size,
+            log_samples=True,
+            evaluation_tracker=tracker,
+        )
         logged = results.pop("samples")
         for sample in logged[name]:
             item = by_item[sample["doc_id"]]

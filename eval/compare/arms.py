@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from cft.errors import EvalError
 from cft.recipe.blocks import Recipe
 from cft.runs import Run
-from eval.answering.answers import BASE, Row, load_arm, prompt_of
-from eval.report.findings import model_of, share_correct
+from eval.answering.answers import BASE, Row, load_arm, model_of, prompt_of
+from eval.report.curve import load_curve, selection_of
+from eval.report.findings import share_correct
 from eval.statistics.seeds import seed_effect
 
 SHORTEST_ID = 4  # digits of a fingerprint in a name
 MOST_NAMED = 4  # arms or recipes that are named one by one
-SETTINGS = ("max_new_tokens", "samples", "temperature", "top_k", "top_p", "backend", "device", "dtype")
+SETTINGS = ("max_new_tokens", "samples", "temperature", "top_k", "top_p", "device", "dtype")
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ def load_scored(task: str, runs: Sequence[NamedRun]) -> list[Scored]:
     """
     merged: dict[object, Scored] = {}
     for one in runs:
-        for arm in one.recipe.eval.arms:
+        for arm in one.recipe.eval.arm_names:
             about, rows = load_arm(one.run.eval / task / arm, task, arm)
+            about["selection"] = selection_of(load_curve(one.run.train), arm)
             same = about.get("fingerprint") or (one.label, arm)
             merged.setdefault(same, Scored(arm, [], about, rows)).runs.append(one)
     scored = sorted(merged.values(), key=lambda s: (s.arm != BASE, model_of(s.arm) != BASE))
@@ -213,7 +215,7 @@ def seed_means(scored: Sequence[Scored], runs: Sequence[NamedRun]) -> list[Score
         if len({run.recipe.seed for run in family}) < max(2, len(family)):  # the same seed twice: other files differ
             continue
         bases = members(scored, BASE, family)
-        for arm in family[0].recipe.eval.arms:
+        for arm in family[0].recipe.eval.arm_names:
             parts = members(scored, arm, family)
             if model_of(arm) == BASE or len(bases) < len(family) or len({one.name for one in parts}) < len(family):
                 continue
@@ -254,6 +256,7 @@ def pooled(parts: Sequence[Scored], name: str, base: str) -> Scored:
     told = [part.about.get("seconds") for part in parts]
     about = {
         "seconds": None if None in told else sum(told),
+        "selection": parts[0].about["selection"],
         "settings": {k: v for k, v in settings_of(parts[0]).items() if all(settings_of(p).get(k) == v for p in parts)},
     }
     return replace(

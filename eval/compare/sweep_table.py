@@ -8,9 +8,9 @@ from cft.errors import EvalError
 from cft.files import read_json
 from cft.recipe.blocks import Recipe
 from cft.runs import METRICS, Run
-from eval.answering.answers import BASE
+from eval.answering.answers import BASE, model_of
 from eval.compare.arms import NamedRun, Scored, differences, in_common, load_scored, pooled
-from eval.report.findings import model_of, share_correct
+from eval.report.findings import share_correct
 from eval.report.tables import bare_p, bounds, interval, percent, points
 from eval.statistics.seeds import seed_effect
 from eval.statistics.statistics import UNBOXED, compare, holm, is_shown, summarise
@@ -102,7 +102,7 @@ def _task(task: str, finished: Sequence[PointRun]) -> dict:
         points_of.setdefault(one.point, []).append((one, run))
     rows, compared = [], []
     for members in points_of.values():
-        for arm in members[0][0].recipe.eval.arms:
+        for arm in members[0][0].recipe.eval.arm_names:
             if model_of(arm) == BASE and members[0][0].recipe.train.method != "none":
                 continue  # it stands among the bases, once for all points
             parts = [next(s for s in scored if s.arm == arm and run in s.runs) for _, run in members]

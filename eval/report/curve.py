@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cft.files import read_json
 from cft.runs import CURVE, SELECTION
+from eval.answering.answers import model_of
 from eval.report.panels import COLOURS, Panel, finish, ink
 from eval.report.tables import Table, bounds, percent
 
@@ -23,6 +24,11 @@ MOST_TICKS = 10  # steps that fit below the picture
 def load_curve(train: Path) -> dict | None:
     """What a training folder says of the choice of its step; None where the last step was kept."""
     return read_json(train / SELECTION / CURVE)
+
+
+def selection_of(curve: dict | None, arm: str) -> str:
+    """On which questions the step of an arm was chosen, in the words of `eval.baselines.schema.Protocol`."""
+    return "validation" if curve and model_of(arm) in ("adapter", "merged") else "none"
 
 
 def chosen(curve: dict) -> dict:

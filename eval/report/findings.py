@@ -3,24 +3,13 @@
 import re
 from collections.abc import Sequence
 
-from eval.answering.answers import Row, TaskAnswers, prompt_of
+from eval.answering.answers import Row, TaskAnswers, model_of, parts_of, prompt_of
 from eval.baselines import match as baselines
+from eval.prompts import OWN_PROMPT, PROMPTS
 from eval.statistics import statistics
 
 GROUPS = ("subject", "level")  # keys of rows whose text names a group of questions
 MOST_OTHERS = 40  # published scores of other models that are told; of our model all are
-PROMPTS = {  # of arms, as eval/baselines/baselines.yaml calls them
-    "": "boxed-user",
-    "system": "qwen25-math-cot",
-    "plain": "plain",
-    "fewshot": "fewshot",
-    "python": "python-prefix",
-}
-
-
-def model_of(arm: str) -> str:
-    """What answers in an arm, by its name: base, adapter, merged or step-N."""
-    return arm.split()[-1].partition("@")[0] if arm.strip() else ""
 
 
 def share_correct(rows: Sequence[Row]) -> dict[int | str, float]:
@@ -32,20 +21,20 @@ def share_correct(rows: Sequence[Row]) -> dict[int | str, float]:
 
 
 def controls(answers: TaskAnswers) -> list[dict]:
-    """Trained arms against what a prompt alone does: `statistics.compare`, with `arm` and `against`.
+    """Trained arms against what a prompt or an elicitor alone does: `statistics.compare`, with `arm` and `against`.
 
-    A trained arm under a prompt variant is compared with the base under the same one; one under the task's own prompt
-    with the best of the base's variants. That one was picked by its test score, which favours the control.
+    A trained arm with another prompt or an elicitor is compared with the base under the same ones; one that answers
+    plainly with the best of those of the base. That one was picked by its test score, which favours the control.
     """
-    bases = {arm: rows for arm, (_, rows) in answers.items() if model_of(arm) == "base" and prompt_of(arm)}
+    bases = {arm: rows for arm, (_, rows) in answers.items() if model_of(arm) == "base" and any(parts_of(arm)[1:])}
     if not bases:
         return []
     best = max(bases, key=lambda arm: sum(share_correct(bases[arm]).values()))
-    by_prompt = {prompt_of(arm): arm for arm in bases}
+    alike = {parts_of(arm)[1:]: arm for arm in bases}
     found = []
     for arm, (_, rows) in answers.items():
         if model_of(arm) in ("adapter", "merged"):
-            control = by_prompt.get(prompt_of(arm)) if prompt_of(arm) else best
+            control = alike.get(parts_of(arm)[1:]) if any(parts_of(arm)[1:]) else best
             if control:
                 found.append({"arm": arm, "against": control, **statistics.compare(bases[control], rows)})
     return found
@@ -103,19 +92,21 @@ def our_protocol(about: dict, arm: str, book: baselines.Baselines) -> baselines.
         precision = f"4-bit, de-quantised to {precision}"  # see cft/models/models.yaml: these are not the hub's weights
     return baselines.Protocol(
         model=book.model_name(model) if isinstance(model, str) else None,
-        prompt=PROMPTS.get(prompt_of(arm)),
-        temperature=settings.get("temperature", 0.0),  # evaluations before sampling came recorded none: greedy
+        prompt=PROMPTS[prompt_of(arm)].published if prompt_of(arm) else OWN_PROMPT,
+        temperature=settings.get("temperature"),
         top_p=settings.get("top_p") if settings.get("temperature") else None,
         samples=settings.get("samples", 1),
         max_tokens=settings.get("max_new_tokens"),
         grader="cft",
         precision=precision,
-        selection="none",
+        selection=about.get("selection", "none"),
     )
 
 
 def published(task: str, answers: TaskAnswers) -> dict | None:
     """Published scores of the task's benchmark beside ours; None when none is listed.
+
+    Arms with an elicitor are left out: published protocols have none.
 
     Returns:
         benchmark, prompts {id: words}, ours {arm: protocol}, scores, left_out (how many scores of other models),
@@ -124,10 +115,10 @@ def published(task: str, answers: TaskAnswers) -> dict | None:
         comparable_with [arms], reasons, and reasons_against: the arm whose protocol is nearest, to which they belong.
     """
     book = baselines.load_baselines()
-    benchmark = re.sub(r"_sampled$", "", task.removeprefix("cft_"))
+    benchmark = task.removeprefix("cft_")
     if benchmark not in book.benchmarks or not book.of(benchmark):
         return None
-    ours = {arm: our_protocol(about, arm, book) for arm, (about, _) in answers.items()}
+    ours = {arm: our_protocol(about, arm, book) for arm, (about, _) in answers.items() if not parts_of(arm)[2]}
     nearest: dict[int, tuple[str, baselines.Compared]] = {}
     comparable: dict[int, list[str]] = {}
     for arm, protocol in ours.items():

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cft.words import spread, tidy
-from eval.answering.answers import TaskAnswers
+from eval.answering.answers import TaskAnswers, model_of, parts_of
 from eval.report import curve, tables
-from eval.report.findings import model_of
 from eval.report.tables import RECIPE, TESTS, Table, bounds, count_words, interval, p_value, percent, points
 from eval.statistics.statistics import ALPHA
 
@@ -126,8 +125,9 @@ def answer(task: dict) -> list[str]:
     best, worst = (choose(task["arms"], key=lambda arm: arm["accuracy"]) for choose in (max, min))
     shown = [c["arm"] for c in task["comparisons"] if c["shown"]]
     against = "".join(f" {c['against']}" for c in task["comparisons"][:1])
+    ways = "prompts and elicitors" if any(parts_of(arm["name"])[2] for arm in task["arms"]) else "prompts"
     return [
-        f"Over {len(task['arms'])} prompts for the same untrained model, accuracy on {task['task']} ranges from "
+        f"Over {len(task['arms'])} {ways} for the same untrained model, accuracy on {task['task']} ranges from "
         f"{percent(worst['accuracy'])} ({worst['name']}) to {percent(best['accuracy'])} ({best['name']}), "
         f"{count_words(task['arms'][0])}. Shown to differ from{against}, after Holm's correction: "
         f"{', '.join(shown) or 'none'}."
@@ -143,10 +143,11 @@ def difference_words(comparison: dict) -> str:
 
 
 def control_sentence(control: dict) -> str:
-    """What a prompt alone does, and what training adds to it."""
+    """What a prompt or an elicitor alone does, and what training adds to it."""
     arm, against = control["arm"], control["against"]
     verdict = "differs from" if control["shown"] else "is not shown to differ from"
-    return f"{arm} {verdict} {against}, a prompt without training: {difference_words(control)}."
+    kind = "an elicitor" if parts_of(against)[2] else "a prompt"
+    return f"{arm} {verdict} {against}, {kind} without training: {difference_words(control)}."
 
 
 def format_sentence(comparison: dict) -> str:

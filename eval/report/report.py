@@ -9,7 +9,7 @@ from cft.files import read_json, write_json, write_text
 from cft.runs import METRICS, REPORT_JSON, REPORT_PAGE, REPORT_TEXT, Run
 from eval.answering.answers import BASE, Row, TaskAnswers, load_task
 from eval.report import findings, markdown
-from eval.report.curve import load_curve
+from eval.report.curve import load_curve, selection_of
 from eval.report.tables import RECIPE, arms_across
 from eval.statistics import statistics
 from eval.statistics.behaviour import describe
@@ -41,6 +41,9 @@ def write_report(
     trained = (read_json(Run(run).train / METRICS) or {}).get("summary", {})
     adapter_step = trained.get("selected_step", trained.get("steps"))
     selection = load_curve(Run(run).train)
+    for arms_of_task in answers.values():
+        for arm, (about, _) in arms_of_task.items():
+            about["selection"] = selection_of(selection, arm)
     report = build_report(recipe_name, answers, environment, adapter_step=adapter_step, selection=selection)
     write_pages(report, answers, out)
     return report
@@ -128,8 +131,6 @@ def correct_for_many(comparisons: list[dict]) -> None:
     """Give every comparison `p_holm`, Holm's correction of its p for all of them, and `shown` by that p."""
     for comparison, p in zip(comparisons, statistics.holm([c["p"] for c in comparisons]), strict=True):
         comparison |= {"p_holm": p, "shown": statistics.is_shown(comparison["ci"], p)}
-        if "mcnemar_p" in comparison:
-            comparison["mcnemar_p_holm"] = p  # the name that it had before sampled answers came
 
 
 def flipped(base: list[Row], arm: list[Row]) -> dict[str, list[int | str]]:

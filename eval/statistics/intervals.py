@@ -5,14 +5,14 @@ All intervals are 95 %. Everything here is the same on every call; only the boot
 One accuracy: Wilson's score interval, at every number of questions. At 30 questions its coverage, worked out exactly
 for true accuracies of 2 % to 98 %, is 95.3 % on average and never below 91.7 %; that of the Jeffreys interval is 95.0 %
 and 88.9 % with the same mean width. The normal interval that most papers print is too short below a few hundred
-questions (Bowyer et al. 2025, arXiv:2503.01747). `jeffreys` is there for those who want a Bayesian one.
+questions (Bowyer et al. 2025, arXiv:2503.01747).
 """
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import beta, binomtest, bootstrap, norm, t
+from scipy.stats import binomtest, bootstrap, norm, t
 
 ALPHA = 0.05
 RESAMPLES = 9999
@@ -27,15 +27,6 @@ def wilson(correct: int, n: int) -> Interval:
     """Wilson score interval of the proportion `correct / n`."""
     interval = binomtest(correct, n).proportion_ci(confidence_level=1 - ALPHA, method="wilson")
     return float(interval.low), float(interval.high)
-
-
-def jeffreys(correct: float, n: float) -> Interval:
-    """Equal-tailed posterior interval of the proportion `correct / n` under Jeffreys' prior Beta(1/2, 1/2).
-
-    Its bound is 0 or 1 where nothing or all is correct (Brown, Cai and DasGupta 2001, Statistical Science 16, 101-133).
-    """
-    low, high = beta.ppf([ALPHA / 2, 1 - ALPHA / 2], correct + 0.5, n - correct + 0.5)
-    return (0.0 if correct == 0 else float(low)), (1.0 if correct == n else float(high))
 
 
 def effective_questions(values: np.ndarray, most: float) -> float:

@@ -19,10 +19,8 @@ import numpy as np
 from cft.errors import EvalError
 from eval.statistics.intervals import (
     ALPHA,
-    effective_questions,
     holm,
     is_shown,
-    jeffreys,
     mcnemar,
     mean_interval,
     paired_interval,
@@ -38,18 +36,16 @@ __all__ = ["ALPHA", "OUTCOMES", "UNBOXED", "by_group", "compare", "holm", "is_sh
 OUTCOMES = ("correct", "wrong", "no_answer", "truncated", "ungradable")
 
 
-def summarise(rows: Sequence[dict], *, interval: str = "wilson") -> dict:
+def summarise(rows: Sequence[dict]) -> dict:
     """Accuracy with its interval, counts by outcome, and length of one arm's answers.
 
     Args:
         rows: k answers to each of n questions, in any order.
-        interval: of the accuracy: `"wilson"`, or `"jeffreys"` (Bayesian).
 
     Returns:
         Always:
             accuracy: mean over questions of the mean over samples (avg@k).
-            ci: [low, high]. For k > 1 with the effective number of questions in place of n (`mean_interval`).
-            ci_method: "wilson" or "jeffreys".
+            ci: [low, high], Wilson's. For k > 1 with the effective number of questions in place of n (`mean_interval`).
             n: questions.
             samples: k.
             outcomes: {outcome: answers}, of all n x k answers. `boxed`, `hit_limit`: answers too.
@@ -70,8 +66,7 @@ def summarise(rows: Sequence[dict], *, interval: str = "wilson") -> dict:
     passes, votes = pass_curve(arm), majority_curve(arm)
     return {
         "accuracy": counts["correct"] / answers,
-        "ci": list(_accuracy_interval(arm, interval)),
-        "ci_method": interval,
+        "ci": list(_accuracy_interval(arm)),
         "n": n,
         "samples": k,
         "outcomes": {outcome: counts[outcome] for outcome in OUTCOMES},
@@ -166,9 +161,7 @@ def by_group(base: Sequence[dict], arm: Sequence[dict], key: str) -> list[dict]:
     for name in sorted(groups, key=lambda name: (int(name) if numeric else 0, name)):
         parts = [side.take(groups[name]) for side in (before, after)]
         compared = compare(*([row for rows in part.rows for row in rows] for part in parts))
-        scores = [
-            {"accuracy": float(part.shares.mean()), "ci": list(_accuracy_interval(part, "wilson"))} for part in parts
-        ]
+        scores = [{"accuracy": float(part.shares.mean()), "ci": list(_accuracy_interval(part))} for part in parts]
         kept = {name: compared[name] for name in ("difference", "ci", "p", "gained", "lost")}
         found.append({"group": name, "n": len(groups[name]), "base": scores[0], "arm": scores[1], **kept})
     for entry, p in zip(found, holm([entry["p"] for entry in found]), strict=True):
@@ -187,14 +180,10 @@ def _paired(base: Sequence[dict], arm: Sequence[dict]) -> tuple[Samples, Samples
     return before, after
 
 
-def _accuracy_interval(arm: Samples, method: str) -> tuple[float, float]:
-    n, answers = len(arm.doc_ids), arm.correct.size
-    if method == "jeffreys":
-        effective = effective_questions(arm.shares, answers) if arm.k > 1 else n
-        return jeffreys(float(arm.shares.mean()) * effective, effective)
-    if method != "wilson":
-        raise ValueError(f"interval is {method!r}, not 'wilson' or 'jeffreys'")
-    return wilson(int(arm.correct.sum()), n) if arm.k == 1 else mean_interval(arm.shares, answers)
+def _accuracy_interval(arm: Samples) -> tuple[float, float]:
+    if arm.k == 1:
+        return wilson(int(arm.correct.sum()), len(arm.doc_ids))
+    return mean_interval(arm.shares, arm.correct.size)
 
 
 def _format_split(before: Samples, after: Samples) -> dict:

@@ -11,12 +11,10 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets import load_dataset
-
 from cft.cache import cache_folder
 from cft.errors import DataError, EvalError
 from cft.files import read_jsonl, sha256_file
-from eval.tasks.lm_tasks import VARIANTS
+from eval.prompts import PROMPTS
 
 if TYPE_CHECKING:
     from eval.tasks.source import Source
@@ -49,7 +47,7 @@ def local_file(source: "Source", metadata: dict[str, Any]) -> Path | None:
     Raises:
         EvalError: the folder has no file for this task, or several.
     """
-    for name in (source.task, *(f"{source.task}_{variant}" for variant in VARIANTS)):
+    for name in (source.task, *(f"{source.task}_{variant}" for variant in PROMPTS)):
         if name in metadata:
             return Path(metadata[name])
     if not metadata.get("data_dir"):
@@ -134,6 +132,8 @@ def hub_rows(source: "Source") -> list[Row]:
     """
     if not source.revision:
         raise EvalError(f"{source.task}: its hub data set needs a revision, else it may change between two runs.")
+    from datasets import load_dataset
+
     try:
         rows = load_dataset(source.hub, source.config, split=source.split, revision=source.revision)
     except Exception as error:  # whatever the hub's client raises, the way out is the same

@@ -14,18 +14,18 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
-
-from datasets import Dataset
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from cft.errors import EvalError
 from eval.grading import last_box
 from eval.tasks.item_files import Row, read_rows
-from eval.tasks.source import Source
+from eval.tasks.source import Source, read_source
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
-def load(items: dict[str, Any], **metadata: Any) -> dict[str, Dataset]:
+def load(items: dict[str, Any], **metadata: Any) -> "dict[str, Dataset]":
     """What a task's YAML calls: `{"test": items}`, each item `{question, answer}`, and subject and level where known.
 
     Args:
@@ -35,11 +35,9 @@ def load(items: dict[str, Any], **metadata: Any) -> dict[str, Dataset]:
     Raises:
         EvalError: the source cannot be had, or rows of it cannot be used.
     """
-    try:
-        source = Source(**items)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e['input']!r}" for e in error.errors())
-        raise EvalError(f"dataset_kwargs.items of {items.get('task', 'a task')}: {faults}") from None
+    from datasets import Dataset
+
+    source = read_source(items)
     place, rows = read_rows(source, metadata)
     return {"test": Dataset.from_list(normalised(source, place, rows))}
 

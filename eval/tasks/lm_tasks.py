@@ -1,23 +1,32 @@
-"""Our lm-eval tasks, and their items with the prompts that a model will read."""
+"""Tasks: what their YAML says, how many items they have, and the items with the prompts that a model will read."""
 
 import contextlib
-import difflib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from cft.errors import EvalError
-from cft.recipe.blocks import PROMPTS
+from cft.models.generate import Completion
+from cft.recipe.blocks import EvalBlock
+from cft.suggest import did_you_mean
+from eval.grading import Grade, grade, is_cut_off
+from eval.prompts import PROMPTS
+from eval.tasks.item_files import local_file, read_file
+from eval.tasks.source import read_source
 
 if TYPE_CHECKING:
-    from lm_eval.api.task import Task
+    import lm_eval.api.task
     from lm_eval.tasks import TaskManager
 
-VARIANTS = (*PROMPTS, "sampled")  # tasks over the same items: cft_aime24_sampled
 TASKS_FOLDER = Path(__file__).parent
+ANSWER_TOKENS = 540  # of a task that does not say it: MATH-500, as Qwen2.5-Coder-0.5B answers with at most 768
 
 
 @dataclass
@@ -25,67 +34,186 @@ class Items:
     """The items of one task with one prompt, in doc order."""
 
     manager: "TaskManager"
-    task: "Task"
+    task: "lm_eval.api.task.Task"
     docs: list[dict[str, Any]]  # question, and subject and level where the source has them
     golds: list[str]
     prompts: list[str]
     chat: bool  # whether a chat template wrote the prompts
     stop_strings: tuple[str, ...]
 
+    def score(self, doc_id: int, completion: Completion) -> Grade:
+        """The grade of an answer. One that hit the limit behind a complete box is graded by that box."""
+        cut = is_cut_off(completion.text, completion.finish_reason)
+        return grade(self.golds[doc_id], completion.text, truncated=cut)
 
-def task_manager(names: Sequence[str], metadata: dict[str, str]) -> "TaskManager":
-    """lm-eval's manager of our tasks.
+
+@dataclass(frozen=True)
+class Task:
+    """A task by its YAML. Nothing is loaded before its items are needed."""
+
+    name: str
+    file: Path
+    settings: dict[str, Any]  # what the YAML and its includes say
+    data: dict[str, str]  # task -> local file of its items, `data_dir` -> folder of such files
+
+    @cached_property
+    def size(self) -> int | None:
+        """Items that it has: the rows of a local file, else what its YAML says; None where neither is there."""
+        items = (self.settings.get("dataset_kwargs") or {}).get("items")
+        if items and (path := local_file(read_source(items), self.data)):
+            return len(read_file(path))
+        return self._metadata.get("size")
+
+    def count(self, limit: int | None) -> int:
+        """The items that are scored, of at most `limit`.
+
+        Raises:
+            EvalError: there is no limit, and the size is not known.
+        """
+        if self.size is None and limit is None:
+            raise EvalError(
+                f"{self.name}: it is not known how many items it has. Write `metadata: {{size: N}}` in {self.file}, or "
+                "set a limit."
+            )
+        return min(limit or self.size, self.size or limit)
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens of an answer, as a 0.5B model writes them."""
+        return self._metadata.get("answer_tokens", ANSWER_TOKENS)
+
+    @property
+    def samples(self) -> int | None:
+        """Answers an item that its `sampled` variant asks for in plain lm_eval; None: it has no such variant."""
+        return self._metadata.get("samples")
+
+    @property
+    def _metadata(self) -> dict[str, Any]:
+        return self.settings.get("metadata") or {}
+
+    def variant(self, prompt: str | None) -> dict[str, Any]:
+        """The YAML of the task with a prompt laid over it: what plain lm_eval reads, named TASK_PROMPT."""
+        if prompt is None:
+            return {"task": self.name, "include": str(self.file)}
+        includes = [str(self.file), str(PROMPTS[prompt].overlay)]
+        repeats = {"repeats": self.samples} if PROMPTS[prompt].sampled and self.samples else {}
+        return {"task": f"{self.name}_{prompt}", "include": includes, **repeats}
+
+    def load(self, prompt: str | None = None) -> "tuple[TaskManager, lm_eval.api.task.Task]":
+        """lm-eval's task with this prompt, and the manager that made it.
+
+        Raises:
+            EvalError: the items cannot be loaded, or cannot be used.
+        """
+        with quiet(), tempfile.TemporaryDirectory() as folder:
+            from lm_eval.tasks import TaskManager
+
+            manager = TaskManager(include_defaults=False, metadata=dict(self.data))
+            file = self.file
+            if prompt:
+                file = Path(folder) / "variant.yaml"
+                file.write_text(yaml.safe_dump(self.variant(prompt)), encoding="utf-8")
+            (task,) = manager.load([str(file)])["tasks"].values()
+        task.config.metadata["config_source"] = str(self.file)
+        return manager, task
+
+    def items(self, prompt: str | None, render: Callable[[list[dict]], str], limit: int | None) -> Items:
+        """The first `limit` items, with the prompts that the model will read: those of plain lm_eval.
+
+        Args:
+            prompt: of `eval.prompts`; None for the task's own.
+            render: messages -> prompt, for prompts that are a chat.
+
+        Raises:
+            EvalError: the items cannot be loaded, or cannot be used.
+        """
+        manager, task = self.load(prompt)
+        chat = prompt is None or PROMPTS[prompt].chat
+        with quiet():
+            docs = list(task.eval_docs)[:limit]
+            task.build_all_requests(
+                limit=len(docs),
+                apply_chat_template=chat,
+                fewshot_as_multiturn=chat,
+                chat_template=lambda messages, **_: render(messages),
+                tokenizer_name="",
+            )
+        return Items(
+            manager=manager,
+            task=task,
+            docs=docs,
+            golds=[task.doc_to_target(doc) for doc in docs],
+            prompts=[instance.args[0] for instance in task.instances],
+            chat=chat,
+            stop_strings=tuple(task.config.generation_kwargs.get("until") or ()),
+        )
+
+
+def find_task(name: str, scored: EvalBlock, *, key: str = "eval.tasks", file: str | None = None) -> Task:
+    """The task of this name in eval/tasks or in `eval.task_dir`.
 
     Args:
-        metadata: task -> local JSONL file, for the tasks that can read one; `data_dir` -> a folder for all.
+        key: of the recipe, that names the task, for the message.
+        file: local file of its items, in place of the one in `eval.data`.
 
     Raises:
-        EvalError: a name is unknown; the message has the nearest known ones.
+        EvalError: there is no such task; the message has the nearest one.
     """
-    with quiet():
-        from lm_eval.tasks import TaskManager
-
-        manager = TaskManager(include_path=str(TASKS_FOLDER), include_defaults=False, metadata=dict(metadata))
-    variants = tuple(f"_{variant}" for variant in VARIANTS)
-    known = [name for name in manager.all_tasks if not name.endswith(variants)]
-    for name in [*names, *(name for name in metadata if name != "data_dir")]:
-        if name not in known:
-            task, _, variant = name.rpartition("_")
-            if name in manager.all_tasks:
-                mend = "set eval.samples" if variant == "sampled" else f"name the arm base@{variant}"
-                raise EvalError(f"{name!r} is {task!r} with other settings: set eval.tasks to [{task}] and {mend}.")
-            near = difflib.get_close_matches(name, known, n=2, cutoff=0.5) or known
-            raise EvalError(f"Unknown task {name!r} in the recipe's eval block. Did you mean {' or '.join(near)}?")
-    return manager
+    known = known_tasks(scored.task_dir)
+    if name not in known:
+        task, _, prompt = name.rpartition("_")
+        if task in known and prompt in PROMPTS:
+            fix = "set eval.samples" if PROMPTS[prompt].sampled else f"name the arm base@{prompt}"
+            raise EvalError(f"{key}: {name!r} is {task!r} with other settings. Set it to {task}, and {fix}.")
+        raise EvalError(f"{key}: unknown task {name!r}. {did_you_mean(name, known)}. Known: {', '.join(known)}.")
+    data = scored.data | ({"data_dir": scored.data_dir} if scored.data_dir else {}) | ({name: file} if file else {})
+    return Task(name, *known[name], data)
 
 
-def load_items(
-    manager: "TaskManager", name: str, render: Callable[[list[dict]], str], chat: bool, limit: int | None
-) -> Items:
-    """The first `limit` items of a task, with the prompts that the model will read: those of plain lm_eval.
-
-    Args:
-        render: messages -> prompt; used if `chat`.
+def known_tasks(folder: str | None = None) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Name -> file and settings of every task in eval/tasks and in a folder of the user's own.
 
     Raises:
-        EvalError: the items cannot be loaded, or cannot be used.
+        EvalError: that is no folder, a YAML file in it is damaged, or a name is there twice.
     """
-    with quiet():
-        task = manager.load([name])["tasks"][name]
-        docs = list(task.eval_docs)[:limit]
-        task.build_all_requests(
-            limit=len(docs), apply_chat_template=chat, fewshot_as_multiturn=chat,
-            chat_template=lambda messages, **_: render(messages), tokenizer_name="",
-        )  # fmt: skip
-    return Items(
-        manager=manager,
-        task=task,
-        docs=docs,
-        golds=[task.doc_to_target(doc) for doc in docs],
-        prompts=[instance.args[0] for instance in task.instances],
-        chat=chat,
-        stop_strings=tuple(task.config.generation_kwargs.get("until") or ()),
-    )
+    if folder and not Path(folder).is_dir():
+        raise EvalError(f"{folder}: is no folder. Correct eval.task_dir, which names a folder of lm-eval tasks.")
+    found: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for place in [TASKS_FOLDER, *([Path(folder)] if folder else [])]:
+        for file in sorted(place.resolve().rglob("*.yaml")):
+            settings = read_settings(file)
+            if not isinstance(name := settings.get("task"), str):
+                continue  # a group, or a part that others include
+            if name in found and found[name][0] != file:
+                raise EvalError(f"{file}: {found[name][0]} has a task {name!r} already. Give this one another name.")
+            found[name] = file, settings
+    return found
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads `!function NAME` as the name."""
+
+
+_Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """A task's YAML with its includes, merged as lm-eval does: whole keys, the later file's in place of the earlier's.
+
+    Raises:
+        EvalError: a file is missing or is no mapping in YAML.
+    """
+    try:
+        settings = yaml.load(file.read_bytes(), Loader=_Loader)
+    except (OSError, yaml.YAMLError) as error:
+        raise EvalError(f"{file}: cannot be read as YAML ({' '.join(str(error).split())}). Correct it.") from None
+    if not isinstance(settings, dict):
+        raise EvalError(f"{file}: is no mapping. Write keys of an lm-eval task, the first of them `task: NAME`.")
+    includes = settings.pop("include", [])
+    merged: dict[str, Any] = {}
+    for include in [includes] if isinstance(includes, str) else includes:
+        merged |= read_settings(file.parent / include)
+    return merged | settings
 
 
 @contextlib.contextmanager

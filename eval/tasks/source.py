@@ -1,6 +1,10 @@
 """What the YAML of a task says of its items."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cft.errors import EvalError
 
 
 class Source(BaseModel):
@@ -24,3 +28,16 @@ class Source(BaseModel):
     after: str = Field("", description="The answer is the number behind the last of these: '####' of GSM8K.")
     subject: str | None = Field(None, description="Key of the field, by which accuracy is also shown.")
     level: str | None = Field(None, description="Key of the difficulty.")
+
+
+def read_source(items: dict[str, Any]) -> Source:
+    """What stands under `dataset_kwargs: items:`.
+
+    Raises:
+        EvalError: listing the keys that are wrong.
+    """
+    try:
+        return Source(**items)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e['input']!r}" for e in error.errors())
+        raise EvalError(f"dataset_kwargs.items of {items.get('task', 'a task')}: {faults}") from None

@@ -17,7 +17,7 @@ from cft.errors import EvalError
 Split = Literal["test", "validation"]
 ITEMS_PER_SPLIT = 300
 # Far apart: the seed of a draw is this plus a counter. Test items are looked at once; those of 1_000_000 were looked at
-# with an earlier setting of the quickstart (2026-11-24), so they were drawn anew for the next one.
+# with an earlier setting of the quickstart (2026-11-24), so others were drawn for the next one.
 SEEDS = {"test": 3_000_000, "validation": 2_000_000}
 
 # gsm_symbolic has 100 templates, of which the library itself uses 85 (`tasks_ok`). Left out of those:

@@ -23,13 +23,12 @@ from cft.train.loop import ranks
 from cft.train.select.choice import RULE, SHARDED, StoppedEarly, best_step, reason_to_stop, steps_to_ask
 from cft.train.select.validating import LeftError, ValidationDecoding, answering, random_numbers_kept
 from eval.answering.answers import BASE
-from eval.answering.arms import Arm
 from eval.answering.batched import Decoding
 from eval.answering.run import arm_progress
 from eval.answering.scoring import graded_rows
 from eval.statistics.behaviour import traits
 from eval.statistics.statistics import summarise
-from eval.tasks.lm_tasks import Items, load_items, quiet, task_manager
+from eval.tasks.lm_tasks import Items, find_task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,21 +46,15 @@ def validation_items(recipe: Recipe, tokenizer: "PreTrainedTokenizerBase") -> It
     if ranks.sharded():
         raise TrainError(SHARDED)
     block, scored = recipe.train.select, recipe.eval
-    metadata = scored.data | ({"data_dir": scored.data_dir} if scored.data_dir else {})
     with random_numbers_kept():
+        task = find_task(block.task, scored, key="train.select.task", file=block.data)
         try:
-            own = {block.task: block.data} if block.data else {}
-            manager = task_manager([block.task], metadata | own)
-            chat = Arm.named("adapter").is_chat
-            items = load_items(manager, block.task, lambda messages: render(tokenizer, messages), chat, block.limit)
+            items = task.items(None, lambda messages: render(tokenizer, messages), block.limit)
         except EvalError as error:
-            message = str(error).replace(f"eval.data.{block.task}=", "train.select.data=")
-            raise EvalError(message.replace("in the recipe's eval block", "in train.select.task")) from error
-        manager = task_manager(scored.tasks, metadata)
-        for task in scored.tasks:
-            with quiet():
-                tested = list(manager.load([task])["tasks"][task].eval_docs)
-            refuse_shared(block.task, items.docs, task, tested)
+            raise EvalError(str(error).replace(f"eval.data.{task.name}=", "train.select.data=")) from error
+        for name in scored.tasks:
+            _, tested = find_task(name, scored).load()
+            refuse_shared(task.name, items.docs, name, list(tested.eval_docs))
     return items
 
 

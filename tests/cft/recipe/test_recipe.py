@@ -24,7 +24,7 @@ def test_a_recipe_is_read_with_its_defaults(write_recipe):
     assert recipe.train.args == {"learning_rate": 0.0002}
     assert recipe.data.teachers[0].styles == list(get_args(Style))
     assert recipe.data.teachers[1].path == "critiques.jsonl"
-    assert (recipe.eval.arms, recipe.eval.limit) == (["base", "adapter"], None)
+    assert (recipe.eval.arm_names, recipe.eval.limit) == (["base", "adapter"], None)
 
 
 def test_the_styles_are_those_that_the_exact_teacher_knows():
@@ -147,7 +147,7 @@ def test_overrides_set_values_anywhere(write_recipe):
     assert recipe.train.args == {"learning_rate": 0.001, "max_steps": 5}
     assert recipe.data.teachers[1].path == "other.jsonl"
     assert recipe.data.students == []
-    assert (recipe.eval.arms, recipe.eval.data) == (["base"], {"sums": "a=b.jsonl"})
+    assert (recipe.eval.arm_names, recipe.eval.data) == (["base"], {"sums": "a=b.jsonl"})
 
 
 def test_overrides_make_the_blocks_that_they_need(write_recipe):

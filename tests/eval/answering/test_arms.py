@@ -3,26 +3,31 @@
 import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from peft import PeftModel
 from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import eval.answering.arms
 import eval.answering.run
-import eval.answering.scoring
+import eval.tasks.lm_tasks
 import eval.tasks.utils
 from cft.errors import EvalError, RecipeError
 from cft.export.export import export
 from cft.export.trained import open_trained
 from cft.files import sha256_file
-from cft.recipe.blocks import ModelBlock
+from cft.models.generate import generate
+from cft.recipe.blocks import Arm, ModelBlock, Recipe
 from cft.recipe.load import load_recipe
-from eval.answering.arms import Arm, Models
+from eval.answering.arms import Models, adapter_of
+from eval.elicitors.table import ELICITORS
 from eval.grading import Grade
+from eval.report.report import write_report
 from tests.support.evaluating import TASK, count_batches, make_adapter, make_recipe, rows, run
 from tests.support.exporting import make_base, make_run, save_adapter
 
@@ -37,12 +42,18 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_adapter(tiny_model, folder / "adapter")
 
 
+def arms_of(*arms) -> list[Arm]:
+    return make_recipe(Path("model"), arms=list(arms)).eval.arms
+
+
 def test_an_arm_is_a_model_and_a_prompt():
-    arm = Arm.named("step-12@fewshot")
-    assert (arm.model, arm.prompt, arm.is_chat, arm.task("t")) == ("step-12", "fewshot", False, "t_fewshot")
-    assert arm.folder(Path("train/adapter")) == Path("train/steps/step-12")
-    arm = Arm.named("base")
-    assert (arm.model, arm.prompt, arm.is_chat, arm.task("t")) == ("base", None, True, "t")
+    short, block, plain = arms_of("step-12@fewshot", {"model": "adapter", "prompt": "system"}, "base")
+    assert (short.model, short.prompt, short.is_chat, short.name) == ("step-12", "fewshot", False, "step-12@fewshot")
+    assert (block.name, block.is_chat) == ("adapter@system", True)
+    assert (plain.model, plain.prompt, plain.elicitor, plain.is_chat) == ("base", None, None, True)
+    assert adapter_of("step-12", Path("train/adapter")) == Path("train/steps/step-12")
+    recipe = make_recipe(Path("model"), arms=[{"model": "base", "prompt": "plain"}, "adapter"])
+    assert recipe.dump()["eval"]["arms"] == ["base@plain", "adapter"]  # the short form, where there is one
 
 
 def test_one_loaded_base_answers_as_every_arm(tiny_model, adapter, tmp_path, monkeypatch):
@@ -169,7 +180,7 @@ def test_another_seed_gives_other_samples_and_the_same_greedy_answers(tiny_model
     assert texts[0] != texts[1]
 
 
-# grading and back ends
+# grading
 
 
 def test_a_changed_grader_grades_kept_answers_again_without_generating(tiny_model, tmp_path, monkeypatch):
@@ -178,7 +189,7 @@ def test_a_changed_grader_grades_kept_answers_again_without_generating(tiny_mode
     before = rows(tmp_path, "base")
     calls = count_batches(monkeypatch)
     monkeypatch.setattr(eval.answering.run, "grader_identity", lambda: "another grader")
-    for module in (eval.answering.scoring, eval.tasks.utils):
+    for module in (eval.tasks.lm_tasks, eval.tasks.utils):
         monkeypatch.setattr(module, "grade", lambda gold, text, truncated=False: Grade("correct", "1"))
     results, printed = run(recipe, tmp_path, None)
     assert "graded again" in printed and calls == []
@@ -188,14 +199,87 @@ def test_a_changed_grader_grades_kept_answers_again_without_generating(tiny_mode
     assert results[TASK]["base"]["metrics"]["exact_match"] == 1.0
 
 
-def test_lm_evals_own_model_gives_the_same_greedy_answers(tiny_model, adapter, tmp_path):
-    arms = ["base", "adapter", "base@fewshot"]
-    for backend in ("transformers", "hf"):
-        run(make_recipe(tiny_model, arms=arms, limit=4, backend=backend), tmp_path / backend, adapter)
-    for arm in arms:
-        ours, theirs = (rows(tmp_path / backend, arm) for backend in ("transformers", "hf"))
-        assert [row["response"] for row in ours] == [row["response"] for row in theirs]
-        assert [row["finish_reason"] for row in ours] == [row["finish_reason"] for row in theirs]
+# elicitors
+
+
+def longest(model, tokenizer, prompts, *, seed, temperature, tries=2, **how):
+    """The longest of several samples of each prompt: an elicitor for tests."""
+    drawn = [generate(model, tokenizer, prompts, seed=seed + i, temperature=1.0, **how) for i in range(tries)]
+    return [max(answers, key=lambda answer: len(answer.text)) for answers in zip(*drawn, strict=True)]
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """The elicitor `toy`."""
+    monkeypatch.setitem(ELICITORS, "toy", f"{__name__}:longest")
+
+
+def test_an_elicitor_is_an_arm_with_an_identity_of_its_own(toy, tiny_model, adapter, tmp_path, monkeypatch):
+    more = {"model": "base", "elicitor": {"name": "toy", "options": {"tries": 6}}, "name": "base+toy6"}
+    recipe = make_recipe(tiny_model, arms=["base", "base+toy", more, "adapter@plain+toy"])
+    assert recipe == Recipe.model_validate(yaml.safe_load(recipe.to_yaml()))
+    results, _ = run(recipe, tmp_path / "eval", adapter)
+    arms = recipe.eval.arm_names
+    length = {arm: sum(len(row["response"]) for row in rows(tmp_path / "eval", arm)) for arm in arms}
+    assert arms == ["base", "base+toy", "base+toy6", "adapter@plain+toy"]
+    assert length["base+toy6"] > length["base+toy"]
+    settings = results[TASK]["base+toy6"]["settings"]
+    assert settings["elicitor"] == {"name": "toy", "options": {"tries": 6}}
+    assert "elicitor" not in results[TASK]["base"]["settings"]
+    assert len({results[TASK][arm]["fingerprint"] for arm in arms}) == 4
+    found = write_report("demo", tmp_path / "eval", tmp_path / "out", environment={}, arms=arms, tasks=[TASK])
+    assert [pair["arm"] for pair in found["comparisons"]] == arms[1:]
+
+    elsewhere = {"others": lambda task, arm: [tmp_path / "eval" / task / name for name in arms]}
+    calls = count_batches(monkeypatch)
+    run(make_recipe(tiny_model, arms=["base+toy"]), tmp_path / "same", None, **elsewhere)
+    run(recipe, tmp_path / "eval", adapter)
+    assert calls == []
+    monkeypatch.setitem(ELICITORS, "other", f"{__name__}:longest")
+    _, printed = run(make_recipe(tiny_model, arms=["base+other"]), tmp_path / "other", None, **elsewhere)
+    assert "done before" not in printed  # answers of another elicitor are not taken
+
+
+def test_a_killed_elicitor_goes_on_from_its_last_batch(toy, tiny_model, tmp_path, monkeypatch):
+    recipe = make_recipe(tiny_model, arms=["base+toy"])
+    run(recipe, tmp_path / "whole", None)
+    batches = []
+
+    def failing(*args, **how):
+        batches.append(how["seed"])
+        if len(batches) == 3:
+            raise KeyboardInterrupt
+        return longest(*args, **how)
+
+    monkeypatch.setattr(sys.modules[__name__], "failing", failing, raising=False)
+    monkeypatch.setitem(ELICITORS, "toy", f"{__name__}:failing")
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path / "killed", None)
+    run(recipe, tmp_path / "killed", None)
+    assert batches[2] == batches[3] and len(batches) == len(set(batches)) + 1
+    whole, killed = (rows(tmp_path / name, "base+toy") for name in ("whole", "killed"))
+    assert killed == whole
+
+
+def test_faults_of_elicitors_and_names_are_told(toy, tiny_model, tmp_path):
+    def told(*arms, **more) -> str:
+        overrides = [f"eval.arms={json.dumps(list(arms))}", *more.values()]
+        with pytest.raises(RecipeError) as error:
+            load_recipe("quickstart", overrides)
+        return str(error.value)
+
+    assert 'eval.arms.1 = "base+tov": is not known. Did you mean base+toy?' in told("base", "base+tov")
+    unknown = told("base", {"model": "base", "elicitor": {"name": "tov", "option": {}}})
+    assert 'elicitor.name = "tov": is not known. Did you mean toy?' in unknown and "Did you mean options?" in unknown
+    assert "Did you mean prompt?" in told("base", {"model": "base", "promt": "plain"})
+    assert "write base@plain." in told("base", {"model": "base", "prompt": "plain", "name": "adapter"})
+    assert "names 'base@plain' twice" in told("base@plain", {"model": "base", "prompt": "plain"})
+    assert "decodes here and not at an endpoint" in told(
+        "base+toy", url="eval.endpoint={base_url: 'http://localhost:1/v1'}", served="eval.served={base: x}"
+    )
+    arm = {"model": "base", "elicitor": {"name": "toy", "options": {"trys": 2}}}
+    with pytest.raises(EvalError, match=r"toy has no option 'trys'\. Did you mean tries\?"):
+        run(make_recipe(tiny_model, arms=[arm]), tmp_path, None)
 
 
 # bad input

@@ -121,6 +121,7 @@ def test_a_server_that_is_not_there_is_told_before_anything_else(tmp_path):
 
 def test_the_recipe_must_name_every_arm_at_the_endpoint(tmp_path):
     with pytest.raises(RecipeError) as error:
-        load_recipe("quickstart", ["eval.endpoint={base_url: 'http://localhost:8000/v1', batch: true}",
-                                   "eval.served={base: x}"])  # fmt: skip
+        load_recipe(
+            "quickstart", ["eval.endpoint={base_url: 'http://localhost:8000/v1', batch: true}", "eval.served={base: x}"]
+        )
     assert "does not name 'adapter'" in str(error.value) and "batch" in str(error.value)

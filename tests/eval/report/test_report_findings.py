@@ -30,8 +30,9 @@ def test_a_trained_arm_is_set_against_the_best_prompt_and_against_its_own():
     found = task_of({name: arm(name, correct) for name, correct in scores.items()})
     pairs = {control["arm"]: control for control in found["controls"]}
     assert {name: control["against"] for name, control in pairs.items()} == {
-        "adapter": "base@fewshot", "adapter@plain": "base@plain",
-    }  # fmt: skip
+        "adapter": "base@fewshot",
+        "adapter@plain": "base@plain",
+    }
     assert pairs["adapter"]["gained"] == 2 and pairs["adapter"]["difference"] == pytest.approx(0.05)
     first, second = markdown.answer(found)
     assert first.startswith("demo moved accuracy on cft_math500 from 12.5 % (base) to 55.0 % (adapter)")
@@ -65,8 +66,11 @@ def test_training_steps_start_at_the_base_and_end_at_the_adapter(tmp_path: Path)
     (tmp_path / "recipe.yaml").write_text("name: demo\n")
     found = report(tmp_path, tuple(names))
     assert [(point["step"], point["arm"]) for point in found["steps"]] == [
-        (0, "base"), (4, "step-4"), (8, "step-8"), (12, "adapter"),
-    ]  # fmt: skip
+        (0, "base"),
+        (4, "step-4"),
+        (8, "step-8"),
+        (12, "adapter"),
+    ]
     assert (tmp_path / "report" / "sums-steps.png").is_file()
     assert "```text\nname: demo\n```" in (tmp_path / "report" / "report.md").read_text()
     assert report(tmp_path, ("base", "adapter"))["steps"] == []
@@ -112,7 +116,41 @@ def test_published_scores_stand_beside_ours_with_what_makes_them_differ():
     prompts = {score["protocol"]["prompt"]: score["reasons_against"] for score in found["scores"]}
     assert prompts["qwen25-math-cot"] == "base@system"  # the arm with the paper's prompt is the nearest one
     assert findings.published("cft_wordproblems", {"base": arm("base", 10)}) is None
-    assert findings.published("cft_math500_sampled", {"base": arm("base", 10)})["benchmark"] == "math500"
+
+
+def test_a_step_that_validation_items_chose_is_no_last_step_beside_published_scores(tmp_path: Path):
+    for name, correct in {"base": 4, "adapter": 8, "adapter@plain": 3, "step-4": 6}.items():
+        about, rows = arm(name, correct)
+        write_json(save_arm(tmp_path / "eval", rows) / "arm.json", about | {"n": len(rows)})
+
+    def selections() -> dict[str, str]:
+        found = report(tmp_path, ("base", "adapter", "adapter@plain", "step-4"), tasks=("cft_math500",))
+        return {name: protocol["selection"] for name, protocol in found["published"]["ours"].items()}
+
+    assert set(selections().values()) == {"none"}
+    point = {
+        "step": 8,
+        "accuracy": 0.5,
+        "ci": [0.3, 0.7],
+        "n": 30,
+        "leaked": 0,
+        "truncated": 0,
+        "no_box": 0,
+        "tokens": 9,
+    }
+    curve = {"task": "cft_math_validation", "rule": "best", "selected_step": 8, "last_step": 12, "stopped_early": False}
+    write_json(tmp_path / "train" / "selection" / "curve.json", curve | {"points": [point]})
+    chosen = {"adapter": "validation", "adapter@plain": "validation"}
+    assert selections() == {"base": "none", **chosen, "step-4": "none"}
+
+
+def test_an_elicitor_is_a_control_and_is_not_set_beside_published_scores():
+    scores = {"base": 5, "base+toy": 20, "base@plain": 2, "adapter": 22, "adapter@plain+toy": 9, "base@plain+toy": 8}
+    found = task_of({name: arm(name, correct) for name, correct in scores.items()})
+    pairs = {control["arm"]: control["against"] for control in found["controls"]}
+    assert pairs == {"adapter": "base+toy", "adapter@plain+toy": "base@plain+toy"}
+    assert "base+toy, an elicitor without training: +5.0 points" in markdown.answer(found)[1]
+    assert list(found["published"]["ours"]) == ["base", "base@plain", "adapter"]
 
 
 def test_weights_that_were_quantised_are_not_taken_for_the_hubs():
@@ -122,8 +160,10 @@ def test_weights_that_were_quantised_are_not_taken_for_the_hubs():
 
 
 def test_arms_that_hit_the_limit_share_one_warning():
-    arms = {name: (ABOUT, make_rows(["truncated"] * cut + ["wrong"] * 8, name, "cft_math500"))
-            for name, cut in (("base", 2), ("adapter", 2))}  # fmt: skip
+    arms = {
+        name: (ABOUT, make_rows(["truncated"] * cut + ["wrong"] * 8, name, "cft_math500"))
+        for name, cut in (("base", 2), ("adapter", 2))
+    }
     (warning,) = [text for text in task_of(arms)["warnings"] if "token limit" in text]
     assert "2 of 10 answers of base and 2 of 10 answers of adapter hit the token limit" in warning
 

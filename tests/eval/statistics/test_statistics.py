@@ -94,15 +94,6 @@ def test_a_question_counts_once_however_many_samples_it_has():
     assert high - low < 1.05 * (once[1] - once[0])
 
 
-def test_the_interval_of_an_arm_may_be_bayesian():
-    rows = arm(*["correct"] * 7, *["wrong"] * 23)
-    assert statistics.summarise(rows, interval="jeffreys")["ci"] == list(statistics.jeffreys(7, 30))
-    assert statistics.summarise(rows, interval="jeffreys")["ci_method"] == "jeffreys"
-    assert statistics.summarise(rows)["ci"] == list(statistics.wilson(7, 30))
-    sampled = statistics.summarise(arm(*["correct wrong"] * 20, *["wrong wrong"] * 20), interval="jeffreys")
-    assert sampled["ci"][0] < 0.25 < sampled["ci"][1]
-
-
 def test_sampled_arms_are_compared_by_their_shares_of_correct_answers():
     base = arm("correct wrong", "wrong wrong", "correct correct", "wrong wrong", "correct wrong")
     other = arm("correct correct", "wrong correct", "correct wrong", "wrong wrong", "wrong correct", response="other")

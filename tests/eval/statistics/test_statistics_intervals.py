@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import beta, permutation_test
+from scipy.stats import permutation_test
 
 from eval.statistics import intervals
 
@@ -85,12 +85,6 @@ def test_holm_by_hand():
     assert intervals.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert intervals.holm([0.6, 0.9]) == [1.0, 1.0]
     assert intervals.holm([]) == []
-
-
-def test_the_jeffreys_interval_holds_95_percent_of_its_posterior():
-    low, high = intervals.jeffreys(7, 30)
-    assert beta.cdf(low, 7.5, 23.5) == pytest.approx(0.025) and beta.sf(high, 7.5, 23.5) == pytest.approx(0.025)
-    assert intervals.jeffreys(0, 30)[0] == 0.0 and intervals.jeffreys(30, 30)[1] == 1.0
 
 
 def test_one_sample_a_question_gives_the_wilson_interval():

@@ -18,10 +18,11 @@ from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
 from eval.grading import grade
+from eval.prompts import arm_prompts
+from eval.tasks.write import write_tasks
 
 ROOT = Path(__file__).parents[3]
 TASKS = ROOT / "eval" / "tasks"
-PROMPTS = ("system", "plain", "fewshot", "python")
 SAMPLED = ("amc23", "aime24", "aime25")
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 
@@ -118,8 +119,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def manager(data: Path) -> TaskManager:
-    return TaskManager(include_path=str(TASKS), include_defaults=False, metadata={"data_dir": str(data)})
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all tasks under all prompts."""
+    folder = tmp_path_factory.mktemp("tasks")
+    write_tasks(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manager(data: Path, written: Path) -> TaskManager:
+    return TaskManager(include_path=str(written), include_defaults=False, metadata={"data_dir": str(data)})
 
 
 def load(manager: TaskManager, name: str):
@@ -163,7 +172,7 @@ def test_a_perfect_model_scores_one_and_a_wrong_one_nothing(manager):
 @pytest.mark.parametrize("benchmark", FILES)
 def test_prompt_variants_ask_the_same_questions(benchmark, manager):
     docs = list(load(manager, f"cft_{benchmark}").eval_docs)
-    for variant in PROMPTS:
+    for variant in arm_prompts():
         task = load(manager, f"cft_{benchmark}_{variant}")
         assert list(task.eval_docs) == docs
         task.build_all_requests()
@@ -196,7 +205,7 @@ def test_sources_are_pinned_and_licences_named(benchmark, manager):
     assert re.search(r"\b(MIT|Apache-2\.0|CC BY)\b", comment)
 
 
-def test_the_plain_command_line_reads_a_folder_and_a_file(data, tmp_path):
+def test_the_plain_command_line_reads_a_folder_and_a_file(data, written, tmp_path):
     metadata = {"data_dir": str(data), "cft_aime25": str(data / "amc23" / "test.jsonl")}
     command = [
         sys.executable,
@@ -204,7 +213,7 @@ def test_the_plain_command_line_reads_a_folder_and_a_file(data, tmp_path):
         "lm_eval",
         "run",
         "--include_path",
-        str(TASKS),
+        str(written),
         "--model",
         "dummy",
         "--log_samples",

@@ -1,0 +1,1 @@
+"""Ways to decode that need no training."""
