@@ -6,10 +6,19 @@ import pytest
 
 from tests.support.tiny import make_tiny_model
 
+LONGEST = [
+    "test_end_to_end.py",
+    "test_launch_sharded.py",
+    "test_launch.py",
+    "test_launch_select.py",
+    "test_selection.py",
+]
+LONGEST += ["test_train.py", "test_cli.py", "test_benchmarks.py", "test_speed.py", "test_sweep_runs.py", "test_full.py"]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest comes first, so that other processes have something to do beside it."""
-    items.sort(key=lambda item: item.path.name != "test_end_to_end.py")
+    """The files that take longest come first, so that other processes have something to do beside them."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")

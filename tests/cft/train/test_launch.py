@@ -39,7 +39,7 @@ def test_two_processes_train_what_one_trains(single, tmp_path) -> None:
     assert (tmp_path / "adapter" / "README.md").is_file() and not (tmp_path / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("again", ["in two processes", "in one"])
+@pytest.mark.parametrize("again", [pytest.param("in two processes", marks=pytest.mark.soak), "in one"])
 def test_a_terminated_training_saves_its_step_and_goes_on(single, tmp_path, again) -> None:
     recipe, examples, one = single
     process = started(recipe, examples, tmp_path)
