@@ -12,13 +12,8 @@ pytestmark = [
     pytest.mark.network,
     pytest.mark.skipif(not os.environ.get("CFT_TEST_NETWORK"), reason="downloads 93 MB; CFT_TEST_NETWORK=1 runs it"),
 ]
-SIZE = [
-    "data.students.0.samples=4",
-    "data.max_examples=8",
-    "train.args.max_steps=2",
-    "eval.limit=8",
-    "eval.max_new_tokens=64",
-]
+SIZE = ["data.students.0.samples=4", "data.max_examples=8", "train.args.max_steps=2"]
+SIZE += ["eval.limit=8", "eval.max_new_tokens=64"]
 TASKS = Path(__file__).parent.parent / "eval" / "tasks"
 
 
