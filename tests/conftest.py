@@ -9,23 +9,22 @@ from tests.support.tiny import make_tiny_model
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: threads of several tests wait for each other
 LONGEST = [
-    "test_end_to_end",
-    "test_launch_sharded",
-    "test_launch",
-    "test_launch_select",
-    "test_selection",
-    "test_train",
-    "test_cli",
-    "test_benchmarks",
-    "test_speed",
-    "test_sweep_runs",
-    "test_full",
+    "end_to_end",
+    "launch_sharded",
+    "launch",
+    "launch_select",
+    "selection",
+    "train",
+    "cli",
+    "benchmarks",
+    "speed",
 ]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest come first, so that other processes have something to do beside them."""
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    order = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(scope="session")
