@@ -64,6 +64,16 @@ def same_weights(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+def assert_close_weights(one: Path, other: Path) -> None:
+    """Two trainings' adapters are equal up to rounding."""
+    import torch
+
+    a, b = weights(one / "adapter"), weights(other / "adapter")
+    assert a.keys() == b.keys()
+    for key, value in a.items():
+        torch.testing.assert_close(value, b[key], rtol=1e-3, atol=1e-5)
+
+
 def in_process(recipe: Recipe, examples: Path, folder: Path, limits: dict[int, int] | None = None):
     """A process that trains, of a fork server that has the libraries loaded: `finish` waits for it."""
     context = multiprocessing.get_context("forkserver")

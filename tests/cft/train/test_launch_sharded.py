@@ -110,17 +110,8 @@ def test_so_they_are_with_deepspeed(one, tmp_path) -> None:
     assert_loads_by_itself(tmp_path / "adapter")
 
 
-@pytest.fixture(scope="module")
-def adapter(tiny_model, tmp_path_factory):
-    """Recipe, examples and the folder of a training of an adapter in one process."""
-    folder = tmp_path_factory.mktemp("adapter")
-    recipe, examples = make_recipe(tiny_model, ARGS, dtype="float32"), write_examples(folder / "examples.jsonl", 9)
-    run_train(recipe, examples, folder)
-    return recipe, examples, folder
-
-
-def test_what_one_process_began_goes_on_where_each_has_all_weights_only(adapter, tmp_path, monkeypatch) -> None:
-    recipe, examples, alone = adapter
+def test_what_one_process_began_goes_on_where_each_has_all_weights_only(single, tmp_path, monkeypatch) -> None:
+    recipe, examples, alone = single
     interrupted(recipe, examples, tmp_path, monkeypatch, step=3)
     saved = tmp_path / "checkpoints/checkpoint-3"
     assert sharded("fsdp2", recipe, examples, tmp_path)["text"] == (
@@ -133,21 +124,17 @@ def test_what_one_process_began_goes_on_where_each_has_all_weights_only(adapter,
 
 
 @pytest.mark.soak
-def test_two_processes_that_share_the_weights_train_the_adapter_that_one_trains(adapter, tmp_path) -> None:
-    recipe, examples, alone = adapter
-    assert sharded("fsdp2", recipe, examples, tmp_path) == {}
+@pytest.mark.parametrize("kind", ["fsdp2", "zero3"])
+def test_two_processes_that_share_the_weights_train_the_adapter_that_one_trains(single, tmp_path, kind) -> None:
+    if kind == "zero3":
+        pytest.importorskip("deepspeed")
+    recipe, examples, alone = single
+    assert sharded(kind, recipe, examples, tmp_path) == {}
     assert_same_training(alone, tmp_path)
 
 
-def test_so_they_do_with_deepspeed(adapter, tmp_path) -> None:
-    pytest.importorskip("deepspeed")
-    recipe, examples, alone = adapter
-    assert sharded("zero3", recipe, examples, tmp_path) == {}
-    assert_same_training(alone, tmp_path)
-
-
-def test_an_adapter_goes_on_with_another_number_of_processes_that_share_the_weights(adapter, tmp_path) -> None:
-    recipe, examples, alone = adapter
+def test_an_adapter_goes_on_with_another_number_of_processes_that_share_the_weights(single, tmp_path) -> None:
+    recipe, examples, alone = single
     assert sharded("fsdp2", recipe, examples, tmp_path, processes=1, stop_in=3)["kind"] == "terminated"
     assert sharded("fsdp2", recipe, examples, tmp_path) == {}
     assert_same_training(alone, tmp_path)

@@ -334,7 +334,8 @@ def test_other_types_of_weights(tiny_model, tmp_path, block) -> None:
         ({"lr_scheduler_type": "sinus"}, {}, "sinus"),
         ({"max_length": 10}, {}, "train.args.max_length="),
         ({}, {"rank": 3}, "train.lora or train.args: .*rank.* See peft.LoraConfig"),
-        ({}, {"target_modules": ["no_proj"]}, "no_proj"),
+        ({}, {"target_modules": ["no_proj"]}, r"no_proj.*try again\. See peft\.LoraConfig and trl\.SFTConfig\.$"),
+        ({"logging_steps": 0}, {}, r"^train\.args: logging strategy .* non-zero --logging_steps\. See trl"),
         ({}, {"target_modules": ["lm_head"]}, "lm_head"),
     ],
 )  # fmt: skip
