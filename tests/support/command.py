@@ -1,29 +1,37 @@
-"""`cft` as a user starts it."""
+"""`cft` as a user starts it: a fork of a process that has the libraries, or without a fork where there is a GPU."""
 
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from cft.devices import pick_device
-from tests.support.forks import ENVIRONMENT, TIMEOUT, Forked, run_forked
+from tests.support.forks import ENVIRONMENT, Forked, open_streams
 
 
-def cft(*arguments: str, cwd: Path, given: bytes = b"", **environment: str) -> subprocess.CompletedProcess:
-    """The finished command, with `given` as its standard input."""
-    env = os.environ | ENVIRONMENT | environment
-    if pick_device() == "cpu":
-        return run_forked([*arguments], cwd, env, given)
-    command = [sys.executable, "-m", "cft.cli.main", *arguments]
-    done = subprocess.run(command, cwd=cwd, env=env, input=given, capture_output=True, timeout=TIMEOUT)
-    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
-
-
-def started(*arguments: str, cwd: Path, streams: list[str] | None = None, **environment: str) -> Forked:
-    """The running command, which sees no GPU.
+def started(
+    *arguments: str, cwd: Path, streams: list[str] | None = None, **environment: str
+) -> Forked | subprocess.Popen:
+    """The running command.
 
     Args:
         streams: paths of its standard input, output and error; nowhere if None.
     """
-    env = os.environ | ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": ""} | environment
-    return Forked([*arguments], cwd, env, streams or [os.devnull] * 3)
+    env, streams = os.environ | ENVIRONMENT | environment, streams or [os.devnull] * 3
+    if pick_device() == "cpu":
+        return Forked([*arguments], cwd, env, streams)
+    with open_streams(streams) as files:
+        command = [sys.executable, "-m", "cft.cli.main", *arguments]
+        return subprocess.Popen(
+            command, cwd=cwd, env=env, stdin=files[0], stdout=files[1], stderr=files[2], start_new_session=True
+        )
+
+
+def cft(*arguments: str, cwd: Path, given: bytes = b"", **environment: str) -> subprocess.CompletedProcess:
+    """The finished command, with `given` as its standard input."""
+    with tempfile.TemporaryDirectory() as folder:
+        streams = [Path(folder, name) for name in ("stdin", "stdout", "stderr")]
+        streams[0].write_bytes(given)
+        code = started(*arguments, cwd=cwd, streams=[str(path) for path in streams], **environment).wait()
+        return subprocess.CompletedProcess(["cft", *arguments], code, *(path.read_text() for path in streams[1:]))

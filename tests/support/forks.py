@@ -14,8 +14,9 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -57,15 +58,15 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def run_forked(
-    arguments: list[str], cwd: Path, environment: dict[str, str], given: bytes = b""
-) -> subprocess.CompletedProcess:
-    """The finished command, as `subprocess.run` would return it, with `given` as its standard input."""
-    with tempfile.TemporaryDirectory() as folder:
-        streams = [Path(folder, name) for name in ("stdin", "stdout", "stderr")]
-        streams[0].write_bytes(given)
-        code = Forked(arguments, cwd, environment, [str(path) for path in streams]).wait()
-        return subprocess.CompletedProcess(["cft", *arguments], code, *(path.read_text() for path in streams[1:]))
+@contextmanager
+def open_streams(paths: list[str]) -> Iterator[list[int]]:
+    """The files, open to be a process's standard input, output and error."""
+    numbers = [os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOCTTY) for path in paths]
+    try:
+        yield numbers
+    finally:
+        for number in numbers:
+            os.close(number)
 
 
 def ask_server(request: dict) -> int | None:
@@ -107,12 +108,9 @@ def serve() -> None:
             pid, status = os.waitpid(request["pid"], 0 if request["wait"] else os.WNOHANG)
             print(json.dumps(os.waitstatus_to_exitcode(status) if pid else None), flush=True)
             continue
-        streams = [os.open(stream, os.O_RDWR | os.O_CREAT | os.O_NOCTTY) for stream in request["streams"]]
-        child = os.fork()
-        if not child:
-            become(request, streams)
-        for stream in streams:
-            os.close(stream)
+        with open_streams(request["streams"]) as streams:
+            if not (child := os.fork()):
+                become(request, streams)
         print(child, flush=True)
 
 
