@@ -10,10 +10,10 @@ import pytest
 
 from cft.runs import Run
 from tests.support.command import cft, started
+from tests.support.evaluating import QUESTION, make_run
 from tests.support.forks import Forked
 from tests.support.scored_runs import make_run as make_scored_run
 from tests.support.scored_runs import outcomes
-from tests.support.trying import QUESTION, make_run
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from cft.errors import EvalError, RunError
 from cft.models.generate import generate, render
 from cft.runs import Run
 from data_builders.prompts import messages, solve_prompt
-from tests.support.trying import QUESTION, make_run
+from tests.support.evaluating import QUESTION, make_run
 
 HOSTILE = "\x1b]0;title\x07 [bold]x[/bold] \x1b[2J\u202ereversed\rover \ud800 \\boxed{7}"
 

@@ -120,7 +120,7 @@ def test_a_file_of_another_model_is_refused(run, tmp_path):
     root = Path(__file__).parents[3]
     (tmp_path / "convert_hf_to_gguf.py").write_text(
         f"import sys; sys.path.insert(0, {str(root)!r})\nfrom pathlib import Path\n"
-        "from tests.support.tiny_gguf import write_gguf\nwrite_gguf(Path(sys.argv[3]))\n"
+        "from tests.support.tiny import write_gguf\nwrite_gguf(Path(sys.argv[3]))\n"
     )
     done = exported(run, "--to", "gguf", "--llama-cpp", str(tmp_path))
     assert done.returncode == 2 and "ends answers with token 259" in " ".join(done.stderr.split())

@@ -20,8 +20,7 @@ from cft.models.fetch import hub_reachable
 from cft.models.source import fetch_model, list_models, resolve
 from cft.recipe.blocks import ModelBlock
 from tests.support.command import cft, started
-from tests.support.tiny import make_tiny_model
-from tests.support.tiny_gguf import write_gguf, write_models_file, write_wheel, write_wheels
+from tests.support.tiny import make_tiny_model, write_gguf, write_models_file, write_wheel, write_wheels
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from cft.models.generate import render
 from cft.models.load import load_model, load_tokenizer
 from cft.models.source import count_parameters, fetch_model, list_models, resolve
 from cft.recipe.blocks import ModelBlock
-from tests.support.tiny import make_tiny_model
-from tests.support.tiny_gguf import write_gguf, write_models_file
+from tests.support.tiny import make_tiny_model, write_gguf, write_models_file
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
