@@ -1,5 +1,6 @@
 """Fixtures of the tests of recipes and commands."""
 
+import base64
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,11 +47,29 @@ def recipe_faults(write_recipe):
 @pytest.fixture
 def hub():
     """A hub that has seen nothing yet."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.seen, server.refuse = [], False
+    server = HubServer()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
+
+
+class HubServer(ThreadingHTTPServer):
+    """The hub on loopback, with what it was sent; it answers 403 from `refuse` on."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Hub)
+        self.seen, self.refuse = [], False
+        self.environment = {"HF_ENDPOINT": f"http://127.0.0.1:{self.server_port}", "HF_HUB_OFFLINE": "0"}
+
+    def created(self) -> dict:
+        """The request that made the repository."""
+        return json.loads(next(body for path, body, _ in self.seen if path == "/api/repos/create"))
+
+    def files(self) -> dict[str, bytes]:
+        """The files of the only commit."""
+        [commit] = [body for path, body, _ in self.seen if "/commit/" in path]
+        rows = [row["value"] for row in map(json.loads, commit.splitlines()) if row["key"] == "file"]
+        return {row["path"]: base64.b64decode(row["content"]) for row in rows}
 
 
 class Hub(BaseHTTPRequestHandler):

@@ -66,12 +66,6 @@ def test_try_refuses_with_exit_code_2_and_one_message(folder, text, arguments, m
     assert message in done.stderr and "Traceback" not in done.stderr
 
 
-def test_try_says_to_train_where_there_is_no_adapter(tmp_path, tiny_model):
-    make_run(tmp_path, tiny_model, adapter=False)
-    done = cft("try", "tried", QUESTION, cwd=tmp_path)
-    assert done.returncode == 2 and "cft train tried" in done.stderr
-
-
 def in_terminal(*arguments: str, cwd: Path, width: int = 100) -> tuple[Forked, int]:
     """The command with a terminal as its standard input and outputs, and our end of it."""
     ours, theirs = pty.openpty()

@@ -174,8 +174,3 @@ def test_a_run_without_an_adapter_says_to_train_first(tmp_path, tiny_model):
     run.adapter.mkdir(parents=True)
     with pytest.raises(EvalError, match="is no adapter"):
         open_trial(run)
-
-
-def test_an_empty_gold_answer_is_refused(run):
-    with pytest.raises(EvalError, match="--gold is empty"):
-        open_trial(run, gold=" ")
