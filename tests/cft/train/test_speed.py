@@ -15,7 +15,7 @@ from tests.support.training import assert_close_weights, make_recipe, run_train,
 ARGS = {"learning_rate": 1e-3, "num_train_epochs": 2, "gradient_accumulation_steps": 2}
 
 
-@pytest.mark.parametrize("more", [{}, {"gradient_checkpointing": True}], ids=["plain", "recomputing"])
+@pytest.mark.parametrize("more", [{}, pytest.param({"gradient_checkpointing": True}, marks=pytest.mark.soak)])
 def test_compiled_layers_train_the_same_and_are_compiled(tiny_model, tmp_path, more):
     examples = write_examples(tmp_path / "examples.jsonl", 6)
     for compiled in (False, True):
