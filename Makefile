@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart smoke test lint format clean
+.PHONY: quickstart smoke test soak lint format clean
 
 # Installed again only when what is to be installed has changed.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -19,9 +19,11 @@ quickstart: $(VENV)/.installed ## problem -> adapter -> scores, 20 minutes on tw
 smoke: $(VENV)/.installed ## the same chain in a few minutes
 	$(BIN)/cft run smoke
 
-# Processes of one thread each: threads of several would wait for each other.
 test: $(VENV)/.installed ## downloads a 93 MB model once
-	CFT_TEST_NETWORK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	CFT_TEST_NETWORK=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+soak: $(VENV)/.installed ## many kills, calls and trainings, of which `make test` has a few of each
+	CFT_TEST_NETWORK=1 $(BIN)/python -m pytest -m soak
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

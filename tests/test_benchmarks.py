@@ -32,15 +32,16 @@ def check_common(result: dict, sides: list[str], rounds: int) -> None:
         assert ratio == pytest.approx(ours / theirs, abs=0.001)
 
 
-def test_training(tiny_model: Path, tmp_path: Path):
+@pytest.mark.parametrize("compiled", [[], pytest.param(["compiled"], marks=pytest.mark.soak)])
+def test_training(tiny_model: Path, tmp_path: Path, compiled: list[str]):
     out = tmp_path / "new" / "training.json"
     done = benchmark(
-        "training", "--rows", "8", "--steps", "1", "--repeats", "1", "--max-length", "4096", "--compiled",
-        "--model", str(tiny_model), "--json", str(out),
+        "training", "--rows", "8", "--steps", "1", "--repeats", "1", "--max-length", "4096",
+        "--model", str(tiny_model), "--json", str(out), *(f"--{name}" for name in compiled),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
-    check_common(result, ["cft train", "trl sft", "cft train, compiled"], 1)
+    check_common(result, ["cft train", "trl sft", *(f"cft train, {name}" for name in compiled)], 1)
     assert result["rows"] == 8 and result["tokens"] > 8 * 1000  # a byte is a token
     for measured in result["medians"].values():
         assert measured["tokens_per_second"] == pytest.approx(result["tokens"] / measured["train_seconds"], rel=0.05)

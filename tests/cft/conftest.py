@@ -1,14 +1,15 @@
 """Fixtures of the tests of recipes and commands."""
 
+import base64
+import json
 import threading
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from cft.errors import RecipeError
 from cft.recipe.load import load_recipe
-from tests.support.hub import Hub
 from tests.support.recipe_text import GOOD
 
 
@@ -46,8 +47,63 @@ def recipe_faults(write_recipe):
 @pytest.fixture
 def hub():
     """A hub that has seen nothing yet."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.seen, server.refuse = [], False
+    server = HubServer()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
+
+
+class HubServer(ThreadingHTTPServer):
+    """The hub on loopback, with what it was sent; it answers 403 from `refuse` on."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Hub)
+        self.seen, self.refuse = [], False
+        self.environment = {"HF_ENDPOINT": f"http://127.0.0.1:{self.server_port}", "HF_HUB_OFFLINE": "0"}
+
+    def created(self) -> dict:
+        """The request that made the repository."""
+        return json.loads(next(body for path, body, _ in self.seen if path == "/api/repos/create"))
+
+    def files(self) -> dict[str, bytes]:
+        """The files of the only commit."""
+        [commit] = [body for path, body, _ in self.seen if "/commit/" in path]
+        rows = [row["value"] for row in map(json.loads, commit.splitlines()) if row["key"] == "file"]
+        return {row["path"]: base64.b64decode(row["content"]) for row in rows}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub as creating a data set and committing small files to it takes."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.seen.append((self.path, body, self.headers.get("Authorization")))
+        if self.server.refuse:
+            return self.reply(403, {"error": "forbidden"})
+        address = f"http://127.0.0.1:{self.server.server_port}/datasets/me/set"
+        if self.path == "/api/repos/create":
+            return self.reply(200, {"url": address, "name": "me/set"})
+        if "/preupload/" in self.path:
+            files = [
+                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]
+            ]
+            return self.reply(200, {"files": files})
+        if "/commit/" in self.path:
+            return self.reply(
+                200, {"success": True, "commitOid": "0" * 40, "commitUrl": f"{address}/commit/{'0' * 40}"}
+            )
+        return self.reply(200, {"errors": [], "warnings": []})
+
+    def do_GET(self):
+        self.reply(200, {"id": "me/set", "sha": "0" * 40, "siblings": []})
+
+    def reply(self, status, value):
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *arguments):
+        pass

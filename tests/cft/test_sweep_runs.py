@@ -1,15 +1,15 @@
 """`cft sweep` as a user meets it: real runs of a tiny model, a table, a run that fails, a run that is stopped."""
 
 import json
+import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import cft
+from tests.support.command import cft, started
 
 RECIPE = """
 name: tiny
@@ -138,15 +138,13 @@ def test_a_prompt_of_the_base_stands_once_and_is_no_point(swept):
 
 def test_an_interrupted_sweep_leaves_its_table_and_goes_on(swept, tmp_path):
     cwd, _ = swept
-    command = [sys.executable, "-m", "cft.cli.main", "sweep", "sweep.yaml", "points=null", "name=stopped",
-               "train.args.max_steps=4000"]  # fmt: skip
-    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = ["sweep", "sweep.yaml", "points=null", "name=stopped", "train.args.max_steps=4000"]
+    process = started(*command, cwd=cwd, streams=[os.devnull, os.devnull, str(tmp_path / "stderr")])
     deadline = time.monotonic() + 120
     while not list(cwd.glob("runs/stopped/*/train/checkpoints")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    told = process.communicate(timeout=300)[1]
-    assert process.returncode == 130 and "the same command goes on" in told
+    assert process.wait() == 130 and "the same command goes on" in (tmp_path / "stderr").read_text()
     table = json.loads((cwd / "runs" / "sweeps" / "stopped" / "sweep.json").read_text())
     assert [run["status"] for run in table["runs"]] == ["not run yet", "not run yet"]
 

@@ -10,8 +10,7 @@ from data_builders.build import build, input_files, planned_characters
 from data_builders.problems import load_problem, problems_folder
 from data_builders.prompts import critique_prompt, messages, solve_prompt
 from data_builders.teachers.file import find_critiques, load_critiques
-from tests.support.building import RIGHT, WRONG, data, rows, run, student
-from tests.support.scripted import ScriptedAsking
+from tests.support.building import RIGHT, WRONG, ScriptedAsking, data, rows, run, student
 
 
 def contents(folder):

@@ -1,18 +1,37 @@
-"""`cft` as a user starts it."""
+"""`cft` as a user starts it: a fork of a process that has the libraries, or without a fork where there is a GPU."""
 
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from cft.devices import pick_device
-from tests.support.forks import ENVIRONMENT, TIMEOUT, run_forked
+from tests.support.forks import ENVIRONMENT, Forked, open_streams
 
 
-def cft(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
-    """The finished command. Variables of the hub are read while its library is imported: then it is started anew."""
-    env = os.environ | ENVIRONMENT | environment
-    if pick_device() == "cpu" and not any(name.startswith("HF_") for name in environment):
-        return run_forked([*arguments], cwd, env)
-    command = [sys.executable, "-m", "cft.cli.main", *arguments]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=TIMEOUT)
+def started(
+    *arguments: str, cwd: Path, streams: list[str] | None = None, **environment: str
+) -> Forked | subprocess.Popen:
+    """The running command.
+
+    Args:
+        streams: paths of its standard input, output and error; nowhere if None.
+    """
+    env, streams = os.environ | ENVIRONMENT | environment, streams or [os.devnull] * 3
+    if pick_device() == "cpu":
+        return Forked([*arguments], cwd, env, streams)
+    with open_streams(streams) as files:
+        command = [sys.executable, "-m", "cft.cli.main", *arguments]
+        return subprocess.Popen(
+            command, cwd=cwd, env=env, stdin=files[0], stdout=files[1], stderr=files[2], start_new_session=True
+        )
+
+
+def cft(*arguments: str, cwd: Path, given: bytes = b"", **environment: str) -> subprocess.CompletedProcess:
+    """The finished command, with `given` as its standard input."""
+    with tempfile.TemporaryDirectory() as folder:
+        streams = [Path(folder, name) for name in ("stdin", "stdout", "stderr")]
+        streams[0].write_bytes(given)
+        code = started(*arguments, cwd=cwd, streams=[str(path) for path in streams], **environment).wait()
+        return subprocess.CompletedProcess(["cft", *arguments], code, *(path.read_text() for path in streams[1:]))

@@ -30,13 +30,12 @@ def stop_in(self, args, state, control, **kwargs) -> None:
 if __name__ == "__main__":
     from cft.train import sft
     from cft.train.launch import worker
+    from cft.train.loop import stopping
 
     if (limit := int(os.environ.get("LIMIT", "0"))) and os.environ["RANK"] == "1":
         limit += int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    sft.SaveOnTerm.on_step_begin = stop_in
-    ours = sft.our_defaults
-    sft.our_defaults = lambda *args, **more: (
-        ours(*args, **more) | {"use_cpu": False}
-    )  # with it accelerate would not shard
+    stopping.SaveOnTerm.on_step_begin = stop_in
+    ours = sft.our_defaults  # with use_cpu accelerate would not shard
+    sft.our_defaults = lambda *args, **more: ours(*args, **more) | {"use_cpu": False}
     sys.exit(worker.main(Path(sys.argv[1])))

@@ -3,8 +3,6 @@
 from cft.files import write_jsonl
 
 BAKERY = {"id": "bakery", "question": "How many dollars?", "answer": "361", "source": "here", "licence": "Apache-2.0"}
-
-
 APPLES = {"id": "apples", "question": "How many apples?", "answer": "19", "source": "here", "licence": "Apache-2.0"}
 
 

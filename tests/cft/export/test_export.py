@@ -1,6 +1,5 @@
 """`cft export` as a user meets it: what is refused, GGUF by an outside converter, cards, and a hub."""
 
-import base64
 import io
 import json
 import os
@@ -120,7 +119,7 @@ def test_a_file_of_another_model_is_refused(run, tmp_path):
     root = Path(__file__).parents[3]
     (tmp_path / "convert_hf_to_gguf.py").write_text(
         f"import sys; sys.path.insert(0, {str(root)!r})\nfrom pathlib import Path\n"
-        "from tests.support.tiny_gguf import write_gguf\nwrite_gguf(Path(sys.argv[3]))\n"
+        "from tests.support.tiny import write_gguf\nwrite_gguf(Path(sys.argv[3]))\n"
     )
     done = exported(run, "--to", "gguf", "--llama-cpp", str(tmp_path))
     assert done.returncode == 2 and "ends answers with token 259" in " ".join(done.stderr.split())
@@ -166,22 +165,17 @@ def test_results_name_their_data_and_licences_their_id():
 
 
 def test_a_push_says_what_it_would_send_and_sends_it_when_told(run, hub):
-    environment = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0"}
+    environment = hub.environment | {"HF_TOKEN": TOKEN}
     dry = exported(run, "--to", "adapter", "--push", "me/it", **environment)
     assert dry.returncode == 0 and "add --yes" in dry.stdout and "adapter_model.safetensors" in dry.stdout
     assert not hub.seen
     sent = exported(run, "--to", "adapter", "--push", "me/it", "--yes", "--json", **environment)
     assert sent.returncode == 0, sent.stderr
     told = json.loads(sent.stdout)["push"]
-    created = json.loads(next(body for path, body, _ in hub.seen if path == "/api/repos/create"))
-    assert created.get("type", "model") == "model" and told["private"] and told["sent"]
-    commits = [body for path, body, _ in hub.seen if "/api/models/me/it/commit/" in path]
-    lines = [json.loads(line) for body in commits for line in body.splitlines()]
-    files = {x["value"]["path"]: base64.b64decode(x["value"]["content"]) for x in lines if x["key"] == "file"}
-    folder = run.path / "export" / "adapter"
-    assert len(commits) == 1 and set(files) == {p.name for p in folder.iterdir()} - {"export.json"} == set(
-        told["files"]
-    )
+    assert hub.created().get("type", "model") == "model" and told["private"] and told["sent"]
+    assert any("/api/models/me/it/commit/" in path for path, *_ in hub.seen)
+    files, folder = hub.files(), run.path / "export" / "adapter"
+    assert set(files) == {path.name for path in folder.iterdir()} - {"export.json"} == set(told["files"])
     assert all(content == (folder / name).read_bytes() for name, content in files.items())
     hub.refuse = True
     refused = exported(run, "--to", "adapter", "--push", "me/it", "--yes", **environment)

@@ -2,11 +2,8 @@
 
 import io
 import json
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,15 +18,13 @@ from cft.export.trained import open_trained
 from cft.files import sha256_file
 from cft.weights.compare import difference, is_same_model
 from cft.weights.merge import rounded
+from tests.support.command import cft
 from tests.support.exporting import make_base, make_run, record, save_adapter
 
 
 @pytest.fixture(scope="module")
 def base(tiny_model, tmp_path_factory):
     return make_base(tiny_model, tmp_path_factory.mktemp("bases") / "base")
-
-
-ROOT = Path(__file__).parents[3]
 
 
 def console() -> Console:
@@ -221,18 +216,7 @@ def test_one_trained_on_4_bit_weights_is_merged_into_16_bit_ones_and_says_how_fa
     assert program == "cft" and "'eval.arms=[base]'" in hint  # a shell would look for files of this name
     items = tmp_path / "items.jsonl"
     items.write_text('{"problem": "1+1?", "answer": "2"}\n')
-    arguments = [
-        sys.executable,
-        "-m",
-        "cft.cli.main",
-        *arguments,
-        f"eval.data.cft_math500={items}",
-        "--runs",
-        str(tmp_path),
-    ]
-    scored = subprocess.run(
-        arguments, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}
-    )
+    scored = cft(*arguments, f"eval.data.cft_math500={items}", "--runs", str(tmp_path), cwd=tmp_path)
     assert scored.returncode == 0, scored.stderr
     assert json.loads((run.path / "export/merged/config.json").read_text()).get("quantization_config") is None
     assert "trained on 4-bit weights" in (run.path / "export/merged/README.md").read_text()

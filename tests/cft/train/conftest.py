@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import training
+from tests.support.launching import ARGS
 from tests.support.selecting import ANSWER, QUESTIONS, write_examples, write_rows
 from tests.support.tiny import make_tiny_model
 
@@ -38,3 +40,13 @@ def one_thread():
     patch.setenv("CUDA_VISIBLE_DEVICES", "")
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="module")
+def single(one_thread, tiny_model, tmp_path_factory):
+    """Recipe, examples, and the folder of a training in one process, for several to train the same."""
+    folder = tmp_path_factory.mktemp("single")
+    recipe = training.make_recipe(tiny_model, ARGS, dtype="float32")
+    examples = training.write_examples(folder / "examples.jsonl", 9)
+    training.run_train(recipe, examples, folder)
+    return recipe, examples, folder

@@ -7,7 +7,7 @@ from torch.nn import Embedding
 from cft.errors import TrainError
 from cft.train.loop.head import CHUNK, FrozenHeadLoss, is_plain_frozen_head
 from cft.train.loop.trainer import StepSampler
-from tests.support.training import make_recipe, run_train, same_weights, weights, write_examples
+from tests.support.training import assert_close_weights, make_recipe, run_train, same_weights, write_examples
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -59,16 +59,13 @@ def test_a_step_has_the_same_rows_whatever_the_micro_batch_and_like_lengths_side
 
 def test_micro_batches_of_any_size_train_the_same(tiny_model, tmp_path):
     examples = write_examples(tmp_path / "examples.jsonl", 8)
-    found = []
     for rows in (1, 2, 4):
         args = {"per_device_train_batch_size": rows, "gradient_accumulation_steps": 4 // rows, "num_train_epochs": 2}
         run_train(
             make_recipe(tiny_model, args | {"learning_rate": 1e-3}, dtype="float32"), examples, tmp_path / str(rows)
         )
-        found.append(weights(tmp_path / str(rows) / "adapter"))
-    for other in found[1:]:
-        for key, value in found[0].items():
-            torch.testing.assert_close(value, other[key], rtol=1e-3, atol=1e-5)
+    for rows in (2, 4):
+        assert_close_weights(tmp_path / "1", tmp_path / str(rows))
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -85,9 +82,7 @@ def test_padding_changes_nothing_and_a_cpu_sees_few_lengths(tiny_model, tmp_path
         ):
             run_train(recipe, examples, tmp_path / str(multiple))
     assert widths[64] == {3, 64, 128} and widths[None] == {3, 49, 74}  # 3: the head is looked at first
-    plain = weights(tmp_path / "None" / "adapter")
-    for key, value in weights(tmp_path / "64" / "adapter").items():
-        torch.testing.assert_close(value, plain[key], rtol=1e-3, atol=1e-5)
+    assert_close_weights(tmp_path / "64", tmp_path / "None")
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -99,12 +94,10 @@ def test_rows_end_to_end_train_as_padded_rows_do(tiny_model, tmp_path, attention
     found = {}
     for free in (False, True):
         recipe = make_recipe(tiny_model, args | {"padding_free": free}, dtype="float32", attn_implementation=attention)
-        summary, _ = run_train(recipe, examples, tmp_path / str(free))
-        found[free] = summary, weights(tmp_path / str(free) / "adapter")
-    assert found[True][0]["first_loss"] == pytest.approx(found[False][0]["first_loss"], rel=1e-4)
-    assert found[True][0]["steps"] == found[False][0]["steps"] == 4
-    for key, value in found[False][1].items():
-        torch.testing.assert_close(found[True][1][key], value, rtol=1e-3, atol=1e-5)
+        found[free], _ = run_train(recipe, examples, tmp_path / str(free))
+    assert found[True]["first_loss"] == pytest.approx(found[False]["first_loss"], rel=1e-4)
+    assert found[True]["steps"] == found[False]["steps"] == 4
+    assert_close_weights(tmp_path / "True", tmp_path / "False")
     assert not same_weights(tmp_path / "True" / "adapter", tmp_path / "False" / "adapter")  # it was another computation
 
 
@@ -142,7 +135,5 @@ def test_attention_that_recomputes_less_trains_the_same(tiny_model, tmp_path):
     kinds["selective"] = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"selective": True}}
     for name, args in kinds.items():
         run_train(make_recipe(tiny_model, args | {"learning_rate": 1e-3}), examples, tmp_path / name)
-    plain = weights(tmp_path / "none" / "adapter")
     for name in ("full", "selective"):
-        for key, value in weights(tmp_path / name / "adapter").items():
-            torch.testing.assert_close(value, plain[key], rtol=1e-3, atol=1e-5)
+        assert_close_weights(tmp_path / name, tmp_path / "none")

@@ -1,13 +1,11 @@
 """Full fine-tuning: all weights are trained, in float32, and the product is a model by itself that everything takes."""
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
 
 from cft.errors import RecipeError
 from cft.models.source import resolve
@@ -15,7 +13,7 @@ from cft.recipe.blocks import Recipe
 from cft.recipe.load import load_recipe
 from cft.train.card import write_card
 from tests.support.command import cft
-from tests.support.training import ROWS, make_recipe, run_train, write_examples
+from tests.support.training import ROWS, interrupted, make_recipe, run_train, write_examples
 
 ARGS = {"num_train_epochs": 4, "gradient_accumulation_steps": 2, "learning_rate": 1e-3, "save_steps": 1}
 
@@ -80,18 +78,9 @@ def test_the_chosen_step_has_the_type_of_the_recipe_too(tiny_model, tmp_path):
 def test_stopped_and_gone_on_it_is_the_same_bit_for_bit(trained, tiny_model, tmp_path, monkeypatch):
     import torch
 
-    from cft.train import job, sft
-
-    class Interrupted(job.TrainProgress):
-        def on_step_begin(self, args, state, control, **kwargs):
-            if state.global_step == 6:
-                raise KeyboardInterrupt
-
     folder, examples, _ = trained
     recipe = full(tiny_model, keep_steps=[4])
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(job, "TrainProgress", Interrupted)
-        sft.train(recipe, examples, tmp_path, console=Console(file=io.StringIO()))
+    interrupted(recipe, examples, tmp_path, monkeypatch, step=6)
     assert "going on from step 6" in run_train(recipe, examples, tmp_path)[1]
     one, other = state(folder / "adapter"), state(tmp_path / "adapter")
     assert all(torch.equal(one[key], other[key]) for key in one)

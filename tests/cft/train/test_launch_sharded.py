@@ -16,7 +16,7 @@ from cft.recipe.blocks import Recipe
 from cft.train.launch.start import CONFIGS
 from cft.train.loop.checkpoints import claim
 from tests.support.launching import ARGS, ROOT, assert_same_training, launched
-from tests.support.training import make_recipe, run_train, write_examples
+from tests.support.training import interrupted, make_recipe, run_train, write_examples
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 # bfloat16 is what the folder is written in; the processes here are taken for GPUs, which must not autocast on a CPU
@@ -110,33 +110,10 @@ def test_so_they_are_with_deepspeed(one, tmp_path) -> None:
     assert_loads_by_itself(tmp_path / "adapter")
 
 
-def stopped_alone(recipe: Recipe, examples: Path, folder: Path, monkeypatch, step: int) -> Path:
-    """The checkpoint of a training in one process that was stopped after a step."""
-    from cft.train import job
-
-    class Interrupted(job.TrainProgress):
-        def on_step_begin(self, args, state, control, **kwargs):
-            if state.global_step == step:
-                raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(job, "TrainProgress", Interrupted)
-        run_train(recipe, examples, folder)
-    return folder / f"checkpoints/checkpoint-{step}"
-
-
-@pytest.fixture(scope="module")
-def adapter(tiny_model, tmp_path_factory):
-    """Recipe, examples and the folder of a training of an adapter in one process."""
-    folder = tmp_path_factory.mktemp("adapter")
-    recipe, examples = make_recipe(tiny_model, ARGS, dtype="float32"), write_examples(folder / "examples.jsonl", 9)
-    run_train(recipe, examples, folder)
-    return recipe, examples, folder
-
-
-def test_what_one_process_began_goes_on_where_each_has_all_weights_only(adapter, tmp_path, monkeypatch) -> None:
-    recipe, examples, alone = adapter
-    saved = stopped_alone(recipe, examples, tmp_path, monkeypatch, step=3)
+def test_what_one_process_began_goes_on_where_each_has_all_weights_only(single, tmp_path, monkeypatch) -> None:
+    recipe, examples, alone = single
+    interrupted(recipe, examples, tmp_path, monkeypatch, step=3)
+    saved = tmp_path / "checkpoints/checkpoint-3"
     assert sharded("fsdp2", recipe, examples, tmp_path)["text"] == (
         f"{saved}: --launch fsdp2 cannot go on from it, for it was begun otherwise. Go on without --launch, or with "
         f"--launch ddp; or delete {saved.parent} to start again."
@@ -146,23 +123,20 @@ def test_what_one_process_began_goes_on_where_each_has_all_weights_only(adapter,
     assert_same_training(alone, tmp_path)
 
 
-def test_two_processes_that_share_the_weights_train_the_adapter_that_one_trains(adapter, tmp_path) -> None:
-    recipe, examples, alone = adapter
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["fsdp2", "zero3"])
+def test_two_processes_that_share_the_weights_train_the_adapter_that_one_trains(single, tmp_path, kind) -> None:
+    if kind == "zero3":
+        pytest.importorskip("deepspeed")
+    recipe, examples, alone = single
+    assert sharded(kind, recipe, examples, tmp_path) == {}
+    assert_same_training(alone, tmp_path)
+
+
+def test_an_adapter_goes_on_with_another_number_of_processes_that_share_the_weights(single, tmp_path) -> None:
+    recipe, examples, alone = single
+    assert sharded("fsdp2", recipe, examples, tmp_path, processes=1, stop_in=3)["kind"] == "terminated"
     assert sharded("fsdp2", recipe, examples, tmp_path) == {}
-    assert_same_training(alone, tmp_path)
-
-
-def test_so_they_do_with_deepspeed(adapter, tmp_path) -> None:
-    pytest.importorskip("deepspeed")
-    recipe, examples, alone = adapter
-    assert sharded("zero3", recipe, examples, tmp_path) == {}
-    assert_same_training(alone, tmp_path)
-
-
-def test_an_adapter_goes_on_with_another_number_of_processes_that_share_the_weights(adapter, tmp_path) -> None:
-    recipe, examples, alone = adapter
-    assert sharded("fsdp2", recipe, examples, tmp_path, stop_in=3)["kind"] == "terminated"
-    assert sharded("fsdp2", recipe, examples, tmp_path, processes=1) == {}
     assert_same_training(alone, tmp_path)
 
 

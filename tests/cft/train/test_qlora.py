@@ -1,13 +1,11 @@
 """QLoRA really trains here: bitsandbytes has a CPU back end. Resumed training changes no bit."""
 
-import io
 import json
 
 import pytest
-from rich.console import Console
 
 from cft.errors import ModelError
-from tests.support.training import ROWS, make_recipe, run_train, same_weights, weights, write_examples
+from tests.support.training import ROWS, interrupted, make_recipe, run_train, same_weights, weights, write_examples
 
 pytest.importorskip("bitsandbytes")
 ARGS = {"num_train_epochs": 4, "gradient_accumulation_steps": 2, "learning_rate": 1e-2, "save_steps": 1}
@@ -57,18 +55,9 @@ def test_it_is_another_adapter_than_that_of_the_full_base(trained, tiny_model, t
 
 
 def test_stopped_and_gone_on_it_is_the_same_bit_for_bit(trained, tiny_model, tmp_path, monkeypatch):
-    from cft.train import job, sft
-
-    class Interrupted(job.TrainProgress):
-        def on_step_begin(self, args, state, control, **kwargs):
-            if state.global_step == 5:
-                raise KeyboardInterrupt
-
     folder, examples, _ = trained
     recipe = make_recipe(tiny_model, ARGS, quantization="nf4")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(job, "TrainProgress", Interrupted)
-        sft.train(recipe, examples, tmp_path, console=Console(file=io.StringIO()))
+    interrupted(recipe, examples, tmp_path, monkeypatch, step=5)
     assert "going on from step 5" in run_train(recipe, examples, tmp_path)[1]
     assert same_weights(folder / "adapter", tmp_path / "adapter")
 

@@ -2,19 +2,17 @@
 
 import io
 import json
-import multiprocessing
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from cft.errors import CFTError, EvalError, Terminated
+from cft.errors import CFTError, EvalError
 from cft.recipe.blocks import Recipe
 from tests.support.selecting import curve, recipe_with, write_examples, write_rows
-from tests.support.training import run_train, same_weights
+from tests.support.training import in_process, run_train, same_weights, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -109,17 +107,11 @@ def test_training_stops_when_the_critiques_verdict_gets_into_answers(folder, lea
     assert f"{last['leaked']} pass a verdict" in printed
 
 
-def _train(recipe, examples, folder) -> None:
-    from cft.train.sft import train
-
-    try:
-        train(recipe, examples, folder, console=Console(file=io.StringIO()))
-    except Terminated:
-        os._exit(143)
+SHORT = [(0, signal.SIGKILL), (8, signal.SIGTERM), (24, signal.SIGKILL)]
+LONG = [(0, signal.SIGTERM), (8, signal.SIGKILL), (24, signal.SIGTERM)]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("step", [0, 8, 24])
+@pytest.mark.parametrize(("step", "how"), [*SHORT, *(pytest.param(*case, marks=pytest.mark.soak) for case in LONG)])
 def test_a_training_killed_while_it_asks_ends_with_the_same_adapter(
     chosen, folder, learner, tmp_path, monkeypatch, step, how
 ) -> None:
@@ -127,13 +119,8 @@ def test_a_training_killed_while_it_asks_ends_with_the_same_adapter(
 
     recipe = recipe_with(learner, folder, every=4)
     log = tmp_path / "selection" / f"progress-{step}.jsonl"
-    process = multiprocessing.get_context("spawn").Process(
-        target=_train, args=(recipe, folder / "examples.jsonl", tmp_path)
-    )
-    process.start()
-    end = time.monotonic() + 120
-    while not log.exists() and time.monotonic() < end:
-        time.sleep(0.002)
+    process = in_process(recipe, folder / "examples.jsonl", tmp_path)
+    wait_until(log.exists, process)
     os.kill(process.pid, how)
     process.join(60)
     assert process.exitcode in (-how, 143) and not (tmp_path / "adapter").exists()

@@ -4,8 +4,6 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from cft.errors import Terminated
+from tests.support.command import cft, started
 from tests.support.training import make_recipe, run_train, same_weights, write_examples
 
 ARGS = {"num_train_epochs": 4, "gradient_accumulation_steps": 2, "save_steps": 1000, "learning_rate": 1e-2}
@@ -68,18 +67,19 @@ def test_in_another_thread_training_runs_and_signals_are_left_alone(tiny_model, 
 
 def test_the_command_exits_143_and_goes_on(tiny_model, tmp_path):
     """A run of many short steps, stopped while it trains, then finished by the same command."""
-    command = [sys.executable, "-m", "cft.cli.main", "train", "quickstart", f"model.id={tiny_model}"]
-    command += ["model.dtype=float32", "train.args.max_length=4096", "train.args.num_train_epochs=3", "--json"]
-    assert subprocess.run([*command[:3], "data", "make", *command[4:-4], *command[-4:]], cwd=tmp_path).returncode == 0
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    settings = ["quickstart", f"model.id={tiny_model}", "model.dtype=float32", "train.args.max_length=4096"]
+    settings += ["train.args.num_train_epochs=3", "data.max_examples=12", "--json"]
+    assert cft("data", "make", *settings, cwd=tmp_path).returncode == 0
+    streams = [os.devnull, *(str(tmp_path / name) for name in ("stdout", "stderr"))]
+    process = started("train", *settings, cwd=tmp_path, streams=streams)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/quickstart/*/train/checkpoints/checkpoint-*/complete")):
         assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 143, err
+    assert process.wait() == 143
+    out, err = (Path(stream).read_text() for stream in streams[1:])
     assert "the same command goes on from step" in err and "Stopped. What is done is kept" in err and out == ""
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = cft("train", *settings, cwd=tmp_path)
     assert done.returncode == 0 and "going on from step" in done.stderr
     assert Path(tmp_path, json.loads(done.stdout)["run"], "train", "adapter").is_dir()

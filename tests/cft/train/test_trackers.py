@@ -9,7 +9,6 @@ from rich.console import Console
 
 from cft.errors import TrainError
 from cft.train.loop.trackers import check_tracker, reporting
-from tests.support.command import cft
 from tests.support.training import make_recipe, write_examples
 
 
@@ -59,10 +58,3 @@ def test_tensorboard_holds_the_losses_of_the_log(tiny_model, tmp_path):
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     recorded = [(event.step, event.value) for event in events.Scalars("train/loss")]
     assert recorded == [(row["step"], pytest.approx(row["loss"], rel=1e-5)) for row in log]
-
-
-def test_the_command_names_the_fault_before_anything_runs(tmp_path, tiny_model):
-    done = cft(
-        "train", "quickstart", f"model.id={tiny_model}", "model.dtype=float32", "--tracker", "tensorbord", cwd=tmp_path
-    )
-    assert done.returncode == 2 and "Did you mean tensorboard?" in done.stderr and not (tmp_path / "runs").exists()

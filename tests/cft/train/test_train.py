@@ -17,6 +17,7 @@ from tests.support.training import (
     ROWS,
     finish,
     in_process,
+    interrupted,
     make_recipe,
     run_train,
     same_weights,
@@ -25,7 +26,7 @@ from tests.support.training import (
     write_examples,
 )
 
-KILLED_OFTEN = {"num_train_epochs": 8, "gradient_accumulation_steps": 2, "save_steps": 1, "learning_rate": 1e-2}
+KILLED_OFTEN = {"num_train_epochs": 5, "gradient_accumulation_steps": 2, "save_steps": 1, "learning_rate": 1e-2}
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +189,7 @@ def test_trying_the_longest_batch_leaves_no_trace(tiny_model, tmp_path, monkeypa
 
 @pytest.fixture(scope="module")
 def killed_often(tiny_model, tmp_path_factory) -> tuple[Recipe, Path, Path]:
-    """Recipe, examples and folder of an undisturbed training of 24 steps, with dropout and a checkpoint a step."""
+    """Recipe, examples and folder of an undisturbed training of 15 steps, with dropout and a checkpoint a step."""
     folder = tmp_path_factory.mktemp("undisturbed")
     examples = write_examples(folder / "examples.jsonl", 6)
     recipe = make_recipe(tiny_model, KILLED_OFTEN, {"lora_dropout": 0.2})
@@ -237,10 +238,10 @@ def test_an_unfinished_checkpoint_is_not_used(killed_often, tmp_path) -> None:
     """As a kill within a save leaves it: newer than the complete one, its weights torn."""
     recipe, examples, undisturbed = killed_often
     checkpoints = stopped_halfway(killed_often, tmp_path)
-    torn = checkpoints / "checkpoint-23"
+    torn = checkpoints / "checkpoint-14"
     torn.mkdir()
     (torn / "adapter_model.safetensors").write_bytes(b"torn")
-    (torn / "trainer_state.json").write_text('{"global_step": 23')
+    (torn / "trainer_state.json").write_text('{"global_step": 14')
     assert "going on from step" in finish(in_process(recipe, examples, tmp_path), tmp_path)
     assert same_weights(tmp_path / "adapter", undisturbed / "adapter")
 
@@ -279,23 +280,10 @@ def test_a_full_disk_leaves_nothing_half_written(killed_often, tmp_path) -> None
 
 
 def test_ctrl_c_says_how_to_go_on(tiny_model, tmp_path, monkeypatch) -> None:
-    from cft.train import job, sft
-    from cft.train.loop import progress
-
     examples = write_examples(tmp_path / "examples.jsonl", 6)
-
-    class Interrupted(progress.TrainProgress):
-        def on_step_begin(self, args, state, control, **kwargs):
-            if state.global_step == 2:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(job, "TrainProgress", Interrupted)
-    console = Console(file=io.StringIO(), width=200)
     recipe = make_recipe(tiny_model, KILLED_OFTEN)
-    with pytest.raises(KeyboardInterrupt):
-        sft.train(recipe, examples, tmp_path, console=console)
-    assert "stopped; the same command goes on from step 2" in console.file.getvalue()
-    monkeypatch.undo()
+    said = interrupted(recipe, examples, tmp_path, monkeypatch, step=2)
+    assert "stopped; the same command goes on from step 2" in said
     assert "going on from step 2" in run_train(recipe, examples, tmp_path)[1]
 
 
@@ -346,7 +334,8 @@ def test_other_types_of_weights(tiny_model, tmp_path, block) -> None:
         ({"lr_scheduler_type": "sinus"}, {}, "sinus"),
         ({"max_length": 10}, {}, "train.args.max_length="),
         ({}, {"rank": 3}, "train.lora or train.args: .*rank.* See peft.LoraConfig"),
-        ({}, {"target_modules": ["no_proj"]}, "no_proj"),
+        ({}, {"target_modules": ["no_proj"]}, r"no_proj.*try again\. See peft\.LoraConfig and trl\.SFTConfig\.$"),
+        ({"logging_steps": 0}, {}, r"^train\.args: logging strategy .* non-zero --logging_steps\. See trl"),
         ({}, {"target_modules": ["lm_head"]}, "lm_head"),
     ],
 )  # fmt: skip

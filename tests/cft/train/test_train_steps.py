@@ -1,12 +1,9 @@
 """`train.keep_steps`: adapters of earlier steps are kept, through a kill too, and are those of a shorter training."""
 
-import io
-
 import pytest
-from rich.console import Console
 
 from cft.errors import TrainError
-from tests.support.training import make_recipe, run_train, same_weights, write_examples
+from tests.support.training import interrupted, make_recipe, run_train, same_weights, write_examples
 
 ARGS = {"num_train_epochs": 3, "gradient_accumulation_steps": 2, "save_steps": 1, "learning_rate": 1e-2,
         "lr_scheduler_type": "constant", "warmup_steps": 0}  # fmt: skip
@@ -35,19 +32,9 @@ def test_a_kept_step_is_the_adapter_of_a_training_that_ends_there(trained, tiny_
 
 
 def test_a_training_that_was_stopped_keeps_the_same_steps(trained, tiny_model, tmp_path, monkeypatch):
-    from cft.train import job, sft
-
-    class Interrupted(job.TrainProgress):
-        def on_step_end(self, args, state, control, **kwargs):
-            super().on_step_end(args, state, control, **kwargs)
-            if state.global_step == 3:
-                raise KeyboardInterrupt
-
     examples, folder = trained
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(job, "TrainProgress", Interrupted)
-        sft.train(recipe_with(tiny_model, [2, 4, 6]), examples, tmp_path, console=Console(file=io.StringIO()))
-    assert "going on from step 2" in run_train(recipe_with(tiny_model, [2, 4, 6]), examples, tmp_path)[1]
+    interrupted(recipe_with(tiny_model, [2, 4, 6]), examples, tmp_path, monkeypatch, step=3)
+    assert "going on from step 3" in run_train(recipe_with(tiny_model, [2, 4, 6]), examples, tmp_path)[1]
     for name in ("steps/step-2", "steps/step-4", "adapter"):
         assert same_weights(tmp_path / name, folder / name)
 

@@ -8,7 +8,7 @@ import pytest
 
 from cft.errors import DataError
 from data_builders.asking.calls import Answer, Call, Ledger, Price, cost_of, ledger_path, read_ledger
-from tests.support.scripted import Scripted
+from tests.support.building import Scripted
 
 BACKEND = Scripted(lambda call: f"answer {call.sample}", price=Price(2, 8))
 

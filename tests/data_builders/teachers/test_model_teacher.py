@@ -7,8 +7,7 @@ from cft.files import read_own_jsonl
 from data_builders.asking.calls import Answer
 from data_builders.problems import load_problem
 from data_builders.teachers.templates import PLACEHOLDERS, load_template, templates_folder
-from tests.support.building import RIGHT, WRONG, data, rows, run
-from tests.support.scripted import Scripted
+from tests.support.building import RIGHT, WRONG, Scripted, data, rows, run
 
 GOOD = (
     'The solution is incorrect. It claims "4 × 17 = 58", but 4 × 17 = 68, since 4 × 10 = 40 and 4 × 7 = 28. '

@@ -4,7 +4,6 @@ import pytest
 
 from cft.errors import EvalError
 from eval.baselines.match import Protocol, against, comparison, impossible, load_baselines, mean_gaps, ranges
-from eval.baselines.schema import BASELINES_FILE
 
 BOOK = load_baselines()
 OURS = Protocol(
@@ -53,11 +52,6 @@ def test_most_scores_were_checked_and_those_that_were_not_say_so():
         "Table 5",
         "Table 20",
     }
-
-
-def test_every_line_of_the_file_is_short_enough_to_read():
-    lines = BASELINES_FILE.read_text(encoding="utf-8").splitlines()
-    assert max(map(len, lines)) <= 160
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -229,37 +230,23 @@ def test_missing_arm(tmp_path: Path):
     refuse(tmp_path, "adapter", "cft eval")
 
 
-def test_empty_answers(gaining: Path):
-    (gaining / "eval" / "sums" / "adapter" / "answers.jsonl").write_text("")
-    refuse(gaining, "answers.jsonl", "is empty", "cft eval")
-
-
-def test_missing_answers(gaining: Path):
-    (gaining / "eval" / "sums" / "adapter" / "answers.jsonl").unlink()
-    refuse(gaining, "answers.jsonl", "is missing", "cft eval")
-
-
-def test_unfinished_arm(gaining: Path):
-    (gaining / "eval" / "sums" / "adapter" / "arm.json").unlink()
-    refuse(gaining, "has not finished", "cft eval")
-
-
-def test_fewer_answers_than_were_scored(gaining: Path):
-    path = gaining / "eval" / "sums" / "adapter" / "answers.jsonl"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    refuse(gaining, "99", "100")
-
-
-@pytest.mark.parametrize("damage", ["{torn", "[1]", "\ufeff"])
-def test_damaged_arm_json(gaining: Path, damage: str):
-    (gaining / "eval" / "sums" / "base" / "arm.json").write_text(damage)
-    refuse(gaining, "arm.json", "cft eval")
-
-
-def test_torn_answers(gaining: Path):
-    path = gaining / "eval" / "sums" / "adapter" / "answers.jsonl"
-    path.write_text(path.read_text()[:-20])
-    refuse(gaining, "line 100", "cft eval")
+@pytest.mark.parametrize(
+    ("file", "damage", "fragments"),
+    [
+        ("adapter/answers.jsonl", lambda text: "", ["answers.jsonl", "is empty", "cft eval"]),
+        ("adapter/answers.jsonl", None, ["answers.jsonl", "is missing", "cft eval"]),
+        ("adapter/arm.json", None, ["has not finished", "cft eval"]),
+        ("adapter/answers.jsonl", lambda text: text[: text[:-1].rindex("\n") + 1], ["99", "100"]),
+        ("adapter/answers.jsonl", lambda text: text[:-20], ["line 100", "cft eval"]),
+        ("base/arm.json", lambda text: "{torn", ["arm.json", "cft eval"]),
+        ("base/arm.json", lambda text: "[1]", ["arm.json", "cft eval"]),
+        ("base/arm.json", lambda text: "\ufeff", ["arm.json", "cft eval"]),
+    ],
+)
+def test_damaged_files_are_named(gaining: Path, file: str, damage: Callable[[str], str] | None, fragments: list[str]):
+    path = gaining / "eval" / "sums" / file
+    path.write_text(damage(path.read_text())) if damage else path.unlink()
+    refuse(gaining, *fragments)
 
 
 @pytest.mark.parametrize(
