@@ -19,7 +19,7 @@ quickstart: $(VENV)/.installed ## problem -> adapter -> scores, 20 minutes on tw
 smoke: $(VENV)/.installed ## the same chain in a few minutes
 	$(BIN)/cft run smoke
 
-test: $(VENV)/.installed ## downloads a 93 MB model once
+test: $(VENV)/.installed ## downloads a 93 MB model
 	CFT_TEST_NETWORK=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 soak: $(VENV)/.installed ## many kills, calls and trainings, of which `make test` has a few of each

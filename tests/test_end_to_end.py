@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from cft.models.generate import generate, render
+from cft.models.load import load_model, load_tokenizer
+from cft.recipe.blocks import ModelBlock
+
 pytestmark = [
     pytest.mark.network,
     pytest.mark.skipif(not os.environ.get("CFT_TEST_NETWORK"), reason="downloads 93 MB; CFT_TEST_NETWORK=1 runs it"),
@@ -18,7 +22,9 @@ TASKS = Path(__file__).parent.parent / "eval" / "tasks"
 
 
 def run(*command: str, cwd: Path) -> str:
-    done = subprocess.run([sys.executable, "-m", *command], cwd=cwd, capture_output=True, text=True, timeout=1500)
+    """What the command prints, with a cache of its own in `cwd`."""
+    command, env = [sys.executable, "-m", *command], os.environ | {"CFT_CACHE": str(cwd / "cache")}
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -31,6 +37,14 @@ def smoke(tmp_path_factory) -> tuple[Path, Path, dict]:
     base = json.loads(run("cft.cli.main", "models", "path", "smollm2-135m", "--json", cwd=cwd))["path"]
     folder = cwd / result["run"]
     return Path(base), folder, json.loads((folder / "report" / "report.json").read_text())
+
+
+def test_the_model_from_the_package_index_knows_the_capital_of_france(smoke):
+    block = ModelBlock(id=str(smoke[0]))
+    model, tokenizer = load_model(block), load_tokenizer(block)
+    prompt = render(tokenizer, [{"role": "user", "content": "What is the capital of France? One word."}])
+    [completion] = generate(model, tokenizer, [prompt], max_new_tokens=20)
+    assert "Paris" in completion.text
 
 
 def test_the_report_holds_both_arms_on_the_same_items(smoke):

