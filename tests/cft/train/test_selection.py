@@ -159,7 +159,7 @@ def test_a_training_that_had_stopped_early_does_not_go_on(folder, learner, tmp_p
         ({"every": 4, "data": "nowhere.jsonl"}, "nowhere.jsonl"),
         (
             {"every": 4, "task": "cft_math_validaton", "data": None},
-            "in train.select.task. Did you mean cft_math_validation",
+            "train.select.task: unknown task 'cft_math_validaton'. Did you mean cft_math_validation?",
         ),
         ({"every": 4, "max_new_tokens": 4090}, "Set train.select.max_new_tokens to at most"),
     ],
