@@ -30,13 +30,8 @@ or set LLAMA_CPP to the folder. For Llama, Mistral and Gemma models it also need
 
 
 def find_converter(given: Path | None) -> Path:
-    """The converter: --llama-cpp (a folder or the script), else $LLAMA_CPP, else on PATH.
-
-    Raises:
-        RunError: it is not there; says how to get it.
-    """
-    named = [("--llama-cpp", given), ("LLAMA_CPP", os.environ.get("LLAMA_CPP"))]
-    for what, value in named:
+    """The converter: --llama-cpp (folder or script), else $LLAMA_CPP, else on PATH; RunError says how to get it."""
+    for what, value in (("--llama-cpp", given), ("LLAMA_CPP", os.environ.get("LLAMA_CPP"))):
         if value:
             path = Path(value).expanduser()
             path = path / SCRIPT if path.is_dir() else path
@@ -71,11 +66,7 @@ def export_gguf(trained: Trained, out: Path, converter: Path, outtype: str, cons
 
 
 def convert(converter: Path, merged: Path, file: Path, outtype: str) -> None:
-    """Run the converter in a process of its own, with this Python and without the network.
-
-    Raises:
-        RunError: it fails or writes nothing; with its last lines.
-    """
+    """Run the converter with this Python, without the network. Raises RunError with its last lines if it fails."""
     command = [sys.executable, str(converter), str(merged), "--outfile", str(file), "--outtype", outtype]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     if done.returncode or not file.is_file():

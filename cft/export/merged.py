@@ -39,11 +39,9 @@ def export_merged(trained: Trained, folder: Path, console: Console) -> dict:
         EvalError: the adapter belongs to another base or tokenizer.
         ModelError: the base cannot be had.
     """
-
-    def make(beside: Path) -> dict:
-        return copy_full(trained, beside, console) if trained.full else merge(trained, beside, folder, console)
-
-    return make_folder(trained, folder, "merged", make)
+    if trained.full:
+        return make_folder(trained, folder, "merged", lambda beside: copy_full(trained, beside, console))
+    return make_folder(trained, folder, "merged", lambda beside: merge(trained, beside, folder, console))
 
 
 def say(console: Console, line: str, **options) -> None:
@@ -54,11 +52,7 @@ def say(console: Console, line: str, **options) -> None:
 def copy_full(trained: Trained, folder: Path, console: Console) -> dict:
     """After full fine-tuning there is nothing to merge: the model as it was trained, with what it needs to answer.
 
-    Returns:
-        {"merged": False, "copied": {file of weights: its sha256, which is that of the run's}}.
-
-    Raises:
-        RunError: the disk is too small, or a copy is not what was copied.
+    Returns {"merged": False, "copied": {file of weights: its sha256, which is that of the run's}}.
     """
     from transformers import AutoConfig, GenerationConfig
 
@@ -144,11 +138,7 @@ def against_4_bit(
 
 
 def with_adapter(trained: Trained, block: ModelBlock, device: str) -> "PreTrainedModel":
-    """The base with the run's adapter on it.
-
-    Raises:
-        RunError: it does not fit into memory.
-    """
+    """The base with the run's adapter on it. Raises RunError if it does not fit into memory."""
     import torch
 
     try:
@@ -158,11 +148,7 @@ def with_adapter(trained: Trained, block: ModelBlock, device: str) -> "PreTraine
 
 
 def device_for(weights: float, console: Console) -> str:
-    """Where to merge: a GPU that has room for the whole model, else the CPU. Says what it takes.
-
-    Raises:
-        RunError: the machine has too little memory.
-    """
+    """Where to merge: a GPU with room for the whole model, else the CPU. Raises RunError if that has too little."""
     import torch
 
     needed = weights + BESIDES

@@ -62,15 +62,12 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         peak, share = (card.flops, MFU) if card else (flops, SPEED_REACHED["train"])
         if not peak or not architecture:
             return None
-        args = recipe.train.args
-        recomputes = bool(args.get("gradient_checkpointing", device != "cpu"))
-        full = recipe.train.full
-        total = sum(architecture.flops(*row, full=full, recomputes=recomputes) for row in rows)
+        recomputes = bool(recipe.train.args.get("gradient_checkpointing", device != "cpu"))
+        total = sum(architecture.flops(*row, full=recipe.train.full, recomputes=recomputes) for row in rows)
         return round(LOAD_SECONDS + epochs * total / (peak * share))
 
-    stages, pairs, costs = [], [], []
+    stages, pairs, costs, asked = [], [], [], []
     examples = read_own_jsonl(run.examples)
-    asked = []
     if recipe.data.builder == "critiques":
         asked = estimate_calls(recipe.data, recipe.seed, recipe.model.id, run.calls)
         costs = [row["cost_usd"] for row in asked]
@@ -163,11 +160,7 @@ def expected_rows(data: Any, asked: list[dict]) -> int:
 
 
 def choosing(run: Run, recipe: Recipe, steps: int, seconds: Callable[[float, str], float | None]) -> dict:
-    """The answers to validation items (`train.select`), as a part of the train stage; fewer if training stops early.
-
-    Raises:
-        EvalError: there is no such task.
-    """
+    """The answers to validation items (`train.select`), as a part of the train stage; fewer if training stops early."""
     block = recipe.train.select
     task = find_task(block.task, recipe.eval, key="train.select.task", file=block.data)
     answers = planned_answers(recipe, steps, task.count(block.limit))
@@ -176,12 +169,6 @@ def choosing(run: Run, recipe: Recipe, steps: int, seconds: Callable[[float, str
     took = seconds(tokens, "generate")
     about = f"at most {answers} validation answers, of {block.task}"
     return _stage(run, "train", about, tokens, took and took - LOAD_SECONDS)
-
-
-def count(model: ModelBlock, examples: list[dict]) -> list[tuple[int, int]]:
-    """(prompt, trained) tokens of each example."""
-    tokenizer = load_tokenizer(model)
-    return [tokenize_row(row, tokenizer).counts for row in examples]
 
 
 def _tokenized(model: ModelBlock, examples: list[dict]) -> list:
@@ -200,10 +187,14 @@ def row_tokens(recipe: Recipe, examples: list[dict], expected: int, cached: bool
     Counted where there are examples and the model is cached; else estimated from the characters of the examples,
     or of what will become examples.
     """
+
+    def count() -> list[tuple[int, int]]:
+        tokenizer = load_tokenizer(recipe.model)
+        return [tokenize_row(row, tokenizer).counts for row in examples]
+
     if examples and cached:
         with contextlib.suppress(CFTError):  # what is wrong with a row or tokenizer is told by training
-            question = _tokenized(recipe.model, examples)
-            return [tuple(pair) for pair in remembered("row_tokens", question, lambda: count(recipe.model, examples))]
+            return [tuple(pair) for pair in remembered("row_tokens", _tokenized(recipe.model, examples), count)]
     if examples:
         texts = [[message["content"] for message in [*row["prompt"], *row["completion"]]] for row in examples]
         counts = [sum(map(len, parts)) / CHARACTERS_PER_TOKEN for parts in texts]

@@ -36,11 +36,7 @@ def about(path: Path) -> str:
 
 
 def find_recipe(name_or_path: str) -> Path:
-    """The file of a shipped recipe's name, or of a path.
-
-    Raises:
-        RecipeError: there is none; the message has the nearest name and all shipped ones.
-    """
+    """The file of a shipped recipe's name, or of a path; RecipeError as in `find_file`."""
     return find_file(name_or_path, list_recipes(), "recipe", RecipeError)
 
 
@@ -60,14 +56,9 @@ def find_file(
 ) -> Path:
     """The file of a shipped name, or the path as it is given.
 
-    Args:
-        shipped: the shipped files by name.
-        kind: what is looked for, for messages: "problem".
-        fault: the error to raise.
-        suffix: the ending of such files.
-
     Raises:
-        CFTError: of the class `fault`: there is no such file; it says the nearest name and all shipped ones.
+        CFTError: of the class `fault`: there is no such file; it says the nearest name and all shipped ones. `kind` is
+            what is looked for, "problem", and `suffix` the ending of such files.
     """
     if name_or_path in shipped:
         return shipped[name_or_path]

@@ -19,27 +19,17 @@ def is_whole(folder: Path) -> bool:
 
 
 def adapter_identity(adapter: Path) -> dict[str, str]:
-    """sha256 of the files of an adapter that decide what it answers.
-
-    Raises:
-        EvalError: the folder is no PEFT adapter.
-    """
-    if is_whole(adapter):
-        return {
-            file.name: sha256_file(file) for file in sorted([adapter / "config.json", *adapter.glob("*.safetensors")])
-        }
+    """sha256 of the files of an adapter that decide what it answers. Raises EvalError if the folder is none."""
     files = [adapter / name for name in ("adapter_config.json", "adapter_model.safetensors")]
+    if is_whole(adapter):
+        files = sorted([adapter / "config.json", *adapter.glob("*.safetensors")])
     if not all(file.is_file() for file in files):
         raise EvalError(f"{adapter}: is no adapter; {' and '.join(file.name for file in files)} must be in it.")
     return {file.name: sha256_file(file) for file in files}
 
 
 def check_tokenizer(adapter: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Compare the tokenizer that an adapter brings, if it brings one, with that of the evaluation.
-
-    Raises:
-        EvalError: they have other tokens, or another chat template: the adapter would read what it never saw.
-    """
+    """Raise EvalError if an adapter brings a tokenizer of other tokens or another chat template: it never saw these."""
     from transformers import AutoTokenizer
 
     if not (adapter / "tokenizer_config.json").is_file():

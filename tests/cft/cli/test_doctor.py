@@ -7,6 +7,7 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+from packaging.utils import canonicalize_name
 from rich.console import Console
 
 from cft.cli import doctor
@@ -75,7 +76,7 @@ def test_versions_are_held_against_bounds_and_tested_ones(tmp_path: Path, monkey
 def test_the_constraints_that_are_shipped_name_what_we_need():
     tested = doctor.tested_versions()
 
-    assert [need.name for need in doctor.requirements() if doctor.normal(need.name) not in tested] == []
+    assert [need.name for need in doctor.requirements() if canonicalize_name(need.name) not in tested] == []
 
 
 def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
