@@ -16,12 +16,10 @@ def export(
     run_name: RunName,
     runs: Runs = RUNS,
     to: Annotated[
-        list[str] | None,
-        typer.Option("--to", help="merged (the default), gguf, ollama or adapter; again for more."),
+        list[str] | None, typer.Option("--to", help="merged (the default), gguf, ollama or adapter; again for more.")
     ] = None,
     out_folder: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder for the exports, each in its own; by default RUN/export."),
+        Path | None, typer.Option("--out", help="Folder for the exports, each in its own; by default RUN/export.")
     ] = None,
     step: Annotated[int | None, typer.Option(min=1, help="The adapter after N steps, of train.keep_steps.")] = None,
     outtype: Annotated[str, typer.Option(help="Weights of the GGUF: bf16, f16, f32 or q8_0.")] = "bf16",

@@ -5,26 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 from packaging.utils import canonicalize_name
 from rich.console import Console
 
 from cft.cli import doctor
 from cft.cli.doctor import Check, Gpu, check, print_checks
-from cft.models.fetch import hub_reachable
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """An empty cache and no hub."""
-    monkeypatch.setenv("CFT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    hub_reachable.cache_clear()
-    yield
-    hub_reachable.cache_clear()
+pytestmark = pytest.mark.usefixtures("no_hub")
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:

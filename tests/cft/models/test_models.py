@@ -6,11 +6,9 @@ import shutil
 import struct
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 
 from cft.errors import ModelError
-from cft.models.fetch import hub_reachable
 from cft.models.generate import render
 from cft.models.load import load_model, load_tokenizer
 from cft.models.source import count_parameters, fetch_model, list_models, resolve
@@ -18,17 +16,7 @@ from cft.recipe.blocks import ModelBlock
 from tests.support.tiny import make_tiny_model, write_gguf, write_models_file
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """An empty cache and no hub."""
-    monkeypatch.setenv("CFT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    hub_reachable.cache_clear()
-    yield
-    hub_reachable.cache_clear()
+pytestmark = pytest.mark.usefixtures("no_hub")
 
 
 @pytest.fixture
@@ -102,9 +90,10 @@ def test_a_path_to_nothing_is_no_hub_id(name: str):
 
 
 def test_a_local_folder_is_what_its_files_are(folder: Path, tmp_path: Path):
-    source = resolve(ModelBlock(id=str(folder)), fetch=False)
+    source, model = resolve(ModelBlock(id=str(folder)), fetch=False), load_model(ModelBlock(id=str(folder)))
     assert (source.kind, source.cached, source.location) == ("folder", True, str(folder))
-    assert source.parameters == sum(p.numel() for p in load_model(ModelBlock(id=str(folder))).parameters())
+    assert source.parameters == sum(p.numel() for p in model.parameters())
+    assert model.name_or_path == model.config._name_or_path == str(folder)
 
     identity = source.identity
     moved = folder.rename(tmp_path / "moved")
@@ -125,15 +114,12 @@ def test_a_folder_that_is_no_model_says_what_it_lacks(folder: Path, lost: list[s
         resolve(ModelBlock(id=str(folder)))
 
 
-def test_pickled_weights_are_not_loaded(folder: Path):
+def test_pickled_weights_are_not_loaded_and_missing_shards_are_named(folder: Path):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-
     with pytest.raises(ModelError, match=r"pytorch_model.bin is a pickle"):
         resolve(ModelBlock(id=str(folder)))
 
-
-def test_missing_shards_are_named(folder: Path):
-    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    (folder / "pytorch_model.bin").rename(folder / "model-00001-of-00002.safetensors")
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
@@ -218,12 +204,6 @@ def test_an_adapter_names_the_public_base_and_revision(named: ModelBlock, tmp_pa
     written = [path.read_text("utf-8") for path in (tmp_path / "adapter").iterdir() if path.suffix in (".json", ".md")]
     assert not any(str(place) in text for text in written for place in (tmp_path, tiny_model))
     PeftModel.from_pretrained(load_model(ModelBlock(id=str(tiny_model))), tmp_path / "adapter")
-
-
-def test_a_local_folder_stays_the_base_of_its_adapters(tiny_model: Path):
-    model = load_model(ModelBlock(id=str(tiny_model)))
-
-    assert model.name_or_path == model.config._name_or_path == str(tiny_model)
 
 
 def test_the_dtype_is_the_recipes(tiny_model: Path):
