@@ -59,11 +59,7 @@ def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
 
 
 def read_own_jsonl(path: Path) -> list[dict]:
-    """Rows of a file written by `append_jsonl`. A torn last line, the mark of a kill, is cut off the file.
-
-    Raises:
-        DataError: if any line but the last is no JSON object.
-    """
+    """Rows of a file written by `append_jsonl`. A last line torn by a kill is cut off; others raise DataError."""
     if not path.exists():
         return []
     data = path.read_bytes()

@@ -55,8 +55,7 @@ def run_stages(
     Args:
         max_cost: USD that the answers of all models may cost, kept ones included: in making data, and in scoring.
         tracker: what training is reported to (`cft.train.loop.trackers`).
-        launch: accelerate configuration by which the train stage starts several processes (`cft.train.launch.start`).
-        processes: how many; by default one a GPU.
+        launch, processes: how the train stage starts several processes (`cft.train.launch.start`).
 
     Raises:
         CFTError: for whatever the user can fix; what is already done stays in the run folder.

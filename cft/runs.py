@@ -172,11 +172,7 @@ def adopt(path: Path, others: Iterable[Path], marker: str, fingerprint: str) -> 
 
 
 def run_of(recipe: Recipe, inputs: dict, root: Path) -> Run:
-    """The run of this recipe and these input files, whether its folder is there or not.
-
-    Args:
-        inputs: sha256 of every file that the recipe names, so that a changed problem starts a new run.
-    """
+    """The run of this recipe and the sha256 of every file that it names, whether its folder is there or not."""
     return Run(root / recipe.name / content_id(recipe.dump(), inputs))
 
 

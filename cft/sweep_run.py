@@ -24,7 +24,7 @@ def run_sweep(
 ) -> dict:
     """Bring every run of a sweep to its end; a run that fails is noted, and the others go on.
 
-    After each run the table is written anew into `root`/sweeps/NAME. Finished stages are not run again, and a base that
+    After each run the table is written into `root`/sweeps/NAME. Finished stages are not run again, and a base that
     any run has scored with the same settings is not scored again, so the same command goes on after a kill.
 
     Args:
@@ -33,9 +33,6 @@ def run_sweep(
 
     Returns:
         what sweep.json holds (`eval.compare.sweep_table.build_table`), and "out", its folder.
-
-    Raises:
-        KeyboardInterrupt: after the table of what is done was written.
     """
     out, spent = root / "sweeps" / loaded.sweep.name, 0.0
     state = new_state(loaded, root, command)

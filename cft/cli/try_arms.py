@@ -116,10 +116,7 @@ class Trial:
             yield said
 
     def judged(self, said: Said) -> dict:
-        """What --json prints of an arm: text, tokens, finish_reason, answer; and the outcome if there is a gold answer.
-
-        An answer that hit the limit behind a complete box is graded by that box, as the evaluation does.
-        """
+        """What --json prints of an arm. An answer that hit the limit behind a complete box is graded by that box."""
         answer = last_box(said.text) or None
         facts = {"text": said.text, "tokens": said.tokens, "finish_reason": said.finish_reason, "answer": answer}
         if self.gold is None or said.finish_reason is None:
@@ -137,16 +134,11 @@ def open_trial(
     seed: int | None = None,
     max_new_tokens: int | None = None,
 ) -> Trial:
-    """The trial of a run. Nothing is loaded before the first question.
+    """The trial of a run; nothing is loaded before the first question. Raises CFTError for a damaged or missing part.
 
     Args:
         temperature: 0 is greedy; above 0 both sample with the recipe's eval.top_k and eval.top_p.
         seed, max_new_tokens: None for the recipe's.
-
-    Raises:
-        RunError: the run has no adapter.
-        RecipeError: its recipe is damaged.
-        EvalError: the adapter is damaged, or the gold answer is empty.
     """
     if gold is not None and not gold.strip():
         raise EvalError("--gold is empty. Give the right answer, or leave --gold out.")
@@ -177,9 +169,6 @@ def ask(trial: Trial, question: str, console: Console | None = None) -> dict:
 
     Returns:
         {"question", "gold"?, arm: {"text", "tokens", "finish_reason", "answer", "outcome"?}, ...}
-
-    Raises:
-        EvalError: see `Trial.prompt_ids` and `Trial.write`.
     """
     ids = trial.prompt_ids(question)
     streams = {arm: trial.write(arm, ids) for arm in trial.arms}

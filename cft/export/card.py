@@ -21,9 +21,7 @@ LIBRARY = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
 def write_card(trained: Trained, folder: Path, kind: str, facts: dict) -> None:
     """Write the README.md of an export: metadata, scores, and then what the run's own card says of the training.
 
-    Args:
-        kind: adapter, merged or gguf.
-        facts: what export.json will hold: the comparisons.
+    `kind` is adapter, merged or gguf; `facts` is what export.json will hold: the comparisons.
     """
     from huggingface_hub import ModelCardData
 

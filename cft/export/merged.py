@@ -31,14 +31,7 @@ BESIDES = 1.5e9  # bytes beside the weights: libraries, compared logits, the lar
 
 
 def export_merged(trained: Trained, folder: Path, console: Console) -> dict:
-    """Write `folder`: a model that needs no PEFT. Returns {"path", "bytes", "made", "check"?, "against_4_bit"?}.
-
-    Raises:
-        RunError: memory or disk is too small, or the merged model answers differently from the adapter; then `folder`
-            is left as it was.
-        EvalError: the adapter belongs to another base or tokenizer.
-        ModelError: the base cannot be had.
-    """
+    """Write `folder`: a model that needs no PEFT. Returns what `cft.export.export.export` says of it."""
     if trained.full:
         return make_folder(trained, folder, "merged", lambda beside: copy_full(trained, beside, console))
     return make_folder(trained, folder, "merged", lambda beside: merge(trained, beside, folder, console))
@@ -73,10 +66,9 @@ def copy_full(trained: Trained, folder: Path, console: Console) -> dict:
 
 
 def merge(trained: Trained, folder: Path, final: Path, console: Console) -> dict:
-    """Merge, write, read again, compare. Returns {"merged", "effect_kl", "check", "share"?, "against_4_bit"?}.
+    """Merge, write to `folder`, which is going to stand at `final`, read again, compare.
 
-    Args:
-        folder: where to write; final: where it is going to stand.
+    Returns {"merged", "effect_kl", "check", "share"?, "share_rounded_to_nearest"?, "against_4_bit"?}.
     """
     block = trained.block
     weights = (trained.base.parameters or 0) * BYTES[block.dtype]

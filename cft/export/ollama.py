@@ -123,11 +123,7 @@ def modelfile(
 
 
 def export_ollama(trained: Trained, out: Path) -> dict:
-    """Write a Modelfile beside the GGUF if there is one, else into the merged folder. Returns {"path", "command", ...}.
-
-    Raises:
-        RunError: the chat template cannot be written in Ollama's language.
-    """
+    """Write a Modelfile beside the GGUF if there is one, else into the merged folder. Returns {"path", "command"}."""
     tokenizer = load_tokenizer(trained.block)
     record = read_json(out / "gguf" / RECORD)
     current = record and all(record["made_from"].get(key) == value for key, value in trained.identity.items())

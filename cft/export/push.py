@@ -32,11 +32,10 @@ def check_repository(repository: str) -> None:
 
 
 def send(files: dict[str, Path], repository: str, kind: str, message: str, *, private: bool, really: bool) -> dict:
-    """Create the repository if it is not there, and send the files in one commit.
+    """Create a repository of this kind, dataset or model, if it is not there, and send the files in one commit.
 
     Args:
         files: name in the repository to the file here.
-        kind: dataset or model.
         really: False: only say what would be sent.
 
     Returns:

@@ -78,11 +78,9 @@ class Architecture:
         return self.num_hidden_layers * sum(r * sum(self.linears[name]) for name in wanted if name in self.linears)
 
     def kept_bytes(self, number: int, attention: str, longest: int) -> int:
-        """Bytes a token that one layer keeps for its backward pass.
+        """Bytes a token that one layer keeps for its backward pass; `number` is the bytes of a number in products.
 
-        Args:
-            number: bytes of a number in matrix multiplications.
-            longest: tokens of a row; with eager attention each token keeps its weights on all of them.
+        With eager attention each token keeps its weights on all of the `longest` row.
         """
         d, queries, keys = self.hidden_size, self.num_attention_heads * self.head, self.num_key_value_heads * self.head
         mlp = 4 * self.intermediate_size * number  # gate, its activation, up, and their product

@@ -66,8 +66,7 @@ class Entry(Strict):
 def load_entries() -> dict[str, Entry]:
     """Name -> entry of the shipped `models.yaml` and of the file that CFT_MODELS names, which wins.
 
-    Raises:
-        ModelError: a file cannot be read, is not YAML or has faulty entries; all faults are listed.
+    Raises ModelError with all faults of a file.
     """
     extra = os.environ.get("CFT_MODELS")
     entries: dict[str, Entry] = {}

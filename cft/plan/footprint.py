@@ -59,11 +59,9 @@ def footprint(
     attention: str = "sdpa",
     on_gpu: bool,
 ) -> Footprint:
-    """Peak memory of training on a micro-batch of the longest row.
+    """Peak memory of training on a micro-batch of the longest of `rows`, (prompt, completion) tokens of each.
 
-    Args:
-        rows: (prompt, completion) tokens of each.
-        lora: keys of peft.LoraConfig; None where all weights are trained.
+    `lora` has keys of peft.LoraConfig; None where all weights are trained.
     """
     longest, completion = max(((p + c, c) for p, c in rows), default=(0, 0))
     padded = longest if on_gpu else math.ceil(longest / LENGTHS_ON_CPU) * LENGTHS_ON_CPU

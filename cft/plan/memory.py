@@ -23,8 +23,7 @@ def plan_memory(
 
     Args:
         rows: (prompt, completion) tokens of each training row; none without training.
-        card: the GPU asked about; None: this machine.
-        device: cuda, mps or cpu: where it will run.
+        card: the GPU asked about; None: this machine, on `device`, cuda, mps or cpu.
 
     Returns:
         {"training": {part: GB}, "training_gb", "evaluation_gb", "peak_gb", "room": {"name", "gb"}, "spare_gb", "fits",

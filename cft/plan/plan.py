@@ -43,9 +43,7 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
     "power": which difference its items and samples can find (`eval.statistics.power.forecast`). The data stage has
     "calls", one row for each model that is asked (`data_builders.estimate`). "slow" is None, or says that this machine
     emulates model.dtype. "memory" is what `cft.plan.memory.plan_memory` returns, None for a model of unknown sizes.
-
-    Args:
-        gpu: a card to plan for instead of this machine: GB of memory, or a name (`cft.devices.find_card`).
+    `gpu` is a card to plan for instead of this machine (`cft.devices.find_card`).
     """
     run = run_of(recipe, file_hashes(recipe), root)
     model = resolve(recipe.model, fetch=False)
@@ -182,11 +180,7 @@ def _tokenized(model: ModelBlock, examples: list[dict]) -> list:
 
 
 def row_tokens(recipe: Recipe, examples: list[dict], expected: int, cached: bool) -> list[tuple[float, float]]:
-    """(prompt, trained) tokens of each training row.
-
-    Counted where there are examples and the model is cached; else estimated from the characters of the examples,
-    or of what will become examples.
-    """
+    """(prompt, trained) tokens of each row: counted if it and the model are here, else estimated by characters."""
 
     def count() -> list[tuple[int, int]]:
         tokenizer = load_tokenizer(recipe.model)

@@ -89,10 +89,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 def library_faults(train: dict[str, Any], dtype: str) -> list[Fault]:
     """The faults of a train block's `lora` and `args`, where they are mappings; their places are not filled in.
 
-    Imports PEFT and TRL, which takes seconds, unless the same block was checked here before.
-
-    Args:
-        dtype: model.dtype, which is also the precision of training unless `args` say otherwise.
+    Imports PEFT and TRL, which takes seconds, unless the same block was checked here before. `dtype` is model.dtype.
     """
     config = METHODS.get(str(train.get("method")), METHODS["cft"]).config
     if config is None:

@@ -54,11 +54,10 @@ def find_sweep(name_or_path: str) -> Path:
 def find_file(
     name_or_path: str, shipped: Mapping[str, Path], kind: str, fault: type[CFTError] = DataError, suffix: str = ".yaml"
 ) -> Path:
-    """The file of a shipped name, or the path as it is given.
+    """The file of a shipped name, or the path as it is given, which has the ending `suffix`. `kind` is for messages.
 
     Raises:
-        CFTError: of the class `fault`: there is no such file; it says the nearest name and all shipped ones. `kind` is
-            what is looked for, "problem", and `suffix` the ending of such files.
+        CFTError: of the class `fault`: there is no such file; it says the nearest name and all shipped ones.
     """
     if name_or_path in shipped:
         return shipped[name_or_path]

@@ -67,15 +67,12 @@ class LoadedSweep:
 
 
 def load_sweep(name_or_path: str, overrides: Sequence[str] = (), *, libraries: bool = False) -> LoadedSweep:
-    """Read and check a sweep and the recipe of each of its points.
+    """Read and check a sweep and the recipe of each of its points. Raises RecipeError with all their faults at once.
 
     Args:
-        overrides: `KEY=VALUE` each: a key of the sweep (recipe, seeds, vary.KEY, ...), or a key of the recipe, which
-            is then set in every point.
+        overrides: `KEY=VALUE` each: a key of the sweep (recipe, seeds, vary.KEY ...), or one of the recipe, then set in
+            every point.
         libraries: as in `cft.recipe.load.load_recipe`.
-
-    Raises:
-        RecipeError: with all faults of the sweep and of its points at once.
     """
     source = Source(find_sweep(name_or_path))
     for_recipe = _override(source, overrides)

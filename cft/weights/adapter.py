@@ -48,10 +48,7 @@ def check_tokenizer(adapter: Path, tokenizer: "PreTrainedTokenizerBase") -> None
 
 
 def attach(model: "PreTrainedModel", adapter: Path, model_id: str, name: str) -> "PreTrainedModel":
-    """The model with one more adapter on it, in eval mode.
-
-    Args:
-        model: the base, or what this returned for it before.
+    """The model, the base or what this returned before, with one more adapter on it, in eval mode.
 
     Raises:
         EvalError: the adapter was trained on another base, or its weights do not fit this one.

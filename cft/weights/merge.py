@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 
 
 def merge_into_base(model: "PeftModel", seed: int) -> tuple["PreTrainedModel", dict]:
-    """`merge_layers`, with head and embeddings that share their weights parted first if the adapter changes one.
-
-    The config says afterwards whether they share them.
-    """
+    """`merge_layers`, first parting head and embeddings that share weights if only one changes; the config says so."""
     untie(model)
     base, shares = merge_layers(model, seed)
     head, embeddings = base.get_output_embeddings(), base.get_input_embeddings()
@@ -41,10 +38,7 @@ def merge_layers(model: "PeftModel", seed: int) -> tuple["PreTrainedModel", dict
 
     Returns:
         the model, and {"share": of the update that arrived, 1 is all and 0 none, "share_rounded_to_nearest": what plain
-        rounding would have left of it}.
-
-    Raises:
-        RunError: PEFT cannot merge a layer, or the adapter holds NaN.
+        rounding would have left of it}. Raises RunError if PEFT cannot merge a layer, or the adapter holds NaN.
     """
     import torch
     from peft.tuners.lora import LoraLayer
