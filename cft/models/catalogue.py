@@ -99,12 +99,11 @@ def missing_parts(folder: Path) -> list[str]:
     if index.is_file():
         try:
             shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+            missing += [shard for shard in shards if not (folder / shard).is_file()]
         except (ValueError, KeyError, TypeError, AttributeError):
-            shards = []
             missing.append(f"a readable {index.name}")
-        missing += [shard for shard in shards if not (folder / shard).is_file()]
     elif not (folder / "model.safetensors").is_file():
-        pickles = [path.name for path in folder.glob("*.bin")] + [path.name for path in folder.glob("*.pt")]
+        pickles = [path.name for ending in ("bin", "pt") for path in folder.glob(f"*.{ending}")]
         also = f" ({pickles[0]} is a pickle, which is not loaded: convert it)" if pickles else ""
         missing.append(f"model.safetensors{also}")
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):

@@ -90,9 +90,7 @@ def fetch(name: str, entry: Entry, console: Console) -> dict:
             "or put a folder with config.json, model.safetensors and tokenizer.json here and name it in model.id."
         )
 
-    if not cached_record(name):
-        install(name, fill, {"name": name, "licence": entry.licence}, console)
-    return cached_record(name)
+    return install(name, fill, {"name": name, "licence": entry.licence}, console)
 
 
 def fetch_gguf(file: Path, sha256: str, console: Console) -> dict:
@@ -105,13 +103,13 @@ def fetch_gguf(file: Path, sha256: str, console: Console) -> dict:
         convert(file, folder)
         return {"kind": "gguf", "hub_id": None, "revision": None, "sha256": sha256, "note": f"from {file.name}"}
 
-    if not cached_record(name):
-        install(name, fill, {"name": name, "licence": None}, console)
-    return cached_record(name)
+    return install(name, fill, {"name": name, "licence": None}, console)
 
 
-def install(name: str, fill: Callable[[Path], dict], about: dict, console: Console) -> None:
-    """Let `fill` write a model into a new folder and return its record; then rename the folder into the cache."""
+def install(name: str, fill: Callable[[Path], dict], about: dict, console: Console) -> dict:
+    """The record of a cached model; else `fill` writes it into a new folder, which is then renamed into the cache."""
+    if record := cached_record(name):
+        return record
     models = cache_folder() / "models"
     try:
         models.mkdir(parents=True, exist_ok=True)
@@ -122,8 +120,8 @@ def install(name: str, fill: Callable[[Path], dict], about: dict, console: Conso
             with console.status(f"{name}: another process is fetching it; waiting"):
                 held = lock.acquire()
         with held:
-            if cached_record(name):
-                return  # another process fetched it while this one waited
+            if record := cached_record(name):
+                return record  # another process fetched it while this one waited
             for stale in models.glob(f".{name}.partial-*"):
                 shutil.rmtree(stale, ignore_errors=True)
             with tempfile.TemporaryDirectory(dir=models, prefix=f".{name}.partial-") as staging:
@@ -138,6 +136,7 @@ def install(name: str, fill: Callable[[Path], dict], about: dict, console: Conso
         raise ModelError(
             f"{error.filename or models}: cannot be written ({error.strerror}). Set CFT_CACHE to a folder that can."
         ) from error
+    return cached_record(name)
 
 
 def hub_snapshot(hub_id: str, revision: str | None, remote_code: bool = False) -> Path | None:

@@ -32,7 +32,8 @@ from eval.tasks.lm_tasks import find_task
 ENDPOINT_SPEED = 40  # tokens a second of one call to a server, a guess; calls in flight add up
 ROW_TOKENS = PROMPT_TOKENS + 2.2 * TOKENS_PER_ANSWER  # of a training row that is yet to be sampled
 TRAINED_SHARE = 0.5  # of a row's tokens
-SPEED_REACHED = {"generate": 0.6, "train": 0.5}  # share of the matmul speed
+GENERATING, TRAINING = 0.6, 0.5  # shares of the matmul speed that are reached
+Seconds = Callable[[float], float | None]  # of so many tokens that are read or written here
 LOAD_SECONDS = 15  # importing the libraries and loading a small model, once a stage
 
 
@@ -52,12 +53,12 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
     device = "cuda" if card else pick_device()
     flops = matmul_flops(recipe.model.dtype) if parameters and not card else None
 
-    def seconds(tokens: float, kind: str) -> float | None:
+    def seconds(tokens: float) -> float | None:
         """Of reading and writing tokens; not known for a card that is not here."""
-        return round(LOAD_SECONDS + 2 * parameters * tokens / (flops * SPEED_REACHED[kind])) if flops else None
+        return round(LOAD_SECONDS + 2 * parameters * tokens / (flops * GENERATING)) if flops else None
 
     def training_seconds(rows: list[tuple[float, float]], epochs: float) -> float | None:
-        peak, share = (card.flops, MFU) if card else (flops, SPEED_REACHED["train"])
+        peak, share = (card.flops, MFU) if card else (flops, TRAINING)
         if not peak or not architecture:
             return None
         recomputes = bool(recipe.train.args.get("gradient_checkpointing", device != "cpu"))
@@ -125,24 +126,22 @@ def _stage(run: Run, name: str, rows: str, tokens: float, seconds: float | None)
     return {"stage": name, "done": done, "rows": rows, "estimates": {"tokens": round(tokens), "seconds": seconds}}
 
 
-def asking_seconds(recipe: Recipe, row: dict, seconds: Callable[[float, str], float | None]) -> float | None:
+def asking_seconds(recipe: Recipe, row: dict, seconds: Seconds) -> float | None:
     """How long a model's answers may take; a model of this process is taken to be as big as the recipe's."""
     if row["calls"] == row["kept"]:
         return 0
     blocks = [*recipe.data.students, *(t for t in recipe.data.teachers if t.kind == "model")]
     endpoint = next((b.endpoint for b in blocks if b.endpoint and b.model == row["model"]), None)
     if endpoint is None:
-        return seconds(row["output_tokens"], "generate")
+        return seconds(row["output_tokens"])
     return None if endpoint.batch else round(row["output_tokens"] / (ENDPOINT_SPEED * endpoint.concurrency))
 
 
-def scoring(
-    recipe: Recipe, read: float, written: float, seconds: Callable[[float, str], float | None]
-) -> tuple[float | None, float | None]:
+def scoring(recipe: Recipe, read: float, written: float, seconds: Seconds) -> tuple[float | None, float | None]:
     """Seconds and USD of the answers to a task, of so many tokens read and written; None where they are not known."""
     endpoint = recipe.eval.endpoint
     if endpoint is None:
-        return seconds(read + written, "generate"), 0.0
+        return seconds(read + written), 0.0
     prices = [find_price(endpoint, model) for model in recipe.eval.served.values()]
     share = 1 / len(prices)  # each arm's model answers the same items
     cost = None if None in prices else sum(price.cost(share * read, share * written) for price in prices)
@@ -157,14 +156,14 @@ def expected_rows(data: Any, asked: list[dict]) -> int:
     return written + min(sampled, getattr(data, "max_candidates", None) or sampled) * exact
 
 
-def choosing(run: Run, recipe: Recipe, steps: int, seconds: Callable[[float, str], float | None]) -> dict:
+def choosing(run: Run, recipe: Recipe, steps: int, seconds: Seconds) -> dict:
     """The answers to validation items (`train.select`), as a part of the train stage; fewer if training stops early."""
     block = recipe.train.select
     task = find_task(block.task, recipe.eval, key="train.select.task", file=block.data)
     answers = planned_answers(recipe, steps, task.count(block.limit))
     limit = block.max_new_tokens or recipe.eval.max_new_tokens
     tokens = answers * (PROMPT_TOKENS + min(limit, task.answer_tokens))
-    took = seconds(tokens, "generate")
+    took = seconds(tokens)
     about = f"at most {answers} validation answers, of {block.task}"
     return _stage(run, "train", about, tokens, took and took - LOAD_SECONDS)
 
