@@ -222,16 +222,15 @@ def what_works(gpus: list[Gpu], flags: set[str], hub: bool, nf4: bool) -> list[C
         listed = Check("models.yaml", "fail", "cannot be read", str(error))
     fast = any(gpu.bfloat16 for gpu in gpus) if gpus else flags
     dtype = ("ok", "yes") if fast else ("warn", "works, but is emulated and slow", "Set model.dtype=auto.")
-    quantized = "yes" if gpus else "yes, on the CPU, which saves no memory there"
+    quantized = ("ok", "yes" if gpus else "yes, on the CPU, which saves no memory there")
+    if not nf4:
+        quantized = ("warn" if gpus else "ok", "no (no bitsandbytes)")
     return [
         Check("hub models", "ok" if hub else "warn", "yes" if hub else "no, only those in the hub's own cache"),
         Check("models from wheels", *(("ok", yes) if has_pip() else ("warn", "no", no_pip))),
         listed,
         Check("model.dtype=bfloat16", *dtype),
-        Check(
-            "model.quantization=nf4",
-            *(("ok", quantized) if nf4 else ("warn" if gpus else "ok", "no (no bitsandbytes)")),
-        ),
+        Check("model.quantization=nf4", *quantized),
     ]
 
 

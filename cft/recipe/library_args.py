@@ -191,10 +191,10 @@ def _key_fault(block: str, key: str, value: Any, libraries: dict[str, Library]) 
     if key == "task_type" and value != "CAUSAL_LM":
         return Fault(path, "the base is a causal language model", "Leave the key out", value)
     words, holds = _RANGES.get(key, ("", None))
-    outside = holds and isinstance(value, int | float) and not holds(value)
-    return _type_fault(path, value, library) or (
-        Fault(path, words, "Choose another number", value) if outside else None
-    )
+    fault = _type_fault(path, value, library)
+    if not fault and holds and isinstance(value, int | float) and not holds(value):
+        return Fault(path, words, "Choose another number", value)
+    return fault
 
 
 def _type_fault(path: tuple[str, str, str], value: Any, library: Library) -> Fault | None:
