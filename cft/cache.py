@@ -22,11 +22,7 @@ def cache_folder() -> Path:
 def remembered(name: str, question: Any, find: Callable[[], Any]) -> Any:
     """What `find` returns, or what it returned to the same question before, with the same libraries and the same code.
 
-    A record that is damaged or cannot be written is as good as none.
-
-    Args:
-        name: folder of these records, below `cache_folder()`.
-        question: all that the answer depends on, as JSON values; the answer too must be JSON values.
+    A record that is damaged or cannot be written is as good as none. Question and answer are JSON values.
     """
     path = cache_folder() / name / f"{content_id(question, _surroundings(tuple(sys.path)), length=32)}.json"
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):

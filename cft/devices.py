@@ -81,11 +81,7 @@ class Card:
 
 
 def find_card(asked: str) -> Card:
-    """The card of `--gpu`: a number of GB, or a name.
-
-    Raises:
-        ModelError: it is neither.
-    """
+    """The card of `--gpu`: a number of GB, or a name. Raises ModelError if it is neither."""
     text = " ".join(asked.lower().replace("nvidia", "").replace("geforce", "").split())
     number = re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:gb|g)?", text)
     if number and 1 <= float(number[1]) <= 2000:
@@ -93,7 +89,6 @@ def find_card(asked: str) -> Card:
     if text in CARDS:
         memory, tera = CARDS[text]
         return Card(asked.strip(), memory * 1e9, tera * 1e12)
-
     raise ModelError(
         f"--gpu {asked}: is neither GB of memory (12, 16, 24 ...) nor a known card. {did_you_mean(text, CARDS)}."
     )

@@ -59,11 +59,7 @@ def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
 
 
 def read_own_jsonl(path: Path) -> list[dict]:
-    """Rows of a file written by `append_jsonl`. A torn last line, the mark of a kill, is cut off the file.
-
-    Raises:
-        DataError: if any line but the last is no JSON object.
-    """
+    """Rows of a file written by `append_jsonl`. A last line torn by a kill is cut off; others raise DataError."""
     if not path.exists():
         return []
     data = path.read_bytes()
@@ -120,16 +116,17 @@ def parse_jsonl(data: bytes, path: Path) -> Iterator[tuple[int, dict]]:
 
 def faulty(path: Path, faults: Sequence[str], kind: str = "fault(s)") -> DataError:
     """One error that counts all faults of a file, with the first ten in words."""
-    more = f"\n  ... and {len(faults) - 10} more" if len(faults) > 10 else ""
-    return DataError(f"{path}: {len(faults)} {kind}\n  " + "\n  ".join(faults[:10]) + more)
+    return DataError(f"{path}: {len(faults)} {kind}\n  {listed(faults)}")
+
+
+def listed(faults: Sequence[str], most: int = 10) -> str:
+    """The first faults, one a line."""
+    more = [f"... and {len(faults) - most} more"] if len(faults) > most else []
+    return "\n  ".join([*faults[:most], *more])
 
 
 def read_user_text(path: Path) -> str:
-    """The text of a file that the user wrote.
-
-    Raises:
-        DataError: if it is not UTF-8.
-    """
+    """The text of a file that the user wrote. Raises DataError if it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -162,11 +159,7 @@ def nearest_folder(path: Path) -> Path:
 
 
 def check_space(folder: Path, needed: float, what: str, elsewhere: str, error: type[CFTError]) -> None:
-    """Raise `error` unless `needed` bytes are free on the disk where `folder` is or is going to be.
-
-    Args:
-        what: what needs the space, and `elsewhere`: how another disk is chosen, both for the message.
-    """
+    """Raise `error` unless `needed` bytes are free on the disk where `folder` is or will be; the rest is for words."""
     free = shutil.disk_usage(nearest_folder(folder)).free
     if free < needed:
         raise error(

@@ -19,13 +19,10 @@ from eval.grading import grader_identity
 
 
 def file_hashes(recipe: Recipe) -> dict[str, str]:
-    """sha256 of every file that the recipe names.
-
-    Raises:
-        DataError: if one cannot be read.
-    """
+    """sha256 of every file that the recipe names. Raises DataError if one cannot be read."""
     files = input_files(recipe.data) | {task: Path(path) for task, path in recipe.eval.data.items()}
-    files |= choosing_files(recipe)
+    select = recipe.train.select
+    files |= {"train.select": Path(select.data)} if select and select.data else {}
     folder, tasks = recipe.eval.data_dir, recipe.eval.task_dir
     if folder and not Path(folder).is_dir():
         raise DataError(f"{folder}: is no folder. Correct eval.data_dir (or --data), which names the folder of items.")
@@ -35,12 +32,6 @@ def file_hashes(recipe: Recipe) -> dict[str, str]:
         return hashes | ({"task_dir": sha256_folder(Path(tasks), "*.yaml")} if tasks else {})
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}). Check the path in the recipe.") from None
-
-
-def choosing_files(recipe: Recipe) -> dict[str, Path]:
-    """The file of validation items that choose the step, if the recipe names one."""
-    select = recipe.train.select
-    return {"train.select": Path(select.data)} if select and select.data else {}
 
 
 def items_hash(folder: Path) -> str:
@@ -63,10 +54,8 @@ def run_stages(
 
     Args:
         max_cost: USD that the answers of all models may cost, kept ones included: in making data, and in scoring.
-
         tracker: what training is reported to (`cft.train.loop.trackers`).
-        launch: accelerate configuration by which the train stage starts several processes (`cft.train.launch.start`).
-        processes: how many; by default one a GPU.
+        launch, processes: how the train stage starts several processes (`cft.train.launch.start`).
 
     Raises:
         CFTError: for whatever the user can fix; what is already done stays in the run folder.
@@ -142,22 +131,21 @@ def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     scores_adapter = recipe.eval.models != {"base"} and recipe.eval.endpoint is None
     if scores_adapter:
         run.need("train", run.adapter)
-    stage = run.stage("eval", {
+    inputs = {
         "adapter": sha256_folder(run.adapter.parent, "**/*model*.safetensors") if scores_adapter else None,
         "model": resolve(recipe.model).identity,
         "settings": recipe.model.model_dump(mode="json"),
         "eval": recipe.eval.model_dump(mode="json"),
         "files": {task: sha256_file(Path(path)) for task, path in recipe.eval.data.items()},
         "data_dir": recipe.eval.data_dir and items_hash(Path(recipe.eval.data_dir)),
-    })  # fmt: skip
+    }
+    stage = run.stage("eval", inputs)
     if _graded_as_now(stage) and _skip(stage, console):
         return
     from eval.answering.run import evaluate
 
-    adapter = run.adapter if scores_adapter else None
-    counts = evaluate(
-        recipe, adapter=adapter, folder=stage.path, console=console, others=run.same_arms, max_cost=max_cost
-    )
+    where = {"adapter": run.adapter if scores_adapter else None, "folder": stage.path, "others": run.same_arms}
+    counts = evaluate(recipe, console=console, max_cost=max_cost, **where)
     stage.finish(seed=recipe.seed, counts=counts)
 
 
@@ -167,20 +155,10 @@ def report_stage(recipe: Recipe, run: Run, console: Console) -> None:
     from eval.report.report import print_table, write_report
 
     run.need("eval", run.eval)
-    environment = {
-        "versions": versions(),
-        "model": resolve(recipe.model).identity,
-        "run": run.path.name,
-        "seed": recipe.seed,
-    }
-    report = write_report(
-        recipe.name,
-        run.eval,
-        run.report,
-        environment=environment,
-        arms=recipe.eval.arm_names,
-        tasks=recipe.eval.tasks,
-    )
+    model = resolve(recipe.model).identity
+    environment = {"versions": versions(), "model": model, "run": run.path.name, "seed": recipe.seed}
+    names = {"arms": recipe.eval.arm_names, "tasks": recipe.eval.tasks}
+    report = write_report(recipe.name, run.eval, run.report, environment=environment, **names)
     if run.adapter.is_dir() and recipe.eval.models != {"base"}:
         add_scores(run.adapter, report)
     print_table(report, console)

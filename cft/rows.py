@@ -4,17 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cft.errors import DataError, TrainError
-from cft.files import read_jsonl
+from cft.errors import TrainError
+from cft.files import faulty, read_jsonl
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 IGNORED = -100  # label of a token that is not trained on
-
-
-SHOWN_FAULTS = 10
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ def load_rows(path: Path) -> list[dict]:
             first_line[row["id"]] = number
             rows.append(row)
     if faults:
-        raise DataError(f"{path}: {len(faults)} faulty row(s)\n  " + listed(faults))
+        raise faulty(path, faults, "faulty row(s)")
     return rows
 
 
@@ -109,9 +106,3 @@ def ends(row: TokenRow, tokenizer: "PreTrainedTokenizerBase") -> bool:
     while trained and not tokenizer.decode(trained[-1:]).strip():
         trained.pop()
     return bool(trained) and trained[-1] == tokenizer.eos_token_id
-
-
-def listed(faults: list[str]) -> str:
-    """The first faults, one a line."""
-    more = f"\n  ... and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
-    return "\n  ".join(faults[:SHOWN_FAULTS]) + more

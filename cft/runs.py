@@ -40,17 +40,7 @@ SELECTION, CURVE = "selection", "curve.json"
 ANSWERS, ARM = "answers.jsonl", "arm.json"
 REPORT_JSON, REPORT_TEXT, REPORT_PAGE = "report.json", "report.md", "report.html"
 EXPORT, SWEEPS = "export", "sweeps"
-LIBRARIES = (
-    "torch",
-    "transformers",
-    "trl",
-    "peft",
-    "accelerate",
-    "datasets",
-    "lm_eval",
-    "math-verify",
-    "reasoning-gym",
-)
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "math-verify", "reasoning-gym")
 
 
 @dataclass
@@ -96,42 +86,16 @@ class Run:
 
     path: Path
 
-    @property
-    def recipe(self) -> Path:
-        return self.path / RECIPE
-
-    @property
-    def data(self) -> Path:
-        return self.path / DATA
-
-    @property
-    def examples(self) -> Path:
-        return self.data / EXAMPLES
-
-    @property
-    def critiques(self) -> Path:
-        return self.data / CRITIQUES
-
-    @property
-    def train(self) -> Path:
-        return self.path / TRAIN
-
-    @property
-    def adapter(self) -> Path:
-        return self.train / ADAPTER
-
-    @property
-    def eval(self) -> Path:
-        return self.path / EVAL
-
-    @property
-    def report(self) -> Path:
-        return self.path / REPORT
-
-    @property
-    def calls(self) -> Path:
-        """The ledgers of what models answered: shared by all runs, so that no call is paid for twice."""
-        return self.path.parent.parent / "calls"
+    recipe = property(lambda self: self.path / RECIPE)
+    data = property(lambda self: self.path / DATA)
+    examples = property(lambda self: self.data / EXAMPLES)
+    critiques = property(lambda self: self.data / CRITIQUES)
+    train = property(lambda self: self.path / TRAIN)
+    adapter = property(lambda self: self.train / ADAPTER)
+    eval = property(lambda self: self.path / EVAL)
+    report = property(lambda self: self.path / REPORT)
+    # The ledgers of what models answered: shared by all runs, so that no call is paid for twice.
+    calls = property(lambda self: self.path.parent.parent / "calls")
 
     def manifest(self, stage: str) -> dict | None:
         """The manifest of a stage; None if it is not finished."""
@@ -195,11 +159,7 @@ def step_name(step: int) -> str:
 
 
 def adopt(path: Path, others: Iterable[Path], marker: str, fingerprint: str) -> bool:
-    """Make `path` a copy of the first of the `others`, itself left out, whose JSON file `marker` has this fingerprint.
-
-    Returns:
-        whether there was one.
-    """
+    """Make `path` a copy of the first of the others whose JSON file `marker` has this fingerprint, if there is one."""
     for other in sorted(others):
         finished = read_json(other / marker)
         if other != path and finished and finished["fingerprint"] == fingerprint:
@@ -212,20 +172,12 @@ def adopt(path: Path, others: Iterable[Path], marker: str, fingerprint: str) -> 
 
 
 def run_of(recipe: Recipe, inputs: dict, root: Path) -> Run:
-    """The run of this recipe and these input files, whether its folder is there or not.
-
-    Args:
-        inputs: sha256 of every file that the recipe names, so that a changed problem starts a new run.
-    """
+    """The run of this recipe and the sha256 of every file that it names, whether its folder is there or not."""
     return Run(root / recipe.name / content_id(recipe.dump(), inputs))
 
 
 def open_run(recipe: Recipe, inputs: dict, root: Path) -> Run:
-    """The run of `run_of`, its folder made if it is not there.
-
-    Raises:
-        RunError: if the folder cannot be written.
-    """
+    """The run of `run_of`, its folder made if it is not there. Raises RunError if it cannot be written."""
     path = run_of(recipe, inputs, root).path
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -236,11 +188,7 @@ def open_run(recipe: Recipe, inputs: dict, root: Path) -> Run:
 
 
 def find_run(name: str, root: Path) -> Run:
-    """A run by its folder, or the newest run of a recipe by the recipe's name.
-
-    Raises:
-        RunError: if there is none, naming the runs that exist.
-    """
+    """A run by its folder, or the newest one of a recipe by the recipe's name. Raises RunError if there is none."""
     for path in (Path(name), root / name):
         if (path / RECIPE).is_file():
             return Run(path)
@@ -260,7 +208,7 @@ def unused(path: Path) -> Path:
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries whose results a run depends on."""
     numbers = {"python": platform.python_version()}
-    for library in LIBRARIES:
+    for library in PACKAGES:
         try:
             numbers[library] = version(library)
         except PackageNotFoundError:

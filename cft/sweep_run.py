@@ -1,6 +1,7 @@
 """Runs the points of a sweep one after the other, and says beforehand what that would take."""
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -11,8 +12,7 @@ from cft.errors import CFTError
 from cft.files import content_id, read_json
 from cft.pipeline import file_hashes, run_stages
 from cft.plan.plan import make_plan
-from cft.recipe.blocks import Recipe
-from cft.recipe.sweep import LoadedSweep, Point
+from cft.recipe.sweep import LoadedSweep
 from cft.runs import DATA, MANIFEST, REPORT_JSON, run_of
 from cft.words import dollars, roughly
 from eval.compare.sweep_report import write_sweep
@@ -24,7 +24,7 @@ def run_sweep(
 ) -> dict:
     """Bring every run of a sweep to its end; a run that fails is noted, and the others go on.
 
-    After each run the table is written anew into `root`/sweeps/NAME. Finished stages are not run again, and a base that
+    After each run the table is written into `root`/sweeps/NAME. Finished stages are not run again, and a base that
     any run has scored with the same settings is not scored again, so the same command goes on after a kill.
 
     Args:
@@ -33,9 +33,6 @@ def run_sweep(
 
     Returns:
         what sweep.json holds (`eval.compare.sweep_table.build_table`), and "out", its folder.
-
-    Raises:
-        KeyboardInterrupt: after the table of what is done was written.
     """
     out, spent = root / "sweeps" / loaded.sweep.name, 0.0
     state = new_state(loaded, root, command)
@@ -57,30 +54,21 @@ def run_sweep(
 
 def new_state(loaded: LoadedSweep, root: Path, command: str) -> SweepState:
     """The runs of a sweep, those that are finished already marked as such."""
-    varied = list(loaded.sweep.vary)
-    state = SweepState(
-        loaded.sweep.name, loaded.sweep.description, loaded.recipe, command, varied[0] if len(varied) == 1 else ""
-    )
+    sweep, varied = loaded.sweep, list(loaded.sweep.vary)
+    state = SweepState(sweep.name, sweep.description, loaded.recipe, command, varied[0] if len(varied) == 1 else "")
     for point in loaded.points:
         value = next(iter(point.varied.values())) if len(point.varied) == 1 else None
         number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
         for recipe in point.recipes:
-            one = PointRun(point.name, recipe, point_command(loaded, point, recipe), number)
-            try:
+            seed = [f"seed={recipe.seed}"] if sweep.seeds else []
+            alone = shlex.join(["cft", "run", loaded.recipe, f"name={sweep.name}", *point.overrides, *seed])
+            one = PointRun(point.name, recipe, alone, number)
+            with suppress(CFTError):  # its run will say what is wrong
                 run = run_of(recipe, file_hashes(recipe), root)
-            except CFTError:
-                pass  # its run will say what is wrong
-            else:
                 if read_json(run.report / REPORT_JSON) and read_json(run.eval / MANIFEST):
                     one.run, one.status = run, DONE
             state.runs.append(one)
     return state
-
-
-def point_command(loaded: LoadedSweep, point: Point, recipe: Recipe) -> str:
-    """The command that makes this run of a point alone."""
-    seed = [f"seed={recipe.seed}"] if loaded.sweep.seeds else []
-    return shlex.join(["cft", "run", loaded.recipe, f"name={loaded.sweep.name}", *point.overrides, *seed])
 
 
 def plan_sweep(loaded: LoadedSweep, root: Path) -> dict:
@@ -113,12 +101,8 @@ def plan_sweep(loaded: LoadedSweep, root: Path) -> dict:
                 before = row["stages"].get(stage["stage"], 0)
                 row["stages"][stage["stage"]] = None if None in (took, before) else before + round(took)
             scored.add(same)
-            row |= {
-                "run": plan["run"],
-                "seconds": _total(row["stages"].values()),
-                "cost_usd": plan["estimates"]["cost_usd"],
-                "memory_gb": plan["estimates"]["memory_gb"],
-            }
+            row |= {key: plan["estimates"][key] for key in ("cost_usd", "memory_gb")}
+            row |= {"run": plan["run"], "seconds": _total(row["stages"].values())}
     return {
         "sweep": loaded.sweep.name,
         "recipe": loaded.recipe,

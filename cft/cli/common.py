@@ -70,14 +70,7 @@ def sent_text(sent: dict[str, Any], repository: str, *, public: bool, really: bo
 
 
 def checked_recipe(recipe: str, overrides: list[str] | None, data: Path | None = None) -> "Recipe":
-    """The recipe with its overrides, checked against the libraries too.
-
-    Args:
-        data: folder of local files of items (--data).
-
-    Raises:
-        RecipeError: with all its faults.
-    """
+    """The recipe with its overrides and --data, checked against the libraries too. Raises RecipeError."""
     from cft.recipe.load import load_recipe
 
     given = [f"eval.data_dir={json.dumps(str(data))}"] if data else []
@@ -85,18 +78,13 @@ def checked_recipe(recipe: str, overrides: list[str] | None, data: Path | None =
 
 
 def run_and_answer(recipe, runs: Path, as_json: bool, *stages: str, **options: Any) -> None:
-    """Bring the named stages of a recipe, or all of them, to their end, and say where the results are.
-
-    Args:
-        options: of `cft.pipeline.run_stages`.
-    """
+    """Bring the named stages, or all, to their end, with `options` of `run_stages`; say where the results are."""
     from cft.pipeline import run_stages
     from cft.runs import REPORT_JSON, REPORT_TEXT, STAGES
 
     done = run_stages(recipe, runs, progress, stages or STAGES, **options)
-    result = {"run": str(done.path), "stages": list(stages or STAGES)}
+    result, text = {"run": str(done.path), "stages": list(stages or STAGES)}, f"run folder: {done.path}"
     if (done.report / REPORT_JSON).exists():
         result["report"] = str(done.report / REPORT_TEXT)
-    answer(
-        result, as_json, f"run folder: {done.path}" + (f"\nreport: {result['report']}" if "report" in result else "")
-    )
+        text += f"\nreport: {result['report']}"
+    answer(result, as_json, text)

@@ -72,15 +72,8 @@ def inspect(
 
     found = find_run(run_name, runs)
     found.need("data", found.critiques)
-    items = select(
-        load_items(found.examples.parent),
-        dropped=dropped,
-        accepted=accepted,
-        reason=reason,
-        teacher=teacher,
-        style=style,
-        search=search,
-    )
+    chosen = {"dropped": dropped, "accepted": accepted, "reason": reason, "teacher": teacher, "style": style}
+    items = select(load_items(found.examples.parent), search=search, **chosen)
     if html:
         from data_builders.inspect.inspection_page import write_page
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 import psutil
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -56,29 +57,17 @@ class Gpu:
 def check(runs: Path = Path("runs")) -> list[Check]:
     """All checks, in the order they are shown. `runs` is the folder that run folders go to."""
     gpus, why_none = find_gpus()
-    flags = cpu_flags()
-    hub = hub_reachable()
+    flags, hub = cpu_flags(), hub_reachable()
     nf4 = importlib.util.find_spec("bitsandbytes") is not None
-    checks = [check_python(), *check_libraries(), check_gpu(gpus, why_none), check_cpu(flags), check_memory()]
+    python = Check("python", "ok", f"{platform.python_version()} ({sys.executable})")
+    checks = [python, *check_libraries(), check_gpu(gpus, why_none), check_cpu(flags), check_memory()]
     checks += [check_disk("cache", cache_folder()), check_disk("runs", runs.absolute())]
-    if hub:
-        checks.append(Check("model hub", "ok", "answers"))
-    else:
-        why = "no answer within 3 s, or HF_HUB_OFFLINE is set"
-        checks.append(Check("model hub", "warn", why, "Use a name of `cft models`."))
-    if nf4:
-        checks.append(Check("bitsandbytes", "ok", version("bitsandbytes")))
-    elif gpus:
-        hint = "For model.quantization=nf4: pip install 'one-problem-cft[gpu]'"
-        checks.append(Check("bitsandbytes", "warn", "not installed", hint))
-    else:
-        checks.append(Check("bitsandbytes", "ok", "not installed"))
+    why, hint = "no answer within 3 s, or HF_HUB_OFFLINE is set", "Use a name of `cft models`."
+    checks.append(Check("model hub", "ok", "answers") if hub else Check("model hub", "warn", why, hint))
+    hint = "For model.quantization=nf4: pip install 'one-problem-cft[gpu]'" if gpus and not nf4 else ""
+    installed = version("bitsandbytes") if nf4 else "not installed"
+    checks.append(Check("bitsandbytes", "warn" if hint else "ok", installed, hint))
     return checks + what_works(gpus, flags, hub, nf4)
-
-
-def check_python() -> Check:
-    """Which Python this is. One that is too old cannot even import this file, and pip refuses to install us there."""
-    return Check("python", "ok", f"{platform.python_version()} ({sys.executable})")
 
 
 def check_libraries() -> list[Check]:
@@ -92,13 +81,13 @@ def check_libraries() -> list[Check]:
         except PackageNotFoundError:
             faults.append(Check(name, "fail", "not installed", f"pip install '{need}'"))
             continue
-        here, pin = installed[name], tested.get(normal(name))
+        here, pin = installed[name], tested.get(canonicalize_name(name))
         public = here.partition("+")[0]
         if not need.specifier.contains(public, prereleases=True):
             faults.append(Check(name, "fail", here, f"{need.specifier} is needed: pip install '{need}'"))
         elif pin and public != pin:
             faults.append(Check(name, "warn", here, f"Tested with {pin}: pip install {name}=={pin}"))
-    shown = ", ".join(f"{name} {number}" for name, number in installed.items() if normal(name) in SHOWN)
+    shown = ", ".join(f"{name} {number}" for name, number in installed.items() if canonicalize_name(name) in SHOWN)
     worst = "fail" if any(fault.status == "fail" for fault in faults) else "warn" if faults else "ok"
     extent = f"{len(faults)} not as tested" if faults else "all as tested"
     if not tested:
@@ -122,13 +111,8 @@ def tested_versions() -> dict[str, str]:
     for path in (HERE.parent / "constraints.txt", HERE / "_constraints.txt"):
         if path.is_file():
             pins = re.findall(r"^([\w.-]+)==([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-            return {normal(name): pin for name, pin in pins}
+            return {canonicalize_name(name): pin for name, pin in pins}
     return {}
-
-
-def normal(name: str) -> str:
-    """A distribution's name in its normal form (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def find_gpus() -> tuple[list[Gpu], str]:
@@ -230,28 +214,24 @@ def check_disk(name: str, folder: Path) -> Check:
 
 def what_works(gpus: list[Gpu], flags: set[str], hub: bool, nf4: bool) -> list[Check]:
     """The consequences, in the words of a recipe."""
-    checks = [Check("hub models", "ok" if hub else "warn", "yes" if hub else "no, only those in the hub's own cache")]
-    if has_pip():
-        checks.append(Check("models from wheels", "ok", "yes, if pip reaches its package index"))
-    else:
-        hint = f"This Python has no pip: {sys.executable} -m ensurepip"
-        checks.append(Check("models from wheels", "warn", "no", hint))
+    yes, no_pip = "yes, if pip reaches its package index", f"This Python has no pip: {sys.executable} -m ensurepip"
     try:
         cached = [row["name"] for row in list_models() if row["cached"]]
-        checks.append(Check("models.yaml", "ok", f"cached: {', '.join(cached) or 'none yet'}"))
+        listed = Check("models.yaml", "ok", f"cached: {', '.join(cached) or 'none yet'}")
     except ModelError as error:
-        checks.append(Check("models.yaml", "fail", "cannot be read", str(error)))
-    if any(gpu.bfloat16 for gpu in gpus) if gpus else flags:
-        checks.append(Check("model.dtype=bfloat16", "ok", "yes"))
-    else:
-        slow = "works, but is emulated and slow"
-        checks.append(Check("model.dtype=bfloat16", "warn", slow, "Set model.dtype=auto."))
-    if nf4:
-        value = "yes" if gpus else "yes, on the CPU, which saves no memory there"
-        checks.append(Check("model.quantization=nf4", "ok", value))
-    else:
-        checks.append(Check("model.quantization=nf4", "warn" if gpus else "ok", "no (no bitsandbytes)"))
-    return checks
+        listed = Check("models.yaml", "fail", "cannot be read", str(error))
+    fast = any(gpu.bfloat16 for gpu in gpus) if gpus else flags
+    dtype = ("ok", "yes") if fast else ("warn", "works, but is emulated and slow", "Set model.dtype=auto.")
+    quantized = ("ok", "yes" if gpus else "yes, on the CPU, which saves no memory there")
+    if not nf4:
+        quantized = ("warn" if gpus else "ok", "no (no bitsandbytes)")
+    return [
+        Check("hub models", "ok" if hub else "warn", "yes" if hub else "no, only those in the hub's own cache"),
+        Check("models from wheels", *(("ok", yes) if has_pip() else ("warn", "no", no_pip))),
+        listed,
+        Check("model.dtype=bfloat16", *dtype),
+        Check("model.quantization=nf4", *quantized),
+    ]
 
 
 def print_checks(checks: list[Check], console: Console) -> None:

@@ -32,14 +32,8 @@ def try_run(
     from cft.cli.try_arms import ask, open_trial
     from cft.runs import find_run
 
-    trial = open_trial(
-        find_run(run_name, runs),
-        base_only=base_only,
-        gold=gold,
-        temperature=temperature,
-        seed=seed,
-        max_new_tokens=max_new_tokens,
-    )
+    sampling = {"temperature": temperature, "seed": seed, "max_new_tokens": max_new_tokens}
+    trial = open_trial(find_run(run_name, runs), base_only=base_only, gold=gold, **sampling)
     by_hand = question is None and sys.stdin.isatty()
     try:
         for asked in questions(question, by_hand):
@@ -82,11 +76,7 @@ def compare(
 
 
 def questions(given: str | None, by_hand: bool) -> Iterator[str]:
-    """The question given, or the whole of standard input for "-", or every line of it that is not empty.
-
-    Raises:
-        DataError: standard input is not UTF-8, or has no question.
-    """
+    """The question given, or the whole of standard input for "-", or every line of it. Raises DataError for none."""
     if given not in (None, "-"):
         yield given
     elif by_hand:
@@ -99,15 +89,14 @@ def questions(given: str | None, by_hand: bool) -> Iterator[str]:
             if line.strip():
                 yield line
     else:
-        asked = [sys.stdin.buffer.read()] if given == "-" else sys.stdin.buffer
         some = False
-        for raw in asked:
+        for raw in [sys.stdin.buffer.read()] if given == "-" else sys.stdin.buffer:
             try:
-                line = raw.decode()
+                line = raw.decode().strip()
             except UnicodeDecodeError as error:
                 raise DataError(f"standard input is not UTF-8 (byte {error.start}). Convert it first.") from None
-            if line.strip():
+            if line:
                 some = True
-                yield line.strip()
+                yield line
         if not some:
             raise DataError("standard input has no question. Write one a line, or give it as an argument.")

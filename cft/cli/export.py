@@ -16,12 +16,10 @@ def export(
     run_name: RunName,
     runs: Runs = RUNS,
     to: Annotated[
-        list[str] | None,
-        typer.Option("--to", help="merged (the default), gguf, ollama or adapter; again for more."),
+        list[str] | None, typer.Option("--to", help="merged (the default), gguf, ollama or adapter; again for more.")
     ] = None,
     out_folder: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder for the exports, each in its own; by default RUN/export."),
+        Path | None, typer.Option("--out", help="Folder for the exports, each in its own; by default RUN/export.")
     ] = None,
     step: Annotated[int | None, typer.Option(min=1, help="The adapter after N steps, of train.keep_steps.")] = None,
     outtype: Annotated[str, typer.Option(help="Weights of the GGUF: bf16, f16, f32 or q8_0.")] = "bf16",
@@ -61,9 +59,7 @@ def export(
         trained = open_trained(run, step)
         done = make(trained, targets, out_folder, progress, outtype=outtype, llama_cpp=llama_cpp)
     result = {"run": str(run.path), "exports": done}
-    lines = []
-    for kind, one in done.items():
-        lines += describe(kind, one)
+    lines = [line for kind, one in done.items() for line in describe(kind, one)]
     if push:
         [kind] = targets
         sent = result["push"] = push_export(Path(done[kind]["path"]), push, run, private=not public, really=yes)
@@ -81,11 +77,9 @@ def describe(kind: str, one: dict) -> list[str]:
         lines.append(f"  llama-server -m {shlex.quote(str(Path(one['path']) / one['file']))}")
     if kind == "ollama":
         lines.append(f"  {one['command']}")
-    if kind == "adapter":
-        faults = one["vllm"]["faults"]
-        if faults:
-            lines.append("  vLLM will not serve this adapter; --to merged gives a model that it serves.")
-            lines += [f"    {fault}" for fault in faults]
-        else:
-            lines.append(f"  {one['vllm']['command']}")
+    if kind == "adapter" and one["vllm"]["faults"]:
+        lines.append("  vLLM will not serve this adapter; --to merged gives a model that it serves.")
+        lines += [f"    {fault}" for fault in one["vllm"]["faults"]]
+    elif kind == "adapter":
+        lines.append(f"  {one['vllm']['command']}")
     return lines

@@ -134,8 +134,7 @@ def run(
 
     checked = checked_recipe(recipe, overrides, data)
     print_plan(make_plan(checked, runs), progress)
-    options = {"max_cost": max_cost, "tracker": tracker, "launch": launch, "processes": processes}
-    run_and_answer(checked, runs, as_json, **options)
+    run_and_answer(checked, runs, as_json, max_cost=max_cost, tracker=tracker, launch=launch, processes=processes)
 
 
 @app.command()
@@ -150,8 +149,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Only the train stage: examples to a LoRA adapter."""
-    options = {"tracker": tracker, "launch": launch, "processes": processes}
-    run_and_answer(checked_recipe(recipe, overrides, data), runs, as_json, "train", **options)
+    checked = checked_recipe(recipe, overrides, data)
+    run_and_answer(checked, runs, as_json, "train", tracker=tracker, launch=launch, processes=processes)
 
 
 @app.command("eval")
@@ -237,12 +236,9 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
     from cft.models.source import list_models
 
     rows = list_models()
-    head = {"name": "name", "parameters": "parameters", "download": "download", "licence": "licence"}
-    lines = [
-        f"{r['name']:<20} {r['parameters']:>10} {r['download']:>12}  {r.get('cached', 'cached')!s:<6}  {r['licence']}"
-        for r in (head, *rows)
-    ]
-    answer(rows, as_json, "\n".join(lines))
+    head = {key: key for key in ("name", "parameters", "download", "cached", "licence")}
+    line = "{name:<20} {parameters:>10} {download:>12}  {cached!s:<6}  {licence}"
+    answer(rows, as_json, "\n".join(line.format(**row) for row in [head, *rows]))
 
 
 @models_app.command("path")

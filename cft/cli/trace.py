@@ -1,6 +1,7 @@
 """Walk back through a run: scored item -> adapter -> its data, or example -> critique -> candidate -> problem."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 
 from cft.errors import DataError, RunError
@@ -82,10 +83,8 @@ def print_trace(trace: dict, console: Console) -> None:
     for link in trace["chain"]:
         lines = []
         for key, value in link.items():
-            if value is None or key == "versions":
-                continue
             if key in ("prompt", "completion"):
                 value = "\n".join(message["content"] for message in value)
-            text = str(value)
-            lines.append(f"{key}: {text}" if "\n" not in text else f"{key}:\n{text}\n")
-        console.print(Panel("\n".join(lines[1:]).replace("[", r"\["), title=link["kind"], title_align="left"))
+            if value is not None and key not in ("kind", "versions"):
+                lines.append(f"{key}:\n{value}\n" if "\n" in str(value) else f"{key}: {value}")
+        console.print(Panel(escape("\n".join(lines)), title=link["kind"], title_align="left"))

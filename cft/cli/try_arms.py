@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from typing import Literal
 
 from rich import box
@@ -63,24 +64,19 @@ class Trial:
         return stop_token_ids(self.models.loaded, self.models.tokenizer)
 
     def prompt_ids(self, question: str) -> list[int]:
-        """The tokens of the evaluation's prompt for the question.
-
-        Raises:
-            EvalError: the question is empty, is no text, or leaves too little of the context for an answer.
-        """
+        """The tokens of the prompt. Raises EvalError if it is empty, no text, or leaves no room for an answer."""
         if not question.strip():
             raise EvalError("the question is empty. Write one, or give - to read it from standard input.")
         try:
             question.encode()
         except UnicodeEncodeError:
             raise EvalError("the question is not UTF-8. Give it in a file: cft try RUN - < FILE.") from None
-        tokenizer = self.models.tokenizer
+        tokenizer, limit = self.models.tokenizer, self.max_new_tokens
         text = render(tokenizer, messages(solve_prompt(question)))
         ids = tokenizer(text, add_special_tokens=tokenizer.chat_template is None)["input_ids"]
         context = self.models.loaded.config.get_text_config().max_position_embeddings
-        limit = self.max_new_tokens
-        if len(ids) + limit > context:
-            room = context - len(ids)
+        room = context - len(ids)
+        if limit > room:
             mend = f"Give --max-new-tokens {room} at most." if room > 0 else "Shorten the question."
             raise EvalError(
                 f"the question takes {len(ids)} tokens with its prompt and the answer may take {limit}: "
@@ -89,11 +85,7 @@ class Trial:
         return ids
 
     def write(self, arm: str, prompt_ids: list[int]) -> Iterator[Said]:
-        """The answer of an arm, one token longer each time. Between two tokens other arms may write theirs.
-
-        Raises:
-            EvalError: memory runs out.
-        """
+        """The answer of an arm, one token longer each time; other arms may write between. Raises EvalError."""
         import torch
 
         model = self.models.loaded
@@ -124,10 +116,7 @@ class Trial:
             yield said
 
     def judged(self, said: Said) -> dict:
-        """What --json prints of an arm: text, tokens, finish_reason, answer; and the outcome if there is a gold answer.
-
-        An answer that hit the limit behind a complete box is graded by that box, as the evaluation does.
-        """
+        """What --json prints of an arm. An answer that hit the limit behind a complete box is graded by that box."""
         answer = last_box(said.text) or None
         facts = {"text": said.text, "tokens": said.tokens, "finish_reason": said.finish_reason, "answer": answer}
         if self.gold is None or said.finish_reason is None:
@@ -145,28 +134,21 @@ def open_trial(
     seed: int | None = None,
     max_new_tokens: int | None = None,
 ) -> Trial:
-    """The trial of a run. Nothing is loaded before the first question.
+    """The trial of a run; nothing is loaded before the first question. Raises CFTError for a damaged or missing part.
 
     Args:
-        base_only: leave the adapter out.
-        gold: the right answer, to grade by.
         temperature: 0 is greedy; above 0 both sample with the recipe's eval.top_k and eval.top_p.
         seed, max_new_tokens: None for the recipe's.
-
-    Raises:
-        RunError: the run has no adapter.
-        RecipeError: its recipe is damaged.
-        EvalError: the adapter is damaged, or the gold answer is empty.
     """
     if gold is not None and not gold.strip():
         raise EvalError("--gold is empty. Give the right answer, or leave --gold out.")
     recipe = load_recipe(str(run.recipe))
-    if not base_only and not run.adapter.is_dir():
-        raise RunError(
-            f"{run.path}: has no adapter. Train it first (`cft train {recipe.name}`, or the recipe's file), or ask "
-            "only the base: --base-only."
-        )
     if not base_only:
+        if not run.adapter.is_dir():
+            raise RunError(
+                f"{run.path}: has no adapter. Train it first (`cft train {recipe.name}`, or the recipe's file), or ask "
+                "only the base: --base-only."
+            )
         adapter_identity(run.adapter)
     return Trial(
         Models(recipe.model, {} if base_only else {"adapter": run.adapter}, together=True),
@@ -187,9 +169,6 @@ def ask(trial: Trial, question: str, console: Console | None = None) -> dict:
 
     Returns:
         {"question", "gold"?, arm: {"text", "tokens", "finish_reason", "answer", "outcome"?}, ...}
-
-    Raises:
-        EvalError: see `Trial.prompt_ids` and `Trial.write`.
     """
     ids = trial.prompt_ids(question)
     streams = {arm: trial.write(arm, ids) for arm in trial.arms}
@@ -228,8 +207,8 @@ def show_beside(trial: Trial, streams: dict[str, Iterator[Said]], console: Conso
     drawn = time.monotonic()
     try:
         with Live(console=console, auto_refresh=False, transient=True) as live:
-            for arm, latest in in_turns(streams):
-                said[arm] = latest
+            for latest in zip_longest(*streams.values()):  # a token of each arm that has not ended yet
+                said |= {arm: one for arm, one in zip(streams, latest, strict=True) if one}
                 if time.monotonic() - drawn > REDRAW_SECONDS:
                     live.update(columns(trial, said, console, max(3, console.height - TABLE_LINES)), refresh=True)
                     drawn = time.monotonic()
@@ -238,29 +217,16 @@ def show_beside(trial: Trial, streams: dict[str, Iterator[Said]], console: Conso
     return said
 
 
-def in_turns(streams: dict[str, Iterator[Said]]) -> Iterator[tuple[str, Said]]:
-    """One more token of each arm that has not ended yet, then the next one of each."""
-    going = dict(streams)
-    while going:
-        for arm, stream in list(going.items()):
-            if (latest := next(stream, None)) is None:
-                del going[arm]
-            else:
-                yield arm, latest
-
-
 def columns(trial: Trial, said: dict[str, Said], console: Console, lines: int | None = None) -> Table:
     """A table of the answers so far; of each its last `lines`, or all."""
-    between = 3 * (len(said) - 1)
-    width = (console.width - between) // len(said)
+    width = (console.width - 3 * (len(said) - 1)) // len(said)
     table = Table(box=box.MINIMAL, show_edge=False, show_footer=True, pad_edge=False)
     cells = []
     for arm, answer in said.items():
-        table.add_column(Text(arm), Text("") if lines else status(trial, answer), width=width, overflow="fold")
+        footer = Text(f"{answer.tokens} tokens", style="dim") if lines else status(trial, answer)
+        table.add_column(Text(arm), footer, width=width, overflow="fold")
         wrapped = Text(tidy(answer.text)).wrap(console, width, overflow="fold")
         cells.append(Text("\n").join(wrapped[-lines:] if lines else wrapped))
-        if lines:
-            table.columns[-1].footer = Text(f"{answer.tokens} tokens", style="dim")
     table.add_row(*cells)
     return table
 

@@ -4,13 +4,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from cft.export.trained import Trained
 from cft.files import read_json, write_text
 from cft.runs import CARD, REPORT_JSON
 from cft.train.card import ADAPTER, SCORES_END, SCORES_START, WHOLE, scores
 from cft.weights.compare import in_words
+from eval.tasks.lm_tasks import known_tasks
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -19,19 +18,10 @@ RELATION = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}  # 
 LIBRARY = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
 
 
-class _TaskLoader(yaml.SafeLoader):
-    """Reads lm-eval's task files; what their tags would call is left out."""
-
-
-_TaskLoader.add_multi_constructor("!", lambda loader, suffix, node: None)
-
-
 def write_card(trained: Trained, folder: Path, kind: str, facts: dict) -> None:
     """Write the README.md of an export: metadata, scores, and then what the run's own card says of the training.
 
-    Args:
-        kind: adapter, merged or gguf.
-        facts: what export.json will hold: the comparisons.
+    `kind` is adapter, merged or gguf; `facts` is what export.json will hold: the comparisons.
     """
     from huggingface_hub import ModelCardData
 
@@ -103,10 +93,7 @@ def usage(trained: Trained, kind: str, facts: dict) -> str:
 
 def dataset_of(task: str) -> dict[str, str]:
     """A task's data set as the hub's metadata names it: its hub id, or the task itself where it has none."""
-    import eval as package
-
-    base = next(Path(package.__file__).parent.glob(f"tasks/*/{task}.yaml"), None)
-    given = yaml.load(base.read_text(encoding="utf-8"), _TaskLoader) if base else {}
+    _, given = known_tasks().get(task, (None, {}))
     items = (given.get("dataset_kwargs") or {}).get("items") or {}
     if not items.get("hub"):
         return {"dataset_type": task, "dataset_name": task}

@@ -47,10 +47,21 @@ def export(
         CFTError: there is no such target or converter, a folder is not ours, memory or disk is too small, the base
             cannot be had or is another one, or an export does not answer as the adapter does.
     """
-    check_request(trained, targets, outtype)
+    if unknown := [name for name in targets if name not in TARGETS]:
+        raise RunError(f"--to {unknown[0]}: is not known. {did_you_mean(unknown[0], TARGETS)}")
+    if outtype not in OUTTYPES:
+        raise RunError(f"--outtype {outtype}: is not known. Give {', '.join(OUTTYPES)}.")
+    if trained.full and "adapter" in targets:
+        raise RunError(f"{trained.run.path}: trained the whole model, so it has no adapter. Give --to merged.")
     converter = find_converter(llama_cpp) if "gguf" in targets else None
     out = out or trained.run.export(trained.step)
-    check_folder(out, targets)
+    for name in targets:
+        check_ours(out / ("gguf" if name == "ollama" else name))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written ({error.strerror}). Name a folder with --out.") from None
     done = {}
     if set(targets) != {"adapter"}:
         done["merged"] = export_merged(trained, out / "merged", console)
@@ -61,24 +72,3 @@ def export(
     if "adapter" in targets:
         done["adapter"] = export_adapter(trained, out / "adapter")
     return done
-
-
-def check_request(trained: Trained, targets: Sequence[str], outtype: str) -> None:
-    """Raise RunError for a target or type of weights that is not known, or that this run does not have."""
-    if unknown := [name for name in targets if name not in TARGETS]:
-        raise RunError(f"--to {unknown[0]}: is not known. {did_you_mean(unknown[0], TARGETS)}")
-    if outtype not in OUTTYPES:
-        raise RunError(f"--outtype {outtype}: is not known. Give {', '.join(OUTTYPES)}.")
-    if trained.full and "adapter" in targets:
-        raise RunError(f"{trained.run.path}: trained the whole model, so it has no adapter. Give --to merged.")
-
-
-def check_folder(out: Path, targets: Sequence[str]) -> None:
-    """Make the folder of the exports; raise RunError if it cannot be written or holds files of others."""
-    for name in targets:
-        check_ours(out / ("gguf" if name == "ollama" else name))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written ({error.strerror}). Name a folder with --out.") from None

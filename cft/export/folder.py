@@ -20,11 +20,9 @@ TOKENIZER = 40e6  # bytes that a tokenizer and its files may take
 def make_folder(
     trained: Trained, folder: Path, kind: str, make: Callable[[Path], dict], **settings: Any
 ) -> dict[str, Any]:
-    """`folder` as it stands if it was made from exactly this, else filled again.
+    """`folder` as it stands if it was made from exactly these weights and `settings`, else filled again by `make`.
 
-    Args:
-        make: fills the empty folder that it is given, and returns what it has to say of it.
-        settings: what besides the weights decides the files.
+    `make` is given an empty folder and returns what it has to say of it.
 
     Returns:
         {"path", "bytes", "made": whether it was made now, and what `make` returned}.

@@ -30,13 +30,8 @@ or set LLAMA_CPP to the folder. For Llama, Mistral and Gemma models it also need
 
 
 def find_converter(given: Path | None) -> Path:
-    """The converter: --llama-cpp (a folder or the script), else $LLAMA_CPP, else on PATH.
-
-    Raises:
-        RunError: it is not there; says how to get it.
-    """
-    named = [("--llama-cpp", given), ("LLAMA_CPP", os.environ.get("LLAMA_CPP"))]
-    for what, value in named:
+    """The converter: --llama-cpp (folder or script), else $LLAMA_CPP, else on PATH; RunError says how to get it."""
+    for what, value in (("--llama-cpp", given), ("LLAMA_CPP", os.environ.get("LLAMA_CPP"))):
         if value:
             path = Path(value).expanduser()
             path = path / SCRIPT if path.is_dir() else path
@@ -50,11 +45,7 @@ def find_converter(given: Path | None) -> Path:
 
 
 def export_gguf(trained: Trained, out: Path, converter: Path, outtype: str, console: Console) -> dict:
-    """Convert `out`/merged into `out`/gguf. Returns {"path", "bytes", "made", "file", "check", "tokenizer"}.
-
-    Raises:
-        RunError: the disk is too small, the converter fails, or the file does not answer as the merged model does.
-    """
+    """Convert `out`/merged into `out`/gguf. Returns {"path", "bytes", "made", "file", "check", "tokenizer"}."""
     merged = out / "merged"
 
     def make(folder: Path) -> dict:
@@ -71,11 +62,7 @@ def export_gguf(trained: Trained, out: Path, converter: Path, outtype: str, cons
 
 
 def convert(converter: Path, merged: Path, file: Path, outtype: str) -> None:
-    """Run the converter in a process of its own, with this Python and without the network.
-
-    Raises:
-        RunError: it fails or writes nothing; with its last lines.
-    """
+    """Run the converter with this Python, without the network. Raises RunError with its last lines if it fails."""
     command = [sys.executable, str(converter), str(merged), "--outfile", str(file), "--outtype", outtype]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     if done.returncode or not file.is_file():
@@ -89,11 +76,7 @@ def convert(converter: Path, merged: Path, file: Path, outtype: str) -> None:
 
 
 def same_tokenizer(file: Path, trained: Trained) -> dict:
-    """Tokens, end-of-sequence token and chat template of the file against those of the tokenizer.
-
-    Raises:
-        RunError: the end or the template is another one: it would never stop, or see another form of prompt.
-    """
+    """The file's tokenizer. Raises RunError if it would never stop, or see another form of prompt, than the model's."""
     from gguf import GGUFReader
 
     tokenizer = load_tokenizer(trained.block)
@@ -119,8 +102,7 @@ def same_tokenizer(file: Path, trained: Trained) -> dict:
 def compare(trained: Trained, merged: Path, file: Path, outtype: str, console: Console) -> dict | None:
     """The file, read by transformers, against the merged model; None where transformers or memory cannot.
 
-    Raises:
-        RunError: they differ by more than rounding in 16 or 32 bits. That of q8_0 is only printed.
+    Raises RunError if they differ by more than rounding in 16 or 32 bits. That of q8_0 is only printed.
     """
     parameters = trained.base.parameters or 0
     if 8 * parameters > psutil.virtual_memory().available:

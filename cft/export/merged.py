@@ -31,19 +31,10 @@ BESIDES = 1.5e9  # bytes beside the weights: libraries, compared logits, the lar
 
 
 def export_merged(trained: Trained, folder: Path, console: Console) -> dict:
-    """Write `folder`: a model that needs no PEFT. Returns {"path", "bytes", "made", "check"?, "against_4_bit"?}.
-
-    Raises:
-        RunError: memory or disk is too small, or the merged model answers differently from the adapter; then `folder`
-            is left as it was.
-        EvalError: the adapter belongs to another base or tokenizer.
-        ModelError: the base cannot be had.
-    """
-
-    def make(beside: Path) -> dict:
-        return copy_full(trained, beside, console) if trained.full else merge(trained, beside, folder, console)
-
-    return make_folder(trained, folder, "merged", make)
+    """Write `folder`: a model that needs no PEFT. Returns what `cft.export.export.export` says of it."""
+    if trained.full:
+        return make_folder(trained, folder, "merged", lambda beside: copy_full(trained, beside, console))
+    return make_folder(trained, folder, "merged", lambda beside: merge(trained, beside, folder, console))
 
 
 def say(console: Console, line: str, **options) -> None:
@@ -54,11 +45,7 @@ def say(console: Console, line: str, **options) -> None:
 def copy_full(trained: Trained, folder: Path, console: Console) -> dict:
     """After full fine-tuning there is nothing to merge: the model as it was trained, with what it needs to answer.
 
-    Returns:
-        {"merged": False, "copied": {file of weights: its sha256, which is that of the run's}}.
-
-    Raises:
-        RunError: the disk is too small, or a copy is not what was copied.
+    Returns {"merged": False, "copied": {file of weights: its sha256, which is that of the run's}}.
     """
     from transformers import AutoConfig, GenerationConfig
 
@@ -79,10 +66,9 @@ def copy_full(trained: Trained, folder: Path, console: Console) -> dict:
 
 
 def merge(trained: Trained, folder: Path, final: Path, console: Console) -> dict:
-    """Merge, write, read again, compare. Returns {"merged", "effect_kl", "check", "share"?, "against_4_bit"?}.
+    """Merge, write to `folder`, which is going to stand at `final`, read again, compare.
 
-    Args:
-        folder: where to write; final: where it is going to stand.
+    Returns {"merged", "effect_kl", "check", "share"?, "share_rounded_to_nearest"?, "against_4_bit"?}.
     """
     block = trained.block
     weights = (trained.base.parameters or 0) * BYTES[block.dtype]
@@ -144,11 +130,7 @@ def against_4_bit(
 
 
 def with_adapter(trained: Trained, block: ModelBlock, device: str) -> "PreTrainedModel":
-    """The base with the run's adapter on it.
-
-    Raises:
-        RunError: it does not fit into memory.
-    """
+    """The base with the run's adapter on it. Raises RunError if it does not fit into memory."""
     import torch
 
     try:
@@ -158,11 +140,7 @@ def with_adapter(trained: Trained, block: ModelBlock, device: str) -> "PreTraine
 
 
 def device_for(weights: float, console: Console) -> str:
-    """Where to merge: a GPU that has room for the whole model, else the CPU. Says what it takes.
-
-    Raises:
-        RunError: the machine has too little memory.
-    """
+    """Where to merge: a GPU with room for the whole model, else the CPU. Raises RunError if that has too little."""
     import torch
 
     needed = weights + BESIDES

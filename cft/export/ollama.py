@@ -72,11 +72,7 @@ def go_literal(text: str) -> str:
 
 
 def find_turns(tokenizer: "PreTrainedTokenizerBase") -> Turns:
-    """What the tokenizer's chat template writes, checked on conversations of up to six messages.
-
-    Raises:
-        RunError: the template does not write every message of a role alike.
-    """
+    """What the chat template writes, checked on conversations. Raises RunError if messages of a role differ in form."""
     import jinja2
 
     if tokenizer.chat_template is None:
@@ -113,13 +109,7 @@ def find_turns(tokenizer: "PreTrainedTokenizerBase") -> Turns:
 def modelfile(
     tokenizer: "PreTrainedTokenizerBase", source: str, *, context: int, answer: int, temperature: float
 ) -> str:
-    """The text of a Modelfile.
-
-    Args:
-        source: file or folder, relative to the Modelfile.
-        context: tokens of question and answer together.
-        answer: most tokens of an answer.
-    """
+    """A Modelfile for `source`, a file or folder beside it; `context` and `answer` are the most tokens of each."""
     lines = [
         f"FROM {source}",
         f'TEMPLATE """{find_turns(tokenizer).go_template()}"""',
@@ -133,14 +123,7 @@ def modelfile(
 
 
 def export_ollama(trained: Trained, out: Path) -> dict:
-    """Write a Modelfile beside the GGUF if there is one, else into the merged folder.
-
-    Returns:
-        {"path", "from", "command"}
-
-    Raises:
-        RunError: the chat template cannot be written in Ollama's language.
-    """
+    """Write a Modelfile beside the GGUF if there is one, else into the merged folder. Returns {"path", "command"}."""
     tokenizer = load_tokenizer(trained.block)
     record = read_json(out / "gguf" / RECORD)
     current = record and all(record["made_from"].get(key) == value for key, value in trained.identity.items())

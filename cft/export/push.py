@@ -11,15 +11,7 @@ FILES = (CARD, EXAMPLES, CRITIQUES, CANDIDATES, PROBLEMS, MANIFEST)
 
 
 def push_data(run: Run, repository: str, *, private: bool, really: bool) -> dict:
-    """Create the repository if it is not there, and send the files in one commit. The models' raw answers stay here.
-
-    Returns:
-        {"url", "private", "sent", "files": {name: bytes}}
-
-    Raises:
-        RunError: for a name that is none, a data stage that is not finished, or whatever the hub refuses.
-    """
-    check_repository(repository)
+    """Send the data of a run to a data set repository, as `send` does. The models' raw answers stay here."""
     run.need(DATA, run.examples)
     files = {name: run.data / name for name in FILES if (run.data / name).is_file()}
     message = f"Data of {run.path.parent.name} {run.path.name}"
@@ -27,8 +19,7 @@ def push_data(run: Run, repository: str, *, private: bool, really: bool) -> dict
 
 
 def push_export(folder: Path, repository: str, run: Run, *, private: bool, really: bool) -> dict:
-    """The same with the files of an export: weights, tokenizer and card, to a model repository. RECORD stays here."""
-    check_repository(repository)
+    """Send the files of an export to a model repository, as `send` does: weights, tokenizer and card, not RECORD."""
     files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file() and path.name != RECORD}
     message = f"{folder.name} of {run.path.parent.name} {run.path.name}"
     return send(files, repository, "model", message, private=private, really=really)
@@ -41,19 +32,19 @@ def check_repository(repository: str) -> None:
 
 
 def send(files: dict[str, Path], repository: str, kind: str, message: str, *, private: bool, really: bool) -> dict:
-    """Create the repository if it is not there, and send the files in one commit.
+    """Create a repository of this kind, dataset or model, if it is not there, and send the files in one commit.
 
     Args:
         files: name in the repository to the file here.
-        kind: dataset or model.
         really: False: only say what would be sent.
 
     Returns:
         {"url", "private", "sent", "files": {name: bytes}}
 
     Raises:
-        RunError: for whatever the hub refuses.
+        RunError: for a name that is none, and for whatever the hub refuses.
     """
+    check_repository(repository)
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 

@@ -57,12 +57,7 @@ class Trained:
 
 
 def open_trained(run: Run, step: int | None = None) -> Trained:
-    """The adapter or model of a run, after `step` optimizer steps or at the end.
-
-    Raises:
-        RunError: the run trains nothing, its training is not finished, or the step was not kept.
-        EvalError: the folder is no adapter.
-    """
+    """What it trained, after `step` optimizer steps or at the end. Raises RunError or EvalError if it is not there."""
     recipe = load_recipe(str(run.recipe))
     if recipe.train.method == "none":
         raise RunError(f"{run.path}: its recipe trains nothing (train.method none), so there is nothing to export.")

@@ -50,10 +50,7 @@ def vllm_faults(adapter: Path) -> list[str]:
             start.lower().startswith(CHANGES_THE_BASE),
             f"train.lora.init_lora_weights is {start}: it altered the base too; leave it out",
         ),
-        (
-            embeddings,
-            f"train.lora.target_modules has {embeddings}: not served for every model; leave it out",
-        ),
+        (embeddings, f"train.lora.target_modules has {embeddings}: not served for every model; leave it out"),
         (others, f"holds {len(others)} weights that are no LoRA matrices, first {next(iter(others), None)}"),
     ]
     return [fault for is_so, fault in checks if is_so]

@@ -29,15 +29,12 @@ class Architecture:
         if not re.match(r"qwen2$|qwen3$|llama$|mistral$|gemma3?(_text)?$|gemma2$|smollm3$", kind):
             return None
         known = {field.name for field in fields(cls)}
+        given = {key: value for key, value in config.items() if key in known and value is not None}
+        given = {"num_key_value_heads": config.get("num_attention_heads")} | given
+        given |= {"attention_bias": True} if kind == "qwen2" else {}
+        given |= {"qk_norm": True} if kind.startswith(("qwen3", "gemma3")) else {}
+        given |= {"norms": 4} if kind.startswith("gemma") else {}
         try:
-            given = {key: value for key, value in config.items() if key in known and value is not None}
-            given.setdefault("num_key_value_heads", config.get("num_attention_heads"))
-            if kind == "qwen2":
-                given["attention_bias"] = True
-            if kind in ("qwen3", "gemma3", "gemma3_text"):
-                given["qk_norm"] = True
-            if kind.startswith(("gemma2", "gemma3")):
-                given["norms"] = 4
             return cls(**given)
         except TypeError:
             return None
@@ -78,11 +75,9 @@ class Architecture:
         return self.num_hidden_layers * sum(r * sum(self.linears[name]) for name in wanted if name in self.linears)
 
     def kept_bytes(self, number: int, attention: str, longest: int) -> int:
-        """Bytes a token that one layer keeps for its backward pass.
+        """Bytes a token that one layer keeps for its backward pass; `number` is the bytes of a number in products.
 
-        Args:
-            number: bytes of a number in matrix multiplications.
-            longest: tokens of a row; with eager attention each token keeps its weights on all of them.
+        With eager attention each token keeps its weights on all of the `longest` row.
         """
         d, queries, keys = self.hidden_size, self.num_attention_heads * self.head, self.num_key_value_heads * self.head
         mlp = 4 * self.intermediate_size * number  # gate, its activation, up, and their product

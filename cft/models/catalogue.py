@@ -66,8 +66,7 @@ class Entry(Strict):
 def load_entries() -> dict[str, Entry]:
     """Name -> entry of the shipped `models.yaml` and of the file that CFT_MODELS names, which wins.
 
-    Raises:
-        ModelError: a file cannot be read, is not YAML or has faulty entries; all faults are listed.
+    Raises ModelError with all faults of a file.
     """
     extra = os.environ.get("CFT_MODELS")
     entries: dict[str, Entry] = {}
@@ -100,12 +99,11 @@ def missing_parts(folder: Path) -> list[str]:
     if index.is_file():
         try:
             shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+            missing += [shard for shard in shards if not (folder / shard).is_file()]
         except (ValueError, KeyError, TypeError, AttributeError):
-            shards = []
             missing.append(f"a readable {index.name}")
-        missing += [shard for shard in shards if not (folder / shard).is_file()]
     elif not (folder / "model.safetensors").is_file():
-        pickles = [path.name for path in folder.glob("*.bin")] + [path.name for path in folder.glob("*.pt")]
+        pickles = [path.name for ending in ("bin", "pt") for path in folder.glob(f"*.{ending}")]
         also = f" ({pickles[0]} is a pickle, which is not loaded: convert it)" if pickles else ""
         missing.append(f"model.safetensors{also}")
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,11 +45,8 @@ def hub_reachable(timeout: float = 3.0) -> bool:
 
     def ask() -> None:
         request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as response:
-                answers.append(response.status)
-        except (OSError, ValueError):
-            pass  # no answer is the answer
+        with suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=timeout) as response:
+            answers.append(response.status)
 
     # A name look-up knows no time-out, so it is waited for from outside.
     thread = threading.Thread(target=ask, daemon=True)
@@ -93,9 +90,7 @@ def fetch(name: str, entry: Entry, console: Console) -> dict:
             "or put a folder with config.json, model.safetensors and tokenizer.json here and name it in model.id."
         )
 
-    if not cached_record(name):
-        install(name, fill, {"name": name, "licence": entry.licence}, console)
-    return cached_record(name)
+    return install(name, fill, {"name": name, "licence": entry.licence}, console)
 
 
 def fetch_gguf(file: Path, sha256: str, console: Console) -> dict:
@@ -108,20 +103,25 @@ def fetch_gguf(file: Path, sha256: str, console: Console) -> dict:
         convert(file, folder)
         return {"kind": "gguf", "hub_id": None, "revision": None, "sha256": sha256, "note": f"from {file.name}"}
 
-    if not cached_record(name):
-        install(name, fill, {"name": name, "licence": None}, console)
-    return cached_record(name)
+    return install(name, fill, {"name": name, "licence": None}, console)
 
 
-def install(name: str, fill: Callable[[Path], dict], about: dict, console: Console) -> None:
-    """Let `fill` write a model into a new folder and return its record; then rename the folder into the cache."""
+def install(name: str, fill: Callable[[Path], dict], about: dict, console: Console) -> dict:
+    """The record of a cached model; else `fill` writes it into a new folder, which is then renamed into the cache."""
+    if record := cached_record(name):
+        return record
     models = cache_folder() / "models"
     try:
         models.mkdir(parents=True, exist_ok=True)
         lock = FileLock(models / f".{name}.lock")
-        with waiting(lock, name, console):
-            if cached_record(name):
-                return  # another process fetched it while this one waited
+        try:
+            held = lock.acquire(timeout=0.1)
+        except Timeout:
+            with console.status(f"{name}: another process is fetching it; waiting"):
+                held = lock.acquire()
+        with held:
+            if record := cached_record(name):
+                return record  # another process fetched it while this one waited
             for stale in models.glob(f".{name}.partial-*"):
                 shutil.rmtree(stale, ignore_errors=True)
             with tempfile.TemporaryDirectory(dir=models, prefix=f".{name}.partial-") as staging:
@@ -136,20 +136,7 @@ def install(name: str, fill: Callable[[Path], dict], about: dict, console: Conso
         raise ModelError(
             f"{error.filename or models}: cannot be written ({error.strerror}). Set CFT_CACHE to a folder that can."
         ) from error
-
-
-@contextmanager
-def waiting(lock: FileLock, name: str, console: Console) -> Iterator[None]:
-    """Hold the lock; say so while another process has it."""
-    try:
-        lock.acquire(timeout=0.1)
-    except Timeout:
-        with console.status(f"{name}: another process is fetching it; waiting"):
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    return cached_record(name)
 
 
 def hub_snapshot(hub_id: str, revision: str | None, remote_code: bool = False) -> Path | None:
@@ -172,11 +159,7 @@ def fetch_hub(hub_id: str, revision: str | None, console: Console, remote_code: 
         ModelError: the disk is too small, or the repository holds no safetensors model.
     """
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HTTPError,  # the root of its client's errors, whatever that client is
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError
 
     folder = hub_snapshot(hub_id, revision, remote_code)
     if folder is not None:
@@ -192,7 +175,7 @@ def fetch_hub(hub_id: str, revision: str | None, console: Console, remote_code: 
         check_space(cache, size, hub_id, "set HF_HOME to a folder on another disk", ModelError)
         console.print(f"{hub_id}: {size / 1e6:,.0f} MB from the hub", highlight=False, soft_wrap=True)
         folder = Path(snapshot_download(**request))
-    except (HTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:  # HTTPError: the root of its client's, whatever that client is
         if isinstance(error, ModelError | PermissionError) or getattr(error, "errno", None) == errno.ENOSPC:
             raise
         causes = [error, error.__cause__, error.__context__]  # snapshot_download names its own fault first
@@ -218,11 +201,7 @@ def _hub_request(hub_id: str, revision: str | None, remote_code: bool) -> dict:
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """De-quantise a GGUF file into plain bfloat16 safetensors with config and tokenizer.
-
-    Raises:
-        ModelError: transformers cannot read the file.
-    """
+    """De-quantise a GGUF file into bfloat16 safetensors with config and tokenizer. Raises ModelError if it is none."""
     from transformers import AutoTokenizer
 
     try:

@@ -144,11 +144,7 @@ def without_clock(template: str) -> str:
 
 
 def set_chat_template(tokenizer: "PreTrainedTokenizerBase", template: str) -> None:
-    """Give the tokenizer the shipped "plain" template, or the one in the file `template`, and try it once.
-
-    Raises:
-        ModelError: the file is missing, or the template cannot be rendered.
-    """
+    """Give the tokenizer the "plain" template, or that of a file. ModelError if it cannot be read or rendered."""
     import jinja2
 
     path = PLAIN_TEMPLATE if template == "plain" else Path(template).expanduser()

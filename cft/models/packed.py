@@ -40,10 +40,7 @@ def packed_linears(model: "PreTrainedModel", rows: int) -> Iterator[None]:
     """Let the model's linear layers use packed weights until the context ends; inference only.
 
     The layers' own weights stay as they are, so this takes their size in memory once more. Layers that cannot be packed
-    are left alone, an adapter's among them.
-
-    Args:
-        rows: how many rows (B) a call will mostly have; decides which layout is taken.
+    are left alone, an adapter's among them. `rows` (B) of most calls decide which layout is taken.
     """
     import torch
 

@@ -91,7 +91,7 @@ def resolve(block: "ModelBlock", *, fetch: bool = True) -> ModelSource:
 
 def _resolve_entry(name: str, may_fetch: bool) -> ModelSource:
     entry = load_entries()[name]
-    record = cached_record(name) or (fetch(name, entry, _console()) if may_fetch else None)
+    record = cached_record(name) or (fetch(name, entry, Console(stderr=True)) if may_fetch else None)
     about = {"licence": entry.licence, "parameters": entry.parameters, "download": entry.download}
     if record is None:
         return ModelSource(name, None, entry.hub_id, False, entry.hub_id, entry.revision, note=entry.note, **about)
@@ -124,7 +124,9 @@ def _resolve_gguf(file: Path, may_fetch: bool) -> ModelSource:
     if not file.is_file():
         raise ModelError(f"{file}: there is no such file. Check model.id.")
     sha256 = file_sha256(file)
-    record = cached_record(f"gguf-{sha256[:16]}") or (fetch_gguf(file, sha256, _console()) if may_fetch else None)
+    record = cached_record(f"gguf-{sha256[:16]}") or (
+        fetch_gguf(file, sha256, Console(stderr=True)) if may_fetch else None
+    )
     if record is None:
         return ModelSource(str(file), None, str(file), False, sha256=sha256)
     parameters = count_parameters(Path(record["folder"]))
@@ -144,7 +146,7 @@ def _resolve_hub(name: str, hub_id: str, revision: str | None, may_fetch: bool, 
         if not may_fetch:
             return ModelSource(name, None, hub_id, False, hub_id, revision, **about)
         try:
-            folder = fetch_hub(hub_id, revision, _console(), remote_code)
+            folder = fetch_hub(hub_id, revision, Console(stderr=True), remote_code)
         except UnreachableError as error:
             here = [n for n, entry in load_entries().items() if entry == known and len(entry.sources) > 1]
             other = f" The same base, de-quantised, is to be had without the hub: model.id={here[0]}" if here else ""
@@ -159,12 +161,12 @@ def list_models() -> list[dict]:
     """One row for each name in `models.yaml`, sizes as text for people, with "cached" and what it was cached from."""
     rows = []
     for name, entry in load_entries().items():
-        record = cached_record(name)
+        record, millions = cached_record(name), entry.parameters / 1e6
         notes = [entry.note, *(f"{source.kind}: {source.note}" for source in entry.sources if source.note)]
         rows.append(
             {
                 "name": name,
-                "parameters": _people(entry.parameters),
+                "parameters": f"{millions / 1000:.2f}B" if millions >= 1000 else f"{millions:.0f}M",
                 "download": entry.download,
                 "disk": f"{max(s.cached_mb for s in entry.sources)} MB",
                 "cached": record is not None,
@@ -187,11 +189,7 @@ def fetch_model(name: str) -> Path:
 
 
 def count_parameters(folder: Path) -> int:
-    """Numbers in the folder's safetensors files, read from their headers; a tied layer counts once.
-
-    Raises:
-        ModelError: a file is damaged.
-    """
+    """Numbers in the folder's safetensors files, by their headers; a tied layer counts once. ModelError if damaged."""
     total = 0
     for path in sorted(folder.glob("*.safetensors")):
         try:
@@ -228,14 +226,6 @@ def _read_json(path: Path) -> dict:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{path}: is not JSON ({error}).") from None
-
-
-def _people(parameters: int) -> str:
-    return f"{parameters / 1e9:.2f}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"
-
-
-def _console() -> Console:
-    return Console(stderr=True)
 
 
 def architecture_of(source: ModelSource) -> Architecture | None:

@@ -7,7 +7,7 @@ measurement says so; `benchmarks/memory.py` compares with the peak of real train
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from cft.models.architecture import Architecture
@@ -19,15 +19,8 @@ LIBRARIES = 0.55e9  # bytes: Python with torch, transformers, TRL and PEFT (meas
 CUDA_CONTEXT = 0.6e9  # bytes of a GPU before the first tensor; not measured
 NF4 = 4.127 / 8  # bytes a weight: 4 bits, and double-quantised scales for each 64 (QLoRA, arXiv 2305.14314, section 3)
 RESERVE = 0.06  # share of a card that the driver, a screen and a fragmented allocator take
-OPTIMIZERS = {
-    "adamw": 2,
-    "adam": 2,
-    "sgd": 0,
-    "adafactor": 0.02,
-    "lion": 1,
-    "rmsprop": 1,
-    "adagrad": 1,
-}  # states a weight
+# States a weight.
+OPTIMIZERS = {"adamw": 2, "adam": 2, "sgd": 0, "adafactor": 0.02, "lion": 1, "rmsprop": 1, "adagrad": 1}
 
 # Fitted to trainings on two CPU cores: glibc's heap keeps more than is alive, unless freed memory is given back
 # (`cft.memory.freed_memory_given_back`), as it is where activations are recomputed.
@@ -48,11 +41,11 @@ class Footprint:
 
     @property
     def total(self) -> float:
-        return sum(getattr(self, field.name) for field in fields(self))
+        return sum(vars(self).values())
 
     def parts(self) -> dict[str, float]:
         """GB by part."""
-        return {field.name: round(getattr(self, field.name) / 1e9, 2) for field in fields(self)}
+        return {name: round(size / 1e9, 2) for name, size in vars(self).items()}
 
 
 def footprint(
@@ -66,11 +59,9 @@ def footprint(
     attention: str = "sdpa",
     on_gpu: bool,
 ) -> Footprint:
-    """Peak memory of training on a micro-batch of the longest row.
+    """Peak memory of training on a micro-batch of the longest of `rows`, (prompt, completion) tokens of each.
 
-    Args:
-        rows: (prompt, completion) tokens of each.
-        lora: keys of peft.LoraConfig; None where all weights are trained.
+    `lora` has keys of peft.LoraConfig; None where all weights are trained.
     """
     longest, completion = max(((p + c, c) for p, c in rows), default=(0, 0))
     padded = longest if on_gpu else math.ceil(longest / LENGTHS_ON_CPU) * LENGTHS_ON_CPU

@@ -1,12 +1,13 @@
 """Whether a run fits into memory, and the first thing to turn if it does not. Loads no model."""
 
+from functools import partial
 from typing import Any
 
 import psutil
 
 from cft.devices import Card
 from cft.models.architecture import Architecture
-from cft.plan.footprint import CUDA_CONTEXT, LIBRARIES, NF4, RESERVE, Footprint, footprint
+from cft.plan.footprint import CUDA_CONTEXT, LIBRARIES, NF4, RESERVE, footprint
 from cft.recipe.blocks import Recipe
 from cft.train.loop.defaults import LORA, our_defaults
 from cft.train.loop.fallback import Setting, ladder
@@ -22,8 +23,7 @@ def plan_memory(
 
     Args:
         rows: (prompt, completion) tokens of each training row; none without training.
-        card: the GPU asked about; None: this machine.
-        device: cuda, mps or cpu: where it will run.
+        card: the GPU asked about; None: this machine, on `device`, cuda, mps or cpu.
 
     Returns:
         {"training": {part: GB}, "training_gb", "evaluation_gb", "peak_gb", "room": {"name", "gb"}, "spare_gb", "fits",
@@ -36,11 +36,10 @@ def plan_memory(
     planned = our_defaults(device, recipe.model.dtype, asked, recipe.model.attn_implementation, full=full) | asked
     setting = Setting.of(planned, recipe.model.quantization)
 
-    def training(one: Setting) -> Footprint:
-        return footprint(
-            model, one, rows=rows, dtype=recipe.model.dtype, lora=None if full else LORA | recipe.train.lora,
-            optimizer=str(asked.get("optim", "adamw_torch")), attention=recipe.model.attn_implementation, on_gpu=on_gpu,
-        )  # fmt: skip
+    lora = LORA | recipe.train.lora if rows and not full else None
+    optimizer = str(asked.get("optim", "adamw_torch"))
+    settings = {"dtype": recipe.model.dtype, "attention": recipe.model.attn_implementation, "on_gpu": on_gpu}
+    training = partial(footprint, model, rows=rows, lora=lora, optimizer=optimizer, **settings)
 
     def scoring(batch: int, quantization: str) -> float:
         return 0.0 if recipe.eval.endpoint else evaluation(model, recipe, batch, quantization, on_gpu)
@@ -104,25 +103,15 @@ def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: st
 
 def memory_lines(memory: dict[str, Any]) -> list[str]:
     """What `cft plan` says of it."""
-    lines = []
+    training = ""
     if memory["training"]:
         parts = ", ".join(f"{name} {size:g}" for name, size in memory["training"].items() if size >= 0.01)
-        lines.append(
-            f"memory: training ~{memory['training_gb']} GB ({parts}), evaluation ~{memory['evaluation_gb']} GB"
-        )
-    else:
-        lines.append(f"memory: evaluation ~{memory['evaluation_gb']} GB")
-    room = memory["room"]
-    where = f"{room['name']} ({room['gb']} GB to use)"
+        training = f"training ~{memory['training_gb']} GB ({parts}), "
+    head = f"memory: {training}evaluation ~{memory['evaluation_gb']} GB"
+    where = f"{memory['room']['name']} ({memory['room']['gb']} GB to use)"
     if memory["fits"]:
-        lines.append(f"  fits {where} with ~{memory['spare_gb']} GB to spare")
-    elif memory["knob"]:
-        lines.append(
-            f"  does not fit {where}: ~{-memory['spare_gb']} GB too much. First turn, for ~{memory['knob_gb']} GB:"
-        )
-        lines.append("    " + " ".join(memory["knob"]))
-    else:
-        lines.append(
-            f"  does not fit {where}: ~{-memory['spare_gb']} GB too much, whatever is turned. Take a smaller model."
-        )
-    return lines
+        return [head, f"  fits {where} with ~{memory['spare_gb']} GB to spare"]
+    lacks = f"  does not fit {where}: ~{-memory['spare_gb']} GB too much"
+    if memory["knob"]:
+        return [head, f"{lacks}. First turn, for ~{memory['knob_gb']} GB:", "    " + " ".join(memory["knob"])]
+    return [head, f"{lacks}, whatever is turned. Take a smaller model."]

@@ -32,7 +32,8 @@ from eval.tasks.lm_tasks import find_task
 ENDPOINT_SPEED = 40  # tokens a second of one call to a server, a guess; calls in flight add up
 ROW_TOKENS = PROMPT_TOKENS + 2.2 * TOKENS_PER_ANSWER  # of a training row that is yet to be sampled
 TRAINED_SHARE = 0.5  # of a row's tokens
-SPEED_REACHED = {"generate": 0.6, "train": 0.5}  # share of the matmul speed
+GENERATING, TRAINING = 0.6, 0.5  # shares of the matmul speed that are reached
+Seconds = Callable[[float], float | None]  # of so many tokens that are read or written here
 LOAD_SECONDS = 15  # importing the libraries and loading a small model, once a stage
 
 
@@ -43,9 +44,7 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
     "power": which difference its items and samples can find (`eval.statistics.power.forecast`). The data stage has
     "calls", one row for each model that is asked (`data_builders.estimate`). "slow" is None, or says that this machine
     emulates model.dtype. "memory" is what `cft.plan.memory.plan_memory` returns, None for a model of unknown sizes.
-
-    Args:
-        gpu: a card to plan for instead of this machine: GB of memory, or a name (`cft.devices.find_card`).
+    `gpu` is a card to plan for instead of this machine (`cft.devices.find_card`).
     """
     run = run_of(recipe, file_hashes(recipe), root)
     model = resolve(recipe.model, fetch=False)
@@ -54,23 +53,20 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
     device = "cuda" if card else pick_device()
     flops = matmul_flops(recipe.model.dtype) if parameters and not card else None
 
-    def seconds(tokens: float, kind: str) -> float | None:
+    def seconds(tokens: float) -> float | None:
         """Of reading and writing tokens; not known for a card that is not here."""
-        return round(LOAD_SECONDS + 2 * parameters * tokens / (flops * SPEED_REACHED[kind])) if flops else None
+        return round(LOAD_SECONDS + 2 * parameters * tokens / (flops * GENERATING)) if flops else None
 
     def training_seconds(rows: list[tuple[float, float]], epochs: float) -> float | None:
-        peak, share = (card.flops, MFU) if card else (flops, SPEED_REACHED["train"])
+        peak, share = (card.flops, MFU) if card else (flops, TRAINING)
         if not peak or not architecture:
             return None
-        args = recipe.train.args
-        recomputes = bool(args.get("gradient_checkpointing", device != "cpu"))
-        full = recipe.train.full
-        total = sum(architecture.flops(*row, full=full, recomputes=recomputes) for row in rows)
+        recomputes = bool(recipe.train.args.get("gradient_checkpointing", device != "cpu"))
+        total = sum(architecture.flops(*row, full=recipe.train.full, recomputes=recomputes) for row in rows)
         return round(LOAD_SECONDS + epochs * total / (peak * share))
 
-    stages, pairs, costs = [], [], []
+    stages, pairs, costs, asked = [], [], [], []
     examples = read_own_jsonl(run.examples)
-    asked = []
     if recipe.data.builder == "critiques":
         asked = estimate_calls(recipe.data, recipe.seed, recipe.model.id, run.calls)
         costs = [row["cost_usd"] for row in asked]
@@ -130,24 +126,22 @@ def _stage(run: Run, name: str, rows: str, tokens: float, seconds: float | None)
     return {"stage": name, "done": done, "rows": rows, "estimates": {"tokens": round(tokens), "seconds": seconds}}
 
 
-def asking_seconds(recipe: Recipe, row: dict, seconds: Callable[[float, str], float | None]) -> float | None:
+def asking_seconds(recipe: Recipe, row: dict, seconds: Seconds) -> float | None:
     """How long a model's answers may take; a model of this process is taken to be as big as the recipe's."""
     if row["calls"] == row["kept"]:
         return 0
     blocks = [*recipe.data.students, *(t for t in recipe.data.teachers if t.kind == "model")]
     endpoint = next((b.endpoint for b in blocks if b.endpoint and b.model == row["model"]), None)
     if endpoint is None:
-        return seconds(row["output_tokens"], "generate")
+        return seconds(row["output_tokens"])
     return None if endpoint.batch else round(row["output_tokens"] / (ENDPOINT_SPEED * endpoint.concurrency))
 
 
-def scoring(
-    recipe: Recipe, read: float, written: float, seconds: Callable[[float, str], float | None]
-) -> tuple[float | None, float | None]:
+def scoring(recipe: Recipe, read: float, written: float, seconds: Seconds) -> tuple[float | None, float | None]:
     """Seconds and USD of the answers to a task, of so many tokens read and written; None where they are not known."""
     endpoint = recipe.eval.endpoint
     if endpoint is None:
-        return seconds(read + written, "generate"), 0.0
+        return seconds(read + written), 0.0
     prices = [find_price(endpoint, model) for model in recipe.eval.served.values()]
     share = 1 / len(prices)  # each arm's model answers the same items
     cost = None if None in prices else sum(price.cost(share * read, share * written) for price in prices)
@@ -162,26 +156,16 @@ def expected_rows(data: Any, asked: list[dict]) -> int:
     return written + min(sampled, getattr(data, "max_candidates", None) or sampled) * exact
 
 
-def choosing(run: Run, recipe: Recipe, steps: int, seconds: Callable[[float, str], float | None]) -> dict:
-    """The answers to validation items (`train.select`), as a part of the train stage; fewer if training stops early.
-
-    Raises:
-        EvalError: there is no such task.
-    """
+def choosing(run: Run, recipe: Recipe, steps: int, seconds: Seconds) -> dict:
+    """The answers to validation items (`train.select`), as a part of the train stage; fewer if training stops early."""
     block = recipe.train.select
     task = find_task(block.task, recipe.eval, key="train.select.task", file=block.data)
     answers = planned_answers(recipe, steps, task.count(block.limit))
     limit = block.max_new_tokens or recipe.eval.max_new_tokens
     tokens = answers * (PROMPT_TOKENS + min(limit, task.answer_tokens))
-    took = seconds(tokens, "generate")
+    took = seconds(tokens)
     about = f"at most {answers} validation answers, of {block.task}"
     return _stage(run, "train", about, tokens, took and took - LOAD_SECONDS)
-
-
-def count(model: ModelBlock, examples: list[dict]) -> list[tuple[int, int]]:
-    """(prompt, trained) tokens of each example."""
-    tokenizer = load_tokenizer(model)
-    return [tokenize_row(row, tokenizer).counts for row in examples]
 
 
 def _tokenized(model: ModelBlock, examples: list[dict]) -> list:
@@ -195,15 +179,15 @@ def _tokenized(model: ModelBlock, examples: list[dict]) -> list:
 
 
 def row_tokens(recipe: Recipe, examples: list[dict], expected: int, cached: bool) -> list[tuple[float, float]]:
-    """(prompt, trained) tokens of each training row.
+    """(prompt, trained) tokens of each row: counted if it and the model are here, else estimated by characters."""
 
-    Counted where there are examples and the model is cached; else estimated from the characters of the examples,
-    or of what will become examples.
-    """
+    def count() -> list[tuple[int, int]]:
+        tokenizer = load_tokenizer(recipe.model)
+        return [tokenize_row(row, tokenizer).counts for row in examples]
+
     if examples and cached:
         with contextlib.suppress(CFTError):  # what is wrong with a row or tokenizer is told by training
-            question = _tokenized(recipe.model, examples)
-            return [tuple(pair) for pair in remembered("row_tokens", question, lambda: count(recipe.model, examples))]
+            return [tuple(pair) for pair in remembered("row_tokens", _tokenized(recipe.model, examples), count)]
     if examples:
         texts = [[message["content"] for message in [*row["prompt"], *row["completion"]]] for row in examples]
         counts = [sum(map(len, parts)) / CHARACTERS_PER_TOKEN for parts in texts]

@@ -103,14 +103,14 @@ def _critiques_faults(data: "CritiquesData") -> Iterator[Fault]:
             yield Fault(("data", "students", i, "temperatures"), fault, mend, student.temperatures)
     for key, blocks in (("students", data.students), ("teachers", data.teachers)):
         for i, block in enumerate(blocks):
-            endpoint = getattr(block, "endpoint", None)
-            if endpoint and block.model is None:
+            if not (endpoint := getattr(block, "endpoint", None)):
+                continue
+            if block.model is None:
                 yield Fault(("data", key, i, "model"), "is missing, but an endpoint must be told one", "Name it", None)
-            body = endpoint.extra_body if endpoint else {}
-            for name in sorted(TAKEN & body.keys()):
+            for name in sorted(TAKEN & endpoint.extra_body.keys()):
                 path = ("data", key, i, "endpoint", "extra_body", name)
                 mend = f"Set {name} where the recipe has it, not in extra_body"
-                yield Fault(path, "has a key of its own", mend, body[name])
+                yield Fault(path, "has a key of its own", mend, endpoint.extra_body[name])
 
 
 TAKEN = {

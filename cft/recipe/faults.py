@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cft.errors import RecipeError
+from cft.files import listed
 from cft.suggest import did_you_mean, nearest
 
 KeyPath = tuple[str | int, ...]
@@ -57,14 +58,16 @@ def by_line(fault: Fault) -> float:
 
 def recipe_error(name: str, faults: list[Fault]) -> RecipeError:
     """One error that lists the located `faults` of the recipe `name`."""
-    more = f"\n  ... and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
-    lines = "\n  ".join(str(fault) for fault in faults[:MOST_FAULTS])
-    return RecipeError(f"{name}: {len(faults)} fault{'s' * (len(faults) > 1)}\n  {lines}{more}")
+    lines = listed(list(map(str, faults)), MOST_FAULTS)
+    return RecipeError(f"{name}: {len(faults)} fault{'s' * (len(faults) > 1)}\n  {lines}")
 
 
-def show(value: Any, most: int = 60) -> str:
+def show(value: Any) -> str:
     """A value as it may be written in YAML, on one line and not too long."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    return cut(json.dumps(value, ensure_ascii=False, default=str), 60)
+
+
+def cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 

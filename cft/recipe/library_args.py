@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cft.cache import remembered
 from cft.recipe.blocks.train import METHODS
-from cft.recipe.faults import MISSING, Fault
+from cft.recipe.faults import MISSING, Fault, cut
 from cft.suggest import did_you_mean, nearest
 
 _HUB = "nothing is uploaded by training; upload the adapter folder yourself, with `hf upload`"
@@ -89,10 +89,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 def library_faults(train: dict[str, Any], dtype: str) -> list[Fault]:
     """The faults of a train block's `lora` and `args`, where they are mappings; their places are not filled in.
 
-    Imports PEFT and TRL, which takes seconds, unless the same block was checked here before.
-
-    Args:
-        dtype: model.dtype, which is also the precision of training unless `args` say otherwise.
+    Imports PEFT and TRL, which takes seconds, unless the same block was checked here before. `dtype` is model.dtype.
     """
     config = METHODS.get(str(train.get("method")), METHODS["cft"]).config
     if config is None:
@@ -118,10 +115,7 @@ def _check(train: dict[str, Any], config: str, dtype: str, device: str) -> list[
     from transformers.utils import is_torch_bf16_gpu_available
 
     package, name = config.split(".")
-    libraries = {
-        "lora": Library("peft", LoraConfig, {}),
-        "args": Library(package, getattr(import_module(package), name), {}),
-    }
+    libraries = {"lora": Library("peft", LoraConfig), "args": Library(package, getattr(import_module(package), name))}
     values = {block: train[block] if isinstance(train[block], dict) else {} for block in libraries}
     with _undisturbed(), tempfile.TemporaryDirectory() as folder:
         libraries["args"].fixed.update(output_dir=folder, use_cpu=device == "cpu", bf16=False)
@@ -137,25 +131,24 @@ def _check(train: dict[str, Any], config: str, dtype: str, device: str) -> list[
 
 def device_faults(args: dict[str, Any], dtype: str, device: str, has_bf16: bool) -> list[Fault]:
     """The precisions that are asked for and that the device does not have."""
-    faults = []
+    faults, lacks = [], "this GPU has no bfloat16"
     if args.get("fp16") is True and device == "cpu":
         mend = "Leave it out, or take bf16"
         faults.append(Fault(("train", "args", "fp16"), "needs a GPU, and there is none here", mend, True))
     if not has_bf16 and args.get("bf16") is True:
-        mend = "Take fp16 here, and set model.dtype to float16"
-        faults.append(Fault(("train", "args", "bf16"), "this GPU has no bfloat16", mend, True))
+        faults.append(Fault(("train", "args", "bf16"), lacks, "Take fp16 here, and set model.dtype to float16", True))
     if not has_bf16 and args.get("bf16") is None and dtype == "bfloat16":
-        faults.append(Fault(("model", "dtype"), "this GPU has no bfloat16", "Set it to float16", dtype))
+        faults.append(Fault(("model", "dtype"), lacks, "Set it to float16", dtype))
     return faults
 
 
 class Library:
     """A configuration class of a library: the types of its keys, and what it says when it is made."""
 
-    def __init__(self, package: str, config: type, fixed: dict[str, Any]) -> None:
-        """`fixed` are the values that are always given to it; a recipe's own come after them."""
+    def __init__(self, package: str, config: type) -> None:
         hints = typing.get_type_hints(config)
-        self.config, self.fixed, self.name = config, fixed, f"{package}.{config.__name__}"
+        self.config, self.name = config, f"{package}.{config.__name__}"
+        self.fixed: dict[str, Any] = {}  # the values that are always given to it; a recipe's own come after them
         self.types = {field.name: hints[field.name] for field in fields(config) if field.init}
         self.choices = {field.name: list(field.metadata.get("choices") or ()) for field in fields(config)}
 
@@ -171,7 +164,7 @@ class Library:
             value = values.pop(key)
             near = nearest(value, re.findall(r"'([^']+)'", said)) if isinstance(value, str) else None
             mend = f"Did you mean {near}?" if near and near != value else "Correct it, or leave it out"
-            faults.append(Fault(("train", block, key), f"{self.name} says: {_cut(said)}", mend, value))
+            faults.append(Fault(("train", block, key), f"{self.name} says: {cut(said, 160)}", mend, value))
         return faults
 
     def _make(self, values: dict[str, Any]) -> str | None:
@@ -197,7 +190,11 @@ def _key_fault(block: str, key: str, value: Any, libraries: dict[str, Library]) 
         return Fault(path, "is not set here", reason[0].upper() + reason[1:], value)
     if key == "task_type" and value != "CAUSAL_LM":
         return Fault(path, "the base is a causal language model", "Leave the key out", value)
-    return _type_fault(path, value, library) or _range_fault(path, value)
+    words, holds = _RANGES.get(key, ("", None))
+    fault = _type_fault(path, value, library)
+    if not fault and holds and isinstance(value, int | float) and not holds(value):
+        return Fault(path, words, "Choose another number", value)
+    return fault
 
 
 def _type_fault(path: tuple[str, str, str], value: Any, library: Library) -> Fault | None:
@@ -220,13 +217,6 @@ def _type_fault(path: tuple[str, str, str], value: Any, library: Library) -> Fau
     return None
 
 
-def _range_fault(path: tuple[str, str, str], value: Any) -> Fault | None:
-    words, holds = _RANGES.get(path[-1], ("", None))
-    if holds and isinstance(value, int | float) and not holds(value):
-        return Fault(path, words, "Choose another number", value)
-    return None
-
-
 def _parts(hint: Any) -> list[Any]:
     """All that a type is made of: of `int | Literal["a"]`, int and "a"."""
     inner = [part for argument in typing.get_args(hint) for part in _parts(argument)]
@@ -236,11 +226,7 @@ def _parts(hint: Any) -> list[Any]:
 def _type_name(hint: Any) -> str:
     """A type as people write it."""
     name = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
-    return _cut(re.sub(r"\b(?:typing|[a-z_]+(?:\.[a-z_]+)+)\.", "", name))
-
-
-def _cut(text: str, most: int = 160) -> str:
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return cut(re.sub(r"\b(?:typing|[a-z_]+(?:\.[a-z_]+)+)\.", "", name), 160)
 
 
 @contextlib.contextmanager

@@ -35,14 +35,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, libraries: 
 def read_recipe(
     path: Path, overrides: Sequence[str] = (), *, libraries: bool = False
 ) -> tuple[Source, list[Fault], Recipe | None]:
-    """The recipe in a file with its overrides, and all its faults; arguments as in `load_recipe`.
-
-    Returns:
-        The values as they were written; the faults, not yet located; the recipe, None where it could not be read.
-
-    Raises:
-        RecipeError: the file is no YAML mapping.
-    """
+    """A recipe's file with its overrides, all its faults, not yet located, and the recipe if it can be read."""
     source = Source(path)
     for override in overrides:
         source.override(override)

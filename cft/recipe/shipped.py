@@ -36,11 +36,7 @@ def about(path: Path) -> str:
 
 
 def find_recipe(name_or_path: str) -> Path:
-    """The file of a shipped recipe's name, or of a path.
-
-    Raises:
-        RecipeError: there is none; the message has the nearest name and all shipped ones.
-    """
+    """The file of a shipped recipe's name, or of a path; RecipeError as in `find_file`."""
     return find_file(name_or_path, list_recipes(), "recipe", RecipeError)
 
 
@@ -58,13 +54,7 @@ def find_sweep(name_or_path: str) -> Path:
 def find_file(
     name_or_path: str, shipped: Mapping[str, Path], kind: str, fault: type[CFTError] = DataError, suffix: str = ".yaml"
 ) -> Path:
-    """The file of a shipped name, or the path as it is given.
-
-    Args:
-        shipped: the shipped files by name.
-        kind: what is looked for, for messages: "problem".
-        fault: the error to raise.
-        suffix: the ending of such files.
+    """The file of a shipped name, or the path as it is given, which has the ending `suffix`. `kind` is for messages.
 
     Raises:
         CFTError: of the class `fault`: there is no such file; it says the nearest name and all shipped ones.

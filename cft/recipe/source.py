@@ -129,11 +129,7 @@ class Source:
         self.faults.append(Fault(path, fault, mend, value, place(node)))
 
     def override(self, text: str, depth: int = 0) -> None:
-        """Set one value: `key.sub=value`. The value is YAML; list items go by their index.
-
-        Args:
-            depth: most steps of the key, the last of which may hold dots; 0: as many as there are.
-        """
+        """Set one value: `key.sub=value`, the value in YAML, items by index, at most `depth` steps deep if not 0."""
         key, equals, written = text.partition("=")
         steps = path = tuple(key.strip().split(".", depth - 1))
         if not equals or not all(steps):

@@ -6,7 +6,7 @@ Importing this loads no model library.
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,17 +17,15 @@ from cft.errors import RecipeError
 from cft.recipe.blocks import Block, Recipe, Text
 from cft.recipe.blocks.base import once
 from cft.recipe.blocks.recipe import folder_name
-from cft.recipe.faults import OVERRIDE, Fault, Schema, by_line, recipe_error, show
+from cft.recipe.faults import OVERRIDE, Fault, Schema, by_line, cut, recipe_error, show
 from cft.recipe.load import read_recipe
 from cft.recipe.shipped import find_recipe, find_sweep, list_recipes
 from cft.recipe.source import Source
 
 MOST_POINTS = 200  # more are taken for a slip
 LONGEST_VALUE = 24  # characters of a value in a point's name
-OWN = {
-    "name": "the sweep's own name is that of the folder of its runs",
-    "seed": "seeds are listed under seeds:",
-}  # keys of a recipe that a sweep sets otherwise
+# Keys of a recipe that a sweep sets otherwise.
+OWN = {"name": "the sweep's own name is that of the folder of its runs", "seed": "seeds are listed under seeds:"}
 
 
 class Sweep(Block):
@@ -69,15 +67,12 @@ class LoadedSweep:
 
 
 def load_sweep(name_or_path: str, overrides: Sequence[str] = (), *, libraries: bool = False) -> LoadedSweep:
-    """Read and check a sweep and the recipe of each of its points.
+    """Read and check a sweep and the recipe of each of its points. Raises RecipeError with all their faults at once.
 
     Args:
-        overrides: `KEY=VALUE` each: a key of the sweep (recipe, seeds, vary.KEY, ...), or a key of the recipe, which
-            is then set in every point.
+        overrides: `KEY=VALUE` each: a key of the sweep (recipe, seeds, vary.KEY ...), or one of the recipe, then set in
+            every point.
         libraries: as in `cft.recipe.load.load_recipe`.
-
-    Raises:
-        RecipeError: with all faults of the sweep and of its points at once.
     """
     source = Source(find_sweep(name_or_path))
     for_recipe = _override(source, overrides)
@@ -149,15 +144,13 @@ def _own_faults(sweep: Sweep, for_recipe: dict[str, str]) -> Iterator[Fault]:
     for key in for_recipe:
         if key == "name" or (key == "seed" and sweep.seeds):
             yield Fault((key,), OWN[key], "Write seeds=[...]" if key == "seed" else "Write name=...", place=OVERRIDE)
-    count = len(list(_combinations(sweep))) + len(sweep.points)
+    count = len(_combinations(sweep)) + len(sweep.points)
     if count > MOST_POINTS:
         yield Fault(("vary",), f"makes {count} points, more than {MOST_POINTS}", "Vary less at a time")
 
 
-def _combinations(sweep: Sweep) -> Iterator[dict[str, Any]]:
-    if sweep.vary:
-        for values in product(*sweep.vary.values()):
-            yield dict(zip(sweep.vary, values, strict=True))
+def _combinations(sweep: Sweep) -> list[dict[str, Any]]:
+    return [dict(zip(sweep.vary, values, strict=True)) for values in product(*sweep.vary.values()) if values]
 
 
 def _settings(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
@@ -183,15 +176,11 @@ def _short(key: str, keys: Sequence[str]) -> str:
 
 def _told(value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else show(value)
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+    return cut(text, LONGEST_VALUE)
 
 
 def _recipe_file(name: str, source: Source) -> Path:
-    """The recipe of a sweep: a shipped one, a file beside the sweep's, or a file here.
-
-    Raises:
-        RecipeError: there is none.
-    """
+    """The recipe of a sweep: a shipped one, a file beside the sweep's, or a file here; else RecipeError."""
     beside = source.path.parent / name
     if source.place(("recipe",)) != OVERRIDE and Path(name).suffix in (".yaml", ".yml") and beside.is_file():
         return beside
@@ -207,15 +196,12 @@ def _recipe_name(path: Path) -> str:
 
 def _in_sweep(fault: Fault, source: Source, point: str, given: dict[str, Any]) -> Fault:
     """A fault of a point's recipe, with the place in the sweep that wrote the value."""
-    if fault.place != OVERRIDE:
-        return fault
     places = source.places
     homes = [("vary", key) if ("vary", key) in places else ("points", point, key) for key in given]
     homes += [("set", key) for key in source.value.get("set") or {}]
-    for home in homes:
+    for home in homes if fault.place == OVERRIDE else []:
         if f"{fault.key}.".startswith(f"{home[-1]}.") and home in places:
-            place = f"{places[home]} (point {point})" if home[0] == "points" else places[home]
-            return Fault(fault.path, fault.fault, fault.mend, fault.value, place)
+            return replace(fault, place=places[home] + (f" (point {point})" if home[0] == "points" else ""))
     return fault
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cft.errors import TrainError
-from cft.rows import TokenRow, ends, listed, load_rows, tokenize_row
+from cft.files import listed
+from cft.rows import TokenRow, ends, load_rows, tokenize_row
 from cft.train.loop.defaults import DEFAULT_MAX_LENGTH
 
 if TYPE_CHECKING:

@@ -19,27 +19,17 @@ def is_whole(folder: Path) -> bool:
 
 
 def adapter_identity(adapter: Path) -> dict[str, str]:
-    """sha256 of the files of an adapter that decide what it answers.
-
-    Raises:
-        EvalError: the folder is no PEFT adapter.
-    """
-    if is_whole(adapter):
-        return {
-            file.name: sha256_file(file) for file in sorted([adapter / "config.json", *adapter.glob("*.safetensors")])
-        }
+    """sha256 of the files of an adapter that decide what it answers. Raises EvalError if the folder is none."""
     files = [adapter / name for name in ("adapter_config.json", "adapter_model.safetensors")]
+    if is_whole(adapter):
+        files = sorted([adapter / "config.json", *adapter.glob("*.safetensors")])
     if not all(file.is_file() for file in files):
         raise EvalError(f"{adapter}: is no adapter; {' and '.join(file.name for file in files)} must be in it.")
     return {file.name: sha256_file(file) for file in files}
 
 
 def check_tokenizer(adapter: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Compare the tokenizer that an adapter brings, if it brings one, with that of the evaluation.
-
-    Raises:
-        EvalError: they have other tokens, or another chat template: the adapter would read what it never saw.
-    """
+    """Raise EvalError if an adapter brings a tokenizer of other tokens or another chat template: it never saw these."""
     from transformers import AutoTokenizer
 
     if not (adapter / "tokenizer_config.json").is_file():
@@ -58,10 +48,7 @@ def check_tokenizer(adapter: Path, tokenizer: "PreTrainedTokenizerBase") -> None
 
 
 def attach(model: "PreTrainedModel", adapter: Path, model_id: str, name: str) -> "PreTrainedModel":
-    """The model with one more adapter on it, in eval mode.
-
-    Args:
-        model: the base, or what this returned for it before.
+    """The model, the base or what this returned before, with one more adapter on it, in eval mode.
 
     Raises:
         EvalError: the adapter was trained on another base, or its weights do not fit this one.

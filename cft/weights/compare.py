@@ -28,22 +28,14 @@ SHARES = (0.9, 1.1)
 
 @dataclass(frozen=True)
 class Text:
-    """One tokenised text and the positions that are compared."""
+    """One tokenised text and the first position that is compared; each predicts the token after it."""
 
     ids: list[int]
-    start: int  # first compared position; each predicts the token after it
-
-    @property
-    def positions(self) -> range:
-        return range(self.start, len(self.ids))
+    start: int
 
 
 def check_texts(run: Run, tokenizer: "PreTrainedTokenizerBase") -> list[Text]:
-    """Training rows of the run and, where it was scored, questions with the adapter's answers; else its problems.
-
-    Raises:
-        DataError: the run's own files are damaged.
-    """
+    """Training rows of the run and, where it was scored, questions with the adapter's answers; else its problems."""
     from cft.models.generate import render
     from cft.rows import load_rows, tokenize_row
     from data_builders.prompts import messages, solve_prompt
@@ -80,7 +72,7 @@ def logits_of(model: "PreTrainedModel", texts: list[Text]) -> list["torch.Tensor
     with torch.inference_mode():
         for text in texts:
             ids = torch.tensor([text.ids], device=model.device)
-            keep = torch.tensor(list(text.positions), device=model.device)
+            keep = torch.arange(text.start, len(text.ids), device=model.device)
             logits.append(model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[0].cpu())
     return logits
 
@@ -113,11 +105,7 @@ def difference(reference: list["torch.Tensor"], other: list["torch.Tensor"]) -> 
 
 
 def is_same_model(gap: dict, share: float | None = None) -> bool:
-    """Whether a difference is within rounding.
-
-    Args:
-        share: of an adapter's update that is in the merged weights; None where there is none to measure.
-    """
+    """Whether a difference is within rounding, and so is the share of an adapter's update that arrived, if measured."""
     kl = gap["mean_kl"]
     arrived = share is None or SHARES[0] <= share <= SHARES[1]
     return kl is not None and kl <= ROUNDING_KL and arrived

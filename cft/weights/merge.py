@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 
 
 def merge_into_base(model: "PeftModel", seed: int) -> tuple["PreTrainedModel", dict]:
-    """`merge_layers`, with head and embeddings that share their weights parted first if the adapter changes one."""
+    """`merge_layers`, first parting head and embeddings that share weights if only one changes; the config says so."""
     untie(model)
     base, shares = merge_layers(model, seed)
-    return settle_ties(base), shares
+    head, embeddings = base.get_output_embeddings(), base.get_input_embeddings()
+    if head is not None and head.weight.data_ptr() != embeddings.weight.data_ptr():
+        for config in (base.config, base.config.get_text_config()):
+            config.tie_word_embeddings = False
+        base.all_tied_weights_keys = {}
+    return base, shares
 
 
 def merge_layers(model: "PeftModel", seed: int) -> tuple["PreTrainedModel", dict]:
@@ -33,10 +38,7 @@ def merge_layers(model: "PeftModel", seed: int) -> tuple["PreTrainedModel", dict
 
     Returns:
         the model, and {"share": of the update that arrived, 1 is all and 0 none, "share_rounded_to_nearest": what plain
-        rounding would have left of it}.
-
-    Raises:
-        RunError: PEFT cannot merge a layer, or the adapter holds NaN.
+        rounding would have left of it}. Raises RunError if PEFT cannot merge a layer, or the adapter holds NaN.
     """
     import torch
     from peft.tuners.lora import LoraLayer
@@ -93,13 +95,3 @@ def untie(model: "PreTrainedModel") -> None:
     inner = [getattr(layer, "base_layer", layer) for layer in (head, embeddings)]
     if head is not None and any(changed) and inner[0].weight is inner[1].weight:
         inner[0].weight = torch.nn.Parameter(inner[0].weight.detach().clone(), requires_grad=False)
-
-
-def settle_ties(model: "PreTrainedModel") -> "PreTrainedModel":
-    """Say in the config whether head and embeddings share their weights, as they now do or do not."""
-    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
-    if head is not None and head.weight.data_ptr() != embeddings.weight.data_ptr():
-        for config in (model.config, model.config.get_text_config()):
-            config.tie_word_embeddings = False
-        model.all_tied_weights_keys = {}
-    return model

@@ -6,9 +6,11 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
 
 from cft.errors import RecipeError
+from cft.models.fetch import hub_reachable
 from cft.recipe.load import load_recipe
 from tests.support.recipe_text import GOOD
 
@@ -42,6 +44,17 @@ def recipe_faults(write_recipe):
         return [line.strip() for line in lines]
 
     return faults_of
+
+
+@pytest.fixture
+def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An empty cache and no hub."""
+    monkeypatch.setenv("CFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub" / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    hub_reachable.cache_clear()
+    yield
+    hub_reachable.cache_clear()
 
 
 @pytest.fixture

@@ -15,11 +15,7 @@ def once(items: list[Any]) -> list[Any]:
 
 
 Text = Annotated[str, Field(min_length=1)]
-
-
 Names = Annotated[list[Text], AfterValidator(once)]
-
-
 Count = Annotated[int, Field(ge=1)]
 
 

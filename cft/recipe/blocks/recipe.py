@@ -29,8 +29,7 @@ class ModelBlock(Block):
     )
     quantization: Literal["none", "nf4"] = Field("none", description="nf4: 4-bit weights (QLoRA), by bitsandbytes.")
     attn_implementation: Text = Field(
-        "auto",
-        description="transformers' attention: sdpa, eager, flash_attention_2; auto: flash if it is there.",
+        "auto", description="transformers' attention: sdpa, eager, flash_attention_2; auto: flash if it is there."
     )
     chat_template: Text | None = Field(
         None, description="null: the tokenizer's own; plain: the shipped plain one; or a path to a .jinja file."

@@ -5,25 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
+from packaging.utils import canonicalize_name
 from rich.console import Console
 
 from cft.cli import doctor
 from cft.cli.doctor import Check, Gpu, check, print_checks
-from cft.models.fetch import hub_reachable
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """An empty cache and no hub."""
-    monkeypatch.setenv("CFT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    hub_reachable.cache_clear()
-    yield
-    hub_reachable.cache_clear()
+pytestmark = pytest.mark.usefixtures("no_hub")
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:
@@ -75,7 +65,7 @@ def test_versions_are_held_against_bounds_and_tested_ones(tmp_path: Path, monkey
 def test_the_constraints_that_are_shipped_name_what_we_need():
     tested = doctor.tested_versions()
 
-    assert [need.name for need in doctor.requirements() if doctor.normal(need.name) not in tested] == []
+    assert [need.name for need in doctor.requirements() if canonicalize_name(need.name) not in tested] == []
 
 
 def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

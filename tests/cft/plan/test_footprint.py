@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from cft.devices import find_card
 from cft.errors import ModelError
@@ -26,27 +27,10 @@ def test_the_listed_sizes_give_the_published_parameters(name):
 
 
 def random_model(kind: str):
-    from transformers import (
-        Gemma3ForCausalLM,
-        Gemma3TextConfig,
-        LlamaConfig,
-        LlamaForCausalLM,
-        Qwen2Config,
-        Qwen2ForCausalLM,
-        Qwen3Config,
-        Qwen3ForCausalLM,
-    )
-
-    makes = {
-        "llama": (LlamaConfig, LlamaForCausalLM),
-        "qwen2": (Qwen2Config, Qwen2ForCausalLM),
-        "qwen3": (Qwen3Config, Qwen3ForCausalLM),
-        "gemma3_text": (Gemma3TextConfig, Gemma3ForCausalLM),
-    }
-    config, model = makes[kind]
     sizes = {"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2, "num_attention_heads": 4}
     sizes |= {"num_key_value_heads": 2, "vocab_size": 300, "tie_word_embeddings": kind != "llama"}
-    return model(config(**sizes | ({"head_dim": 32} if kind != "qwen2" else {})))
+    sizes |= {"head_dim": 32} if kind != "qwen2" else {}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes))
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "gemma3_text"])
@@ -145,11 +129,8 @@ def test_a_card_that_is_none_is_an_error(asked, words):
 def test_the_command_plans_for_a_card_that_is_not_here(tmp_path):
     done = cft("plan", "one_problem_cft/qwen2.5_math_7b_qlora", "--gpu", "RTX 4090", "--json", cwd=tmp_path)
     told = json.loads(done.stdout)
-    assert (
-        told["memory"]["fits"]
-        and told["memory"]["room"]["name"] == "RTX 4090"
-        and told["memory"]["training"]["weights"] > 5
-    )
+    memory = told["memory"]
+    assert memory["fits"] and memory["room"]["name"] == "RTX 4090" and memory["training"]["weights"] > 5
     seconds = [stage["estimates"]["seconds"] for stage in told["stages"] if stage["stage"] in ("train", "eval")]
     assert seconds[0] > 60 and seconds[-1] is None  # decoding goes with a card's bandwidth, which is not planned
     wrong = cft("plan", "quickstart", "--gpu", "twelve", cwd=tmp_path)

@@ -77,17 +77,9 @@ def test_all_faults_of_a_recipe_are_told_at_once_in_the_order_of_the_file(write_
         ("{id: some-model}", "some-model", 'demo.yaml:2 model = "some-model": must be a mapping.'),
         ("some-model", '""', 'demo.yaml:2 model.id = "": is empty.'),
         ("some-model", "true", "demo.yaml:2 model.id = true: must be text. Put it in quotes."),
-        (
-            "builder: critiques",
-            "builder: prompts",
-            'demo.yaml:4 data.builder = "prompts": is not known. Known here: ',
-        ),
+        ("builder: critiques", "builder: prompts", 'demo.yaml:4 data.builder = "prompts": is not known. Known here: '),
         ("builder: critiques", "builder: [a]", 'demo.yaml:4 data.builder = ["a"]: is not known.'),
-        (
-            "  builder: critiques\n",
-            "",
-            "demo.yaml:3 data.builder: is missing. Add one of: critiques, demons",
-        ),
+        ("  builder: critiques\n", "", "demo.yaml:3 data.builder: is missing. Add one of: critiques, demons"),
         (
             "    - kind: exact\n",
             "    - {}\n",
@@ -95,11 +87,7 @@ def test_all_faults_of_a_recipe_are_told_at_once_in_the_order_of_the_file(write_
         ),
         ("    - kind: exact\n", "    - exact\n", 'demo.yaml:8 data.teachers.0 = "exact": must be a mapping.'),
         ("method: cft", "method: cftt", 'demo.yaml:11 train.method = "cftt": is not known. Did you mean cft?'),
-        (
-            "method: cft",
-            "method: grpo",
-            'demo.yaml:11 train.method = "grpo": is not known. Known here: cft, sft, ',
-        ),
+        ("method: cft", "method: grpo", 'demo.yaml:11 train.method = "grpo": is not known. Known here: cft, sft, '),
         ("  method: cft\n", "", "demo.yaml:10 train.method: is missing. Add one of: cft, sft, none."),
         ("- kind: exact", "- {kind: file, path: critiques.jsonl}", "demo.yaml:7 data.teachers = "),
         (
