@@ -5,7 +5,7 @@ from collections.abc import Callable
 from data_builders.arithmetic.expressions import Operation
 from data_builders.arithmetic.quantities import is_part
 from data_builders.problems import Step
-from data_builders.teachers.exact.findings import Diagnosis, Line
+from data_builders.teachers.exact.diagnosis import Diagnosis, Line
 from data_builders.teachers.exact.phrasing import Words, capital, join, right
 from data_builders.teachers.exact.working import inverse_check
 
