@@ -71,24 +71,23 @@ def diagnose(problem: Problem, text: str, *, outcome: str, answer: str | None) -
     for claim in claims(text):
         lines.append(_read_line(reader, claim, text, lines))
     path = _path(lines, value)
-    broken = path is None or any(lines[i].reading is None for i in path)
+    broken = not path or any(lines[i].reading is None for i in path)
     for i, line in enumerate(lines):
-        if line.claim.goes_on:
-            structure = None
-        elif line.reading is None:
-            structure = _stranger(reader, line, problem) if path is not None and i in path else None
-        else:
-            structure = _structure_fault(reader, line, problem) if broken or i in path else None
+        structure = part = None
+        if not line.claim.goes_on:
+            if line.reading and (broken or i in path):
+                structure = _structure_fault(reader, line, problem)
+            elif not line.reading and i in path:
+                structure = _stranger(reader, line, problem)
+            part = _part_fault(reader, line, lines, problem, text)
         slip = Fault("slip") if line.claim.slip else None
-        part = None if line.claim.goes_on else _part_fault(reader, line, lines, problem, text)
         line.faults += [fault for fault in (structure, slip, part) if fault]
-    if path is not None:
-        dropped = _dropped(reader, lines, path, problem)
-        if dropped:
-            lines[max(path)].faults.append(dropped)
-    if path is not None and outcome != "correct":
+    if path:
         last = lines[max(path)]
-        if last.sound and not last.faults and last.step not in problem.steps and value != problem.steps[-1].value:
+        if dropped := _dropped(reader, lines, path, problem):
+            last.faults.append(dropped)
+        short = last.sound and last.step not in problem.steps and value != problem.steps[-1].value
+        if short and not last.faults and outcome != "correct":
             last.faults.append(Fault("short", says=last.step.says if last.step else ""))
     ending, step = _ending(problem, lines, text, outcome, value)
     last_words = " ".join(plain(text).rstrip("\\({[ ").split()[-4:])
@@ -117,18 +116,13 @@ def _read_line(reader: Reader, claim: Claim, text: str, before: list[Line]) -> L
 
 def _makers(claim: Claim, before: list[Line]) -> list[int]:
     """For every number of a claim, the last earlier line that arrived at it."""
-    found = [
-        [k for k, line in enumerate(before) if line.claim.value == leaf.value] for leaf in leaves(claim.expression)
-    ]
-    return [ks[-1] for ks in found if ks]
+    last = {line.claim.value: k for k, line in enumerate(before)}
+    return [last[leaf.value] for leaf in leaves(claim.expression) if leaf.value in last]
 
 
-def _path(lines: list[Line], answer: Fraction | None) -> set[int] | None:
-    """The claims that the boxed answer rests on; None where no claim arrives at it."""
-    ends = [i for i, line in enumerate(lines) if line.claim.value == answer]
-    if not ends:
-        return None
-    path, queue = set(), [ends[-1]]
+def _path(lines: list[Line], answer: Fraction | None) -> set[int]:
+    """The claims that the boxed answer rests on; none where no claim arrives at it."""
+    path, queue = set(), [i for i, line in enumerate(lines) if line.claim.value == answer][-1:]
     while queue:
         i = queue.pop()
         path.add(i)
@@ -157,8 +151,7 @@ def _structure_fault(reader: Reader, line: Line, problem: Problem) -> Fault | No
         rest = sorted(s.value for s in reading.sources if s is not extra[0])
         same = [s for s in problem.steps if sorted(value for value, _ in s.operands) == rest]
         return Fault("unused", number=extra[0].value, says=extra[0].says, instead=same[0] if len(same) == 1 else None)
-    turned = _other_sign(reading, line, problem)
-    if turned:
+    if turned := _other_sign(reading, line, problem):
         return Fault("sign", instead=turned)
     if reading.clashes:
         clash = reading.clashes[0]
@@ -261,7 +254,7 @@ def _needs(step: Step, problem: Problem) -> set[str]:
 def _dropped(reader: Reader, lines: list[Line], path: set[int], problem: Problem) -> Fault | None:
     """Something worked out before that the last sum leaves out."""
     last = lines[max(path)]
-    if {node.op for node in each_operation(last.claim.expression)} != {"+"} or last.reading is None:
+    if {node.op for node in each_operation(last.claim.expression)} != {"+"} or not last.reading:
         return None
     readings = [lines[k].reading for k in path if lines[k].reading and lines[k] is not last]
     inside = [part for reading in readings for part in reading.parts] + [s.quantity for s in last.reading.sources]
@@ -284,10 +277,8 @@ def _absent(lines: list[Line], problem: Problem, text: str) -> list[Step]:
     left = []
     for step in absent:
         operands = [leaf.name for leaf in leaves(step.expression) if isinstance(leaf, Name)]
-        plain_sum = step.expression.op in "+-" and all(
-            name in makers for name in operands
-        )  # may be done in another order
-        if not plain_sum and not names & set(operands):
+        other_order = step.expression.op in "+-" and makers.issuperset(operands)  # it may be done in another
+        if not other_order and not names & set(operands):
             left.append(step)
     return left
 
@@ -296,7 +287,8 @@ def _ending(
     problem: Problem, lines: list[Line], text: str, outcome: str, answer: Fraction | None
 ) -> tuple[str | None, Step | None]:
     """What is wrong with the way the candidate ends."""
-    if outcome == "truncated" and (answer is None or answer == problem.steps[-1].value):
+    right = problem.steps[-1].value
+    if outcome == "truncated" and answer in (None, right):
         return "unfinished", None
     if outcome == "no_answer":
         return "no box", None
@@ -305,7 +297,7 @@ def _ending(
     other = next((s for s in problem.steps[:-1] if s.value == answer), None)
     if other:
         return "other quantity", other
-    if lines and lines[-1].sound and lines[-1].claim.value == problem.steps[-1].value:
+    if lines and lines[-1].sound and lines[-1].claim.value == right:
         return "miscopied", None
     if answer >= 0 and answer not in numbers(re.sub(r"\\boxed\s*\{[^{}]*\}", " ", text)):
         return "from nowhere", None
