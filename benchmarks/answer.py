@@ -40,7 +40,7 @@ def ours(folder: str, limit: int, max_new_tokens: int, batch_size: int, out: Pat
     write_answers(out, seconds, tokenizer, items.prompts, items.golds, [completion.text for completion in completions])
 
 
-def plain(folder: str, limit: int, max_new_tokens: int, out: Path) -> None:
+def plain(folder: str, limit: int, max_new_tokens: int, _: int, out: Path) -> None:
     """Run the `lm_eval` command with a clock around `HFLM.generate_until`."""
     from lm_eval.__main__ import cli_evaluate
     from lm_eval.models.huggingface import HFLM
@@ -75,20 +75,13 @@ def write_answers(
     """Write all that is compared. Tokens are those of the texts, so that both sides count alike."""
     from eval.grading import grade
 
-    value = {
-        "seconds": seconds,
-        "tokens": sum(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]),
-        "correct": sum(grade(gold, text).outcome == "correct" for gold, text in zip(golds, texts, strict=True)),
-        "prompts": prompts,
-        "texts": texts,
-    }
+    tokens = sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
+    correct = sum(grade(gold, text).outcome == "correct" for gold, text in zip(golds, texts, strict=True))
+    value = {"seconds": seconds, "tokens": tokens, "correct": correct, "prompts": prompts, "texts": texts}
     write_json(out, value)
 
 
 if __name__ == "__main__":
-    side, folder = sys.argv[1:3]
-    limit, max_new_tokens, batch_size = map(int, sys.argv[3:6])
-    if side == "ours":
-        ours(folder, limit, max_new_tokens, batch_size, Path(sys.argv[6]))
-    else:
-        plain(folder, limit, max_new_tokens, Path(sys.argv[6]))
+    side, folder, *numbers, out = sys.argv[1:]
+    answer = ours if side == "ours" else plain
+    answer(folder, *map(int, numbers), Path(out))

@@ -47,15 +47,11 @@ def run_process(command: list[str], folder: Path, threads: int) -> Finished:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {
-        "OMP_NUM_THREADS": str(threads),
-        "HF_DATASETS_CACHE": str(folder / "datasets"),
-        "PYTHONPATH": path,
-    }
+    environment = {"OMP_NUM_THREADS": str(threads), "HF_DATASETS_CACHE": str(folder / "datasets"), "PYTHONPATH": path}
     out, err = folder / "stdout.txt", folder / "stderr.txt"
     start = time.perf_counter()
     with open(out, "wb") as stdout, open(err, "wb") as stderr:
-        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=stdout, stderr=stderr)
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | environment, stdout=stdout, stderr=stderr)
         try:
             _, status, usage = os.wait4(process.pid, 0)  # unlike RUSAGE_CHILDREN, of this process only
         except BaseException:
@@ -110,11 +106,11 @@ def summarise(rounds: list[dict[str, dict[str, Any]]], speeds: list[str]) -> dic
     Args:
         rounds: one {side: {measure: number}} a round, ours first.
     """
-    ours, theirs, *more = rounds[0]
     medians = {
-        side: {key: round(median(one[side][key] for one in rounds), 4) for key in rounds[0][side]}
-        for side in (ours, theirs, *more)
+        side: {key: round(median(one[side][key] for one in rounds), 4) for key in measures}
+        for side, measures in rounds[0].items()
     }
+    ours, theirs = list(medians)[:2]
     ratios = {key: round(medians[ours][key] / medians[theirs][key], 3) for key in speeds}
     return {"rounds": rounds, "medians": medians, "ratios": ratios}
 

@@ -38,11 +38,9 @@ def main(
             for side, key in ((OURS, "ours"), (PLAIN, "lm_eval")):
                 console.print(f"round {number + 1} of {repeats}: {side}", highlight=False)
                 beside = folder / f"{key}-{number}"
-                written = beside / "answers.json"
-                numbers = [str(limit), str(max_new_tokens), str(batch_size)]
-                command = [sys.executable, "-m", "benchmarks.answer", key, location, *numbers, str(written)]
-                process = run_process(command, beside, threads)
-                answers[side] = measured = read_json(written)
+                arguments = map(str, (key, location, limit, max_new_tokens, batch_size, beside / "answers.json"))
+                process = run_process([sys.executable, "-m", "benchmarks.answer", *arguments], beside, threads)
+                answers[side] = measured = read_json(beside / "answers.json")
                 rounds[-1][side] = {
                     "items_per_second": round(limit / measured["seconds"], 4),
                     "tokens_per_second": round(measured["tokens"] / measured["seconds"], 2),

@@ -24,12 +24,8 @@ def measure(rows: Sequence[dict]) -> dict:
         problem = content_id(row["question"])
         candidate = content_id(row["question"], row["candidate"])
         problems[problem] = Problem(problem, row["question"], row["answer"], source="", licence="")
-        candidates[candidate] = {
-            "id": candidate,
-            "problem": problem,
-            "text": row["candidate"],
-            "outcome": row["outcome"],
-        }
+        of = {"id": candidate, "problem": problem, "text": row["candidate"]}
+        candidates[candidate] = of | {"outcome": row["outcome"]}
         written.append({"candidate": candidate, "teacher": row["id"], "style": row["label"], "text": row["critique"]})
     judged = {row["teacher"]: row for row in accept(written, list(candidates.values()), problems)}
     kinds = Counter(r["label"] for r in rows)

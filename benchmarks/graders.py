@@ -69,10 +69,5 @@ def minerva_math() -> Grader:
     return judge
 
 
-GRADERS: dict[str, Callable[[], Grader]] = {
-    "ours": ours,
-    "math_verify": math_verify,
-    "qwen": qwen,
-    "minerva_math": minerva_math,
-}
+GRADERS: dict[str, Callable[[], Grader]] = {make.__name__: make for make in (ours, math_verify, qwen, minerva_math)}
 NEED_ANTLR = ("qwen", "minerva_math")

@@ -16,6 +16,7 @@ Without `--minerva FOLDER` minerva_math is left out, and qwen cannot read LaTeX 
 import argparse
 import json
 import logging
+import operator
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +59,8 @@ class Child:
         Raises:
             SystemExit: it cannot start; the message says why.
         """
-        self.process = subprocess.Popen(
-            self.command,
-            cwd=REPOSITORY,
-            env=self.environment,
-            text=True,
-            encoding="utf-8",
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
+        self.process = subprocess.Popen(self.command, cwd=REPOSITORY, env=self.environment, **pipes)
         if self._exchange(["x+1", r"\boxed{1+x}"], START_SECONDS) is None:
             raise SystemExit(f"{self.command[-1]} cannot start: see above. It may need {ANTLR}")
 
@@ -78,7 +73,7 @@ class Child:
         correct, answer = reply or (None, "")
         return {"correct": correct, "answer": answer, "seconds": time.perf_counter() - began}
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Kill it, if it runs."""
         if self.process is not None:
             self.process.kill()
@@ -97,7 +92,7 @@ class Child:
         finally:
             timer.cancel()
         if not reply.endswith("\n"):
-            self.stop()
+            self.close()
             return None
         return json.loads(reply)
 
@@ -122,13 +117,10 @@ def grade_all(name: str, rows: Sequence[dict[str, str]], folder: Path | None, pr
     verdicts: list[dict[str, Any]] = [{}] * len(rows)
 
     def take(first: int) -> None:
-        child = Child(name, folder)
-        try:
+        with closing(Child(name, folder)) as child:
             child.start()
             for place in range(first, len(rows), processes):
                 verdicts[place] = child.grade(rows[place]["gold"], rows[place]["response"])
-        finally:
-            child.stop()
 
     with ThreadPoolExecutor(processes) as pool:
         list(pool.map(take, range(processes)))
@@ -168,13 +160,8 @@ def compare(rows: Sequence[dict[str, str]], graded: dict[str, list[dict[str, Any
         }
         if not any("equal" in row for row in rows):
             del graders[name]["wrongly_accepted"], graders[name]["wrongly_rejected"]
-    agreement = {
-        a: {
-            b: sum(x["correct"] is y["correct"] for x, y in zip(graded[a], graded[b], strict=True)) / len(rows)
-            for b in graded
-        }
-        for a in graded
-    }
+    said = {name: [one["correct"] for one in verdicts] for name, verdicts in graded.items()}
+    agreement = {a: {b: sum(map(operator.is_, said[a], said[b])) / len(rows) for b in graded} for a in graded}
     disagreements = [
         {"place": place, **{key: rows[place][key] for key in ("file", "gold", "equal") if key in rows[place]}}
         | {name: {key: verdicts[place][key] for key in ("correct", "answer")} for name, verdicts in graded.items()}
@@ -202,7 +189,7 @@ def show(result: dict[str, Any], shown: int) -> None:
             console.print(f"    {name:13}{verdict:9}{escape(row[name]['answer'][:100])!r}", highlight=False)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Read the files, run the graders in turn, print and write what they say."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.grading", description=__doc__.split(":")[0])
     parser.add_argument("files", nargs="*", type=Path, help="JSONL with `gold` and `response`")
@@ -212,9 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shown", type=int, default=20, help="disagreements to print")
     parser.add_argument("--out", type=Path, help="JSONL for all disagreements; FILE.json beside it for the counts")
     parser.add_argument("--child", choices=GRADERS, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     if options.child:
-        return serve(options.child)
+        serve(options.child)
+        return
     if not options.files:
         parser.error("which answers? Give at least one FILE.jsonl.")
     try:
@@ -230,7 +218,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.out:
         write_jsonl(options.out, result.pop("disagreements"))
         write_json(options.out.with_suffix(".json"), result | {"machine": machine(options.processes)})
-    return None
 
 
 if __name__ == "__main__":

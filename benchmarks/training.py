@@ -11,6 +11,7 @@ import shutil
 import sys
 import sysconfig
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,9 +48,7 @@ def main(
     max_length: Annotated[int, typer.Option(help="Most tokens of a row; a longer row is an error.")] = TRL_MAX_LENGTH,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each side.")] = CORES,
     compiled: Annotated[bool, typer.Option("--compiled", help="Race ours with train.args.torch_compile too.")] = False,
-    unsloth: Annotated[
-        Path | None, typer.Option(help="A Python whose environment has unsloth, to race it too.")
-    ] = None,
+    unsloth: Annotated[Path | None, typer.Option(help="A Python that has unsloth, to race it too.")] = None,
     out: Annotated[Path | None, typer.Option("--json", help="File for the result.")] = None,
 ) -> None:
     """Measure `cft train` against `trl sft`."""
@@ -63,11 +62,9 @@ def main(
         folder = Path(name)
         location = model_folder(model, folder / "model")
         settings = ["quickstart", f"model.id={location}", "model.dtype=bfloat16", f"data.max_examples={rows}"]
-        settings += [f"train.args.max_length={max_length}", f"train.args.max_steps={steps}"]
-        settings += [
-            "train.args.per_device_train_batch_size=1",
-            f"train.args.gradient_accumulation_steps={ROWS_A_STEP}",
-        ]
+        args = {"max_length": max_length, "max_steps": steps, "per_device_train_batch_size": 1}
+        args["gradient_accumulation_steps"] = ROWS_A_STEP
+        settings += [f"train.args.{key}={value}" for key, value in args.items()]
 
         # The rows, once
         made = folder / "made"
@@ -83,22 +80,21 @@ def main(
         # A B A B ...
         rounds: list[dict[str, dict[str, Any]]] = []
         for number in range(repeats):
-            console.print(f"round {number + 1} of {repeats}: {OURS}", highlight=False)
+            say = partial(console.print, f"round {number + 1} of {repeats}:", highlight=False)
+            say(OURS)
             ours, metrics = measure_ours(settings, made, folder / f"ours-{number}", threads, seen)
             tokens = metrics["log"][-1]["tokens"]
             flags = trl_flags(steps, max_length, on_cpu=metrics["settings"]["args"]["use_cpu"])
-            console.print(f"round {number + 1} of {repeats}: {TRL}", highlight=False)
+            say(TRL)
             theirs = measure_trl(location, folder / "rows", flags, folder / f"trl-{number}", threads, tokens)
             rounds.append({OURS: ours, TRL: theirs})
             if compiled:
-                console.print(f"round {number + 1} of {repeats}: {COMPILED}", highlight=False)
+                say(COMPILED)
                 rounds[-1][COMPILED], _ = measure_ours(compiling, made, folder / f"compiled-{number}", threads, seen)
             if unsloth:
-                console.print(f"round {number + 1} of {repeats}: {UNSLOTH}", highlight=False)
-                place = folder / f"unsloth-{number}"
-                rounds[-1][UNSLOTH] = measure_unsloth(
-                    unsloth, location, folder / "rows", steps, max_length, place, threads, tokens
-                )
+                say(UNSLOTH)
+                same = location, folder / "rows", steps, max_length, folder / f"unsloth-{number}", threads, tokens
+                rounds[-1][UNSLOTH] = measure_unsloth(unsloth, *same)
             console.print({side: measured["tokens_per_second"] for side, measured in rounds[-1].items()})
 
         peak = float(run_process([sys.executable, "-c", PEAK], folder / "peak", threads).output)

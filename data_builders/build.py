@@ -30,17 +30,9 @@ if TYPE_CHECKING:
 
 
 def build(
-    data: "CritiquesData | DemonstrationsData",
-    *,
-    folder: Path,
-    seed: int,
-    asking: "Asking",
-    title: str = "critiques",
+    data: "CritiquesData | DemonstrationsData", *, folder: Path, seed: int, asking: "Asking", title: str = "critiques"
 ) -> dict:
     """Fill `folder` with the stage's JSON Lines files and a data card, and return the counts.
-
-    Args:
-        asking: asks students and teachers.
 
     Returns:
         {"candidates", "outcomes": {outcome: n}, "pass_rate": of the sampled candidates or None, "students":
@@ -60,7 +52,8 @@ def build(
     sampled = _sample(data, problems, seed, asking)
     problems, brought, written = read_files(data.teachers, problems)
     candidates = [*sampled, *brought]
-    write_jsonl(folder / PROBLEMS, [_problem_row(problem) for problem in problems.values()])
+    keys = ("id", "question", "answer", "source", "licence")
+    write_jsonl(folder / PROBLEMS, [{key: getattr(problem, key) for key in keys} for problem in problems.values()])
     write_jsonl(folder / CANDIDATES, candidates)
     kept, set_aside = select(sampled, brought, data, seed)
     written += exact_critiques(data.teachers, problems, kept, seed)
@@ -117,10 +110,6 @@ def _by_teacher(critiques: list[dict]) -> dict[str, dict[str, int]]:
     return {teacher: dict(sorted(c.items())) for teacher, c in sorted(counts.items())}
 
 
-def _problem_row(problem: Problem) -> dict:
-    return {key: getattr(problem, key) for key in ("id", "question", "answer", "source", "licence")}
-
-
 def input_files(data: Any) -> dict[str, Path]:
     """The files that the data stage of a recipe reads, by a name for each.
 
@@ -139,8 +128,7 @@ def input_files(data: Any) -> dict[str, Path]:
 def planned_characters(data: Any) -> list[int]:
     """Characters, prompt and completion, of each training row that the recipe's files can make; for estimates."""
     if data.builder == "critiques":
-        files = [chosen_critiques(teacher) for teacher in data.teachers if teacher.kind == "file"]
-        rows = [row for file in files for row in file]
+        rows = [row for teacher in data.teachers if teacher.kind == "file" for row in chosen_critiques(teacher)]
         return [len(_user_message(data.prompt, row.problem, row.solution)) + len(row.critique) for row in rows]
     problems = _load_problems(getattr(data, "problems", [])).values()
     return [len(solve_prompt(p.question)) + len(p.solution or "") for p in problems]

@@ -32,8 +32,7 @@ def _spread(rows: list[dict], most: int | None, seed: int, kinds: Callable[[dict
     if most is None or len(rows) <= most:
         return rows
     left = sorted(rows, key=lambda row: content_id(seed, row["id"]))
-    used: Counter = Counter()
-    chosen = set()
+    used, chosen = Counter(), set()
     for _ in range(most):
         pick = min(left, key=lambda row: [used[i, kind] for i, kind in enumerate(kinds(row))])
         left.remove(pick)

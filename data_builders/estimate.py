@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from data_builders.asking.calls import Call, cost_of, ledger_path, read_ledger
@@ -33,24 +34,22 @@ def estimate_calls(data: "CritiquesData", seed: int, student_name: str, ledgers:
         DataError: for a problem, template, file or ledger that cannot be read.
     """
     problems = {p.id: p for p in map(load_problem, data.problems)}
-    estimates, candidates, expected = [], [], 0
+    estimates, candidates, expected, complete = [], [], 0, True
     for student in data.students:
         calls = plan_solutions(problems.values(), student, student.model or student_name, seed)
         rows = read_ledger(ledger_path(ledgers, calls[0].model))
         estimates.append(_row(student, "student", calls, rows, min(TOKENS_PER_ANSWER, student.max_new_tokens)))
         expected += len(calls)
-        if candidates is not None and all(call.key in rows for call in calls):
+        if all(call.key in rows for call in calls):
             candidates += candidates_of(list(problems.values()), calls, [rows[call.key] for call in calls])
         else:
-            candidates = None
+            complete = False
     problems, brought, _ = read_files(data.teachers, problems)
-    known = None
-    if candidates is not None:
-        known, _ = select(list({row["id"]: row for row in candidates}.values()), brought, data, seed)
+    known, _ = select(list({row["id"]: row for row in candidates}.values()), brought, data, seed)
     for teacher in data.teachers:
         if teacher.kind != "model":
             continue
-        if known is not None:
+        if complete:
             calls = [call for call, _, _ in plan_critiques(known, problems, teacher, seed)]
             rows = read_ledger(ledger_path(ledgers, teacher.model))
             estimates.append(_row(teacher, "teacher", calls, rows, TOKENS_PER_CRITIQUE))
@@ -66,12 +65,9 @@ def _row(block: Any, role: str, calls: Sequence[Call], rows: dict[str, dict], an
     kept = [rows[call.key] for call in calls if call.key in rows]
     lengths = [row["output_tokens"] for row in kept if row.get("output_tokens")]
     if lengths:  # this model's own length is the best guess
-        answer_tokens = sum(lengths) / len(lengths)
+        answer_tokens = mean(lengths)
     model = calls[0].model if calls else block.model
-    return _priced(block, model, role, len(calls), False, given, answer_tokens * len(owed)) | {
-        "kept": len(kept),
-        "kept_usd": cost_of(kept),
-    }
+    return _priced(block, model, role, len(calls), False, given, answer_tokens * len(owed), kept)
 
 
 def _bound(teacher: Any, candidates: int, problems: list[Problem]) -> dict:
@@ -81,24 +77,16 @@ def _bound(teacher: Any, candidates: int, problems: list[Problem]) -> dict:
     each = question + TOKENS_PER_ANSWER + TEMPLATE_TOKENS
     given = sum(len(t.text) / CHARACTERS_PER_TOKEN + each for t in templates) * candidates * teacher.samples
     calls = candidates * len(templates) * teacher.samples
-    row = _priced(teacher, teacher.model, "teacher", calls, True, given, calls * TOKENS_PER_CRITIQUE)
-    return row | {"kept": 0, "kept_usd": 0.0}
+    return _priced(teacher, teacher.model, "teacher", calls, True, given, calls * TOKENS_PER_CRITIQUE, [])
 
 
 def _priced(
-    block: Any, model: str, role: str, calls: int, at_most: bool, input_tokens: float, output_tokens: float
+    block: Any, model: str, role: str, calls: int, at_most: bool, given: float, answered: float, kept: list[dict]
 ) -> dict:
     host, cost = "this process", 0.0
     if block.endpoint:
         host, price = block.endpoint.host, find_price(block.endpoint, model)
-        cost = round(price.cost(input_tokens, output_tokens), 4) if price else None
-    return {
-        "model": model,
-        "host": host,
-        "role": role,
-        "calls": calls,
-        "at_most": at_most,
-        "input_tokens": round(input_tokens),
-        "output_tokens": round(output_tokens),
-        "cost_usd": cost,
-    }
+        cost = round(price.cost(given, answered), 4) if price else None
+    owed = {"input_tokens": round(given), "output_tokens": round(answered), "cost_usd": cost}
+    row = {"model": model, "host": host, "role": role, "calls": calls, "at_most": at_most}
+    return row | owed | {"kept": len(kept), "kept_usd": cost_of(kept)}

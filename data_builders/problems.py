@@ -107,7 +107,7 @@ def load_problem(name_or_path: str) -> Problem:
         raise DataError(f"{path}: holds no mapping. A problem needs at least the keys {', '.join(_TEXTS)}.")
     faults: list[str] = []
     problem = _read_problem(raw, faults)
-    if problem:
+    if problem and problem.solution:
         _check_solution(problem, faults)
     if faults:
         raise faulty(path, faults)
@@ -130,9 +130,9 @@ def _read_problem(raw: dict, faults: list[str]) -> Problem | None:
     for key in ("note", "asked", "solution"):
         if not isinstance(raw.get(key, ""), str):
             faults.append(f"{key}: is {raw[key]!r}; write a text")
-    unusable = bool(faults)
+    usable = not faults
     _refuse_unknown(raw, _KEYS, "", faults)
-    if unusable:
+    if not usable:
         return None
     known_numbers = numbers(texts["question"]) | {
         Fraction(n) for n, words in _NUMBER_WORDS.items() if re.search(rf"\b(?:{words})\b", texts["question"].lower())
@@ -140,20 +140,11 @@ def _read_problem(raw: dict, faults: list[str]) -> Problem | None:
     stated = _read_given(raw.get("given", {}), known_numbers, faults)
     if len(stated) < len(raw.get("given", {})):
         return None  # the steps rest on what is given
-    ways = [
-        _read_steps(key, raw.get(key, []), stated, known_numbers, texts["answer"], faults)
-        for key in ("steps", "other_steps")
-    ]
-    return Problem(
-        **texts,
-        solution=raw.get("solution", "").strip(),
-        note=raw.get("note", "").strip(),
-        asked=raw.get("asked", "the answer").strip(),
-        ideas=tuple(" ".join(str(i).split()) for i in raw.get("ideas", [])),
-        given=tuple(stated.values()),
-        steps=tuple(ways[0]),
-        other_steps=tuple(ways[1]),
-    )
+    for key in ("steps", "other_steps"):
+        texts[key] = tuple(_read_steps(key, raw.get(key, []), stated, known_numbers, texts["answer"], faults))
+    texts |= {key: raw[key].strip() for key in ("solution", "note", "asked") if key in raw}
+    ideas = tuple(" ".join(str(idea).split()) for idea in raw.get("ideas", []))
+    return Problem(**texts, ideas=ideas, given=tuple(stated.values()))
 
 
 def _read_given(raw: dict, known_numbers: set[Fraction], faults: list[str]) -> dict[str, Given]:
@@ -193,27 +184,26 @@ def _read_steps(
             faults.append(f"{where}: the name is taken or no name; choose another")
         try:
             node = parse(entry["expression"])
-            unknown = [leaf.name for leaf in leaves(node) if isinstance(leaf, Name) and leaf.name not in values]
-            if unknown:
-                near = nearest(unknown[0], values)
-                meant = f"; did you mean {near!r}?" if near else ""
-                raise ValueError(f"uses {unknown[0]!r}, which is neither given nor an earlier step{meant}")
+            for leaf in leaves(node):
+                if isinstance(leaf, Name) and leaf.name not in values:
+                    meant = f"; did you mean {near!r}?" if (near := nearest(leaf.name, values)) else ""
+                    raise ValueError(f"uses {leaf.name!r}, which is neither given nor an earlier step{meant}")
         except ValueError as error:
             faults.append(f"{where}: {error}")
             return steps  # later steps may rest on this one
         for leaf in leaves(node):
             if isinstance(leaf, Number) and leaf.value not in known_numbers:
                 faults.append(f"{where}: the number {show_number(leaf.value)} does not stand in the question")
-        value, true = _number(entry.get("value")), evaluate(node, values)
-        if true is None or value != true:
+        true, calculation = evaluate(node, values), show(with_values(node, values))
+        if true is None or _number(entry.get("value")) != true:
             result = "a division by zero" if true is None else show_number(true)
-            calculation = show(with_values(node, values))
             faults.append(f"{where}: {calculation} is {result}, not {entry.get('value')!r}; correct it")
+        true = true or Fraction(0)
         quantity = read(node, quantities)
         if quantity.unit is None:
             faults.append(f"{where}: adds or subtracts unlike units; correct the expression or the units under given")
         operands = tuple((evaluate(leaf, values), read(leaf, quantities)) for leaf in leaves(node))
-        shown = f"{show(with_values(node, values))} = {show_number(true or Fraction(0))}"
+        shown = f"{calculation} = {show_number(true)}"
         tell = entry.get("tell", [])
         if not isinstance(tell, list) or not all(isinstance(t, str) for t in tell):
             faults.append(f"{where}: tell is {tell!r}; write a list of sentences")
@@ -224,18 +214,14 @@ def _read_steps(
                 faults.append(f"{where}: the sentence {sentence!r} does not state {shown!r}, or states something false")
         label = tuple(str(word).lower() for word in entry.get("label", []))
         says, sentences = entry["says"].strip(), tuple(" ".join(t.split()) for t in tell)
-        true = true or Fraction(0)
         steps.append(Step(name, says, node, true, quantity, operands, shown, sentences, label))
         values[name], quantities[name] = true, quantity
-    if steps and show_number(steps[-1].value) != answer:
-        end = show_number(steps[-1].value)
+    if steps and (end := show_number(steps[-1].value)) != answer:
         faults.append(f"{key}: end in {end}, but the answer is {answer!r}; correct one of them")
     return steps
 
 
 def _check_solution(problem: Problem, faults: list[str]) -> None:
-    if not problem.solution:
-        return
     boxed = last_box(problem.solution)
     if boxed != problem.answer:
         faults.append(f"solution: its last \\boxed{{}} holds {boxed!r}, not the answer {problem.answer!r}")

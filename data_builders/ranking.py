@@ -12,7 +12,7 @@ from rich.table import Table
 from cft.errors import DataError
 from cft.files import content_id, faulty, read_jsonl
 from data_builders.problems import Problem, load_problem
-from data_builders.students import candidates_of, plan_solutions
+from data_builders.students import candidates_of, pass_rates, plan_solutions
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import StudentBlock
@@ -66,8 +66,7 @@ def usefulness(candidates: Sequence[dict]) -> dict:
         and the share of solutions that come to an end.
     """
     n = len(candidates)
-    right = sum(row["outcome"] == "correct" for row in candidates)
-    cut = sum(row["outcome"] == "truncated" for row in candidates)
+    right, cut = (sum(row["outcome"] == one for row in candidates) for one in ("correct", "truncated"))
     wrong = [row for row in candidates if row["outcome"] in ("wrong", "no_answer")]
     answers = Counter(row["answer"] for row in wrong)
     bits = sum(c / len(wrong) * math.log2(len(wrong) / c) for c in answers.values())
@@ -106,13 +105,10 @@ def rank(problems: Sequence[Problem], candidates: Sequence[dict]) -> list[dict]:
     ranked = []
     for problem in problems:
         mine = [row for row in candidates if row["problem"] == problem.id]
-        rates = {}
-        for student in dict.fromkeys(row["student"] for row in mine):
-            graded = [row["outcome"] == "correct" for row in mine if row["student"] == student]
-            rates[student] = round(sum(graded) / len(graded), 4)
-        ranked.append(
-            {"problem": problem.id, **usefulness(mine), "students": rates, "question_characters": len(problem.question)}
-        )
+        students = dict.fromkeys(row["student"] for row in mine)
+        rates = pass_rates(mine)
+        row = {"problem": problem.id, **usefulness(mine), "students": {s: rates[s]["pass_rate"] for s in students}}
+        ranked.append(row | {"question_characters": len(problem.question)})
     return sorted(ranked, key=lambda row: (-row["score"], row["question_characters"], content_id(row["problem"])))
 
 
@@ -122,20 +118,9 @@ def print_ranking(ranked: list[dict], console: Console) -> None:
     columns = ["problem", "score", "pass rate", "wrong answers", "entropy, bits", "cut off", "tokens"]
     table = Table(*columns, *(students if len(students) > 1 else ()), box=None, pad_edge=False)
     for row in ranked:
-        cells = [
-            row["problem"],
-            f"{row['score']:.2f}",
-            f"{row['pass_rate']:.0%}",
-            str(row["wrong_answers"]),
-            f"{row['entropy']:.1f}",
-            f"{row['truncated']:.0%}",
-            str(row["mean_tokens"] or "unknown"),
-        ]
+        cells = [row["problem"], f"{row['score']:.2f}", f"{row['pass_rate']:.0%}", str(row["wrong_answers"])]
+        cells += [f"{row['entropy']:.1f}", f"{row['truncated']:.0%}", str(row["mean_tokens"] or "unknown")]
         table.add_row(*cells, *(f"{row['students'][s]:.0%}" for s in students if len(students) > 1))
     console.print(table)
-    samples = ranked[0]["samples"]
-    console.print(
-        f"{samples} samples a problem. score = 4p(1-p) x spread of the wrong answers x share that comes to an end; "
-        "1 is best.",
-        highlight=False,
-    )
+    score = "score = 4p(1-p) x spread of the wrong answers x share that comes to an end; 1 is best."
+    console.print(f"{ranked[0]['samples']} samples a problem. {score}", highlight=False)

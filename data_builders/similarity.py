@@ -12,12 +12,6 @@ def shingles(text: str, size: int = 3) -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(words[i : i + size]) for i in range(max(1, len(words) - size + 1)))
 
 
-def overlap(one: frozenset, other: frozenset) -> float:
-    """Jaccard index: the share of all runs that both have; 1 is the same text."""
-    shared = len(one & other)
-    return shared / (len(one) + len(other) - shared)
-
-
 def near_duplicates(texts: Sequence[str], groups: Sequence[object], threshold: float) -> dict[int, int]:
     """`{index: index of an earlier text}` for each text that is nearly the same as an earlier one of its group."""
     kept: dict[object, list[tuple[int, frozenset]]] = {}
@@ -27,7 +21,8 @@ def near_duplicates(texts: Sequence[str], groups: Sequence[object], threshold: f
         earlier = kept.setdefault(group, [])
         for j, theirs in earlier:
             short, long = sorted((len(mine), len(theirs)))
-            if short >= threshold * long and overlap(mine, theirs) >= threshold:  # the first is a bound on the second
+            # Jaccard index: the share of all runs that both have; the sizes alone give a bound on it
+            if short >= threshold * long and len(mine & theirs) / len(mine | theirs) >= threshold:
                 duplicates[i] = j
                 break
         else:
@@ -37,9 +32,6 @@ def near_duplicates(texts: Sequence[str], groups: Sequence[object], threshold: f
 
 def distinct_ngrams(texts: Sequence[str], size: int) -> float | None:
     """Different runs of `size` words over all runs (distinct-n, Li et al. 2016, arXiv 1510.03055, section 5.2)."""
-    runs = [
-        tuple(words[i : i + size])
-        for words in (_WORD.findall(text.casefold()) for text in texts)
-        for i in range(len(words) - size + 1)
-    ]
+    words = [_WORD.findall(text.casefold()) for text in texts]
+    runs = [tuple(some[i : i + size]) for some in words for i in range(len(some) - size + 1)]
     return len(set(runs)) / len(runs) if runs else None

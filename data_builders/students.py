@@ -18,11 +18,7 @@ SAME_SOLUTION = 0.9  # overlap above which two solutions with the same answer ar
 
 
 def plan_solutions(problems: Iterable[Problem], student: "StudentBlock", name: str, seed: int) -> list[Call]:
-    """The calls that a student's samples take, problem by problem.
-
-    Args:
-        name: the student's model.
-    """
+    """The calls that a student's samples take, problem by problem; `name` is the student's model."""
     return [
         Call(name, messages(solve_prompt(problem.question)), sampling_of(student, temperature), "solve", k, seed)
         for problem in problems
@@ -106,6 +102,5 @@ def pass_rates(candidates: Iterable[dict]) -> dict[str, dict]:
     counts: dict[str, Counter] = {}
     for row in candidates:
         counts.setdefault(row["student"], Counter())[row["outcome"] == "correct"] += 1
-    return {
-        name: {"samples": c.total(), "pass_rate": round(c[True] / c.total(), 4)} for name, c in sorted(counts.items())
-    }
+    students = sorted(counts.items())
+    return {name: {"samples": n.total(), "pass_rate": round(n[True] / n.total(), 4)} for name, n in students}

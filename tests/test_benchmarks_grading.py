@@ -59,7 +59,7 @@ def test_a_grader_that_dies_is_counted_and_started_again():
         assert child.grade("5", r"\boxed{5}")["correct"] is None
         assert child.grade("5", r"\boxed{5}")["correct"] is True
     finally:
-        child.stop()
+        child.close()
 
 
 def test_the_command_prints_a_table_and_writes_all_disagreements(tmp_path: Path):

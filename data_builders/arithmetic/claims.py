@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 
 from data_builders.arithmetic.expressions import MAX_DIGITS, Node, Number, Operation, evaluate, leaves, terms
 from data_builders.arithmetic.markup import plain
@@ -123,23 +124,18 @@ def words_before(text: str, start: int) -> str:
 
 
 def _tokens(text: str) -> list[_Token]:
-    tokens: list[_Token] = []
-    newline = True
+    tokens, newline = [], True
     for match in _TOKEN.finditer(text):
         kind, piece = match.lastgroup, match.group()
-        if kind in ("above", "below"):
-            kind = "fraction"
         if kind == "skip":
             newline = newline or "\n" in piece
             continue
         node = None
-        if kind == "number":
-            node = Number(Fraction(piece.replace(",", ""))) if len(piece) <= MAX_DIGITS else None
-            kind = "number" if node else "gap"
-        elif kind == "fraction":
+        if kind == "number" and len(piece) <= MAX_DIGITS:
+            node = Number(Fraction(piece.replace(",", "")))
+        elif kind in ("fraction", "above", "below"):
             above, below = (_whole(match.group(name)) for name in ("above", "below"))
-            node = Operation("/", above, below) if above and below else None
-            kind = "number" if node else "gap"
+            kind, node = "number", Operation("/", above, below) if above and below else None
         elif kind == "op":
             piece = _OPS[piece]
         elif kind in ("word", "unit"):
@@ -148,7 +144,7 @@ def _tokens(text: str) -> list[_Token]:
                 tokens.append(_Token("gap", "", match.start(), match.start()))
         elif kind == "variable":
             kind = "power"  # 2ab and 2^n alike end what can be computed
-        elif kind == "other":
+        if kind == "other" or (kind == "number" and not node):
             kind = "gap"
         tokens.append(_Token(kind, piece, match.start(), match.end(), node))
         newline = False
@@ -171,14 +167,12 @@ def _whole(text: str) -> Node | None:
 
 def _chain(tokens: list[_Token], at: int) -> tuple[list[_Side], int]:
     """The sides of a chain of equations that starts at token `at`, and the token after it."""
-    before = tokens[at - 1] if at else None
     node, after = _sum(tokens, at)
     if node is None:
         return [], at
     sides = [_Side(node, tokens[at].start, tokens[at].end, tokens[after - 1].end)]
-    partial_left = before is not None and (
-        before.kind in ("op", "number", "close", "power") or before.text.lower() in _GUARD
-    )
+    before = tokens[at - 1] if at else tokens[at]
+    cut = at > 0 and (before.kind in ("op", "number", "close", "power") or before.text.lower() in _GUARD)
     while after < len(tokens) and tokens[after].kind in ("equals", "means"):
         if tokens[after].kind == "means" and not isinstance(sides[-1].node, Operation):
             break
@@ -188,32 +182,20 @@ def _chain(tokens: list[_Token], at: int) -> tuple[list[_Side], int]:
         first = tokens[after + 1]
         sides.append(_Side(node, first.start, first.end, tokens[end - 1].end))
         after = end
-    follows = tokens[after] if after < len(tokens) else None
-    product = follows is not None and follows.kind == "open" and tokens[after + 1 : after + 2]
-    if follows is not None and (follows.kind in ("op", "number", "power") or (product and product[0].kind == "number")):
+    follows = [token.kind for token in tokens[after : after + 2]]
+    if follows == ["open", "number"] or follows[:1] in (["op"], ["number"], ["power"]):
         sides = sides[:-1]  # the last side goes on in a way that was not understood
-    if partial_left:
-        sides = sides[1:]
-    if sides and partial_left:
-        sides[0] = replace(sides[0], partial=True)
+    if cut:
+        sides = [replace(side, partial=True) for side in sides[1:2]] + sides[2:]
     return (sides, after) if len(sides) > 1 else ([], at)
 
 
-def _sum(tokens: list[_Token], at: int, depth: int = 0) -> tuple[Node | None, int]:
-    """The sum that starts at token `at`, or None, and the token after it."""
-    node, at = _product(tokens, at, depth)
-    while node is not None and at < len(tokens) and tokens[at].kind == "op" and tokens[at].text in "+-":
-        right, after = _product(tokens, at + 1, depth)
-        if right is None or sum(1 for _ in leaves(node)) > MAX_OPERATIONS:
-            break
-        node, at = Operation(tokens[at].text, node, right), after
-    return node, at
-
-
-def _product(tokens: list[_Token], at: int, depth: int) -> tuple[Node | None, int]:
-    node, at = _operand(tokens, at, depth)
-    while node is not None and at < len(tokens) and tokens[at].kind == "op" and tokens[at].text in "*/":
-        right, after = _operand(tokens, at + 1, depth)
+def _sum(tokens: list[_Token], at: int, depth: int = 0, ops: str = "+-") -> tuple[Node | None, int]:
+    """The sum (or product, where `ops` are its signs) that starts at token `at`, or None, and the token after it."""
+    part = partial(_sum, ops="*/") if ops == "+-" else _operand
+    node, at = part(tokens, at, depth)
+    while node is not None and at < len(tokens) and tokens[at].kind == "op" and tokens[at].text in ops:
+        right, after = part(tokens, at + 1, depth)
         if right is None or sum(1 for _ in leaves(node)) > MAX_OPERATIONS:
             break
         node, at = Operation(tokens[at].text, node, right), after

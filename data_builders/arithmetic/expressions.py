@@ -113,12 +113,8 @@ def show_number(value: Fraction) -> str:
     sign, size = ("−" if value < 0 else ""), abs(value)
     if size.denominator == 1:
         return f"{sign}{size.numerator}"
-    rest = size.denominator
-    for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    if rest == 1 and size.denominator <= 10**6:
-        places = next(n for n in range(1, 21) if (size * 10**n).denominator == 1)
+    places = next((n for n in range(1, 21) if (size * 10**n).denominator == 1), None)
+    if places and size.denominator <= 10**6:
         whole, part = divmod(int(size * 10**places), 10**places)
         return f"{sign}{whole}.{part:0{places}d}"
     return f"{sign}{size.numerator}/{size.denominator}"

@@ -4,9 +4,11 @@ A quantity is written as a polynomial in the given quantities ("boxes x box_pric
 that two ways of computing the same thing are recognised as the same, whatever numbers happen to be equal.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 
 from data_builders.arithmetic.expressions import Name, Node, Number
 
@@ -29,18 +31,12 @@ def parse_unit(text: str) -> Unit:
     Raises:
         ValueError: for anything that is not words joined by * and /.
     """
-    if not text:
-        return ()
-    powers, sign = {}, 1
-    for i, part in enumerate(text.replace("*", " * ").replace("/", " / ").split()):
-        if i % 2:
-            if part not in "*/":
-                raise ValueError(f"unit {text!r} is not words joined by * or /, as in dollar/box")
-            sign = 1 if part == "*" else -1
-        elif part.isidentifier():
-            powers[part] = powers.get(part, 0) + sign
-        else:
-            raise ValueError(f"unit {text!r} is not words joined by * or /, as in dollar/box")
+    parts = text.replace("*", " * ").replace("/", " / ").split()
+    if not all(part in "*/" if i % 2 else part.isidentifier() for i, part in enumerate(parts)):
+        raise ValueError(f"unit {text!r} is not words joined by * or /, as in dollar/box")
+    powers = Counter()
+    for sign, word in zip(["*", *parts[1::2]], parts[::2], strict=False):
+        powers[word] += 1 if sign == "*" else -1
     return _clean(powers)
 
 
@@ -72,7 +68,7 @@ def read(node: Node, quantities: Mapping[str, Quantity]) -> Quantity:
 def is_part(part: Polynomial, whole: Polynomial) -> bool:
     """Whether `part` is made of terms of `whole`, none of them more often than there."""
     available = dict(whole)
-    return bool(part) and all(0 < c / available[m] <= 1 if m in available else False for m, c in part)
+    return bool(part) and all(m in available and 0 < c / available[m] <= 1 for m, c in part)
 
 
 def symbols(polynomial: Polynomial) -> set[str]:
@@ -85,34 +81,37 @@ def _combine_units(op: str, left: Unit | None, right: Unit | None) -> Unit | Non
         return None
     if op in "+-":
         return left if left == right else None
-    powers = dict(left)
-    for name, power in right:
-        powers[name] = powers.get(name, 0) + (power if op == "*" else -power)
-    return _clean(powers)
+    return _multiply(left, right if op == "*" else _inverse(right))
 
 
 def _combine_polynomials(op: str, left: Polynomial | None, right: Polynomial | None) -> Polynomial | None:
     if left is None or right is None:
         return None
     if op in "+-":
-        total = dict(left)
+        total = Counter(dict(left))
         for monomial, c in right:
-            total[monomial] = total.get(monomial, Fraction(0)) + (c if op == "+" else -c)
+            total[monomial] += c if op == "+" else -c
         return _polynomial(total)
     if op == "/":
         if len(right) != 1:
             return None
         monomial, c = right[0]
-        right = ((tuple((name, -power) for name, power in monomial), 1 / c),)
-    total = {}
-    for m1, c1 in left:
-        for m2, c2 in right:
-            powers = dict(m1)
-            for name, power in m2:
-                powers[name] = powers.get(name, 0) + power
-            monomial = _clean(powers)
-            total[monomial] = total.get(monomial, Fraction(0)) + c1 * c2
+        right = ((_inverse(monomial), 1 / c),)
+    total = Counter()
+    for (m1, c1), (m2, c2) in product(left, right):
+        total[_multiply(m1, m2)] += c1 * c2
     return _polynomial(total)
+
+
+def _inverse(one: Monomial) -> Monomial:
+    return tuple((name, -power) for name, power in one)
+
+
+def _multiply(one: Monomial, other: Monomial) -> Monomial:
+    powers = Counter(dict(one))
+    for name, power in other:
+        powers[name] += power
+    return _clean(powers)
 
 
 def _clean(powers: Mapping[str, int]) -> Unit:

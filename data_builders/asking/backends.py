@@ -33,14 +33,8 @@ class Asking:
         self.model, self.ledgers, self.budget = model, ledgers, Budget(max_cost)
         self.rows: list[dict] = []
         self.ignore_temperature: set[str] = set()  # models that gave the same text for all samples of a prompt
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(20),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        self.progress = Progress(*columns, console=console, transient=True)
+        columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn()
+        self.progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=console, transient=True)
         self.task = None
 
     @contextmanager

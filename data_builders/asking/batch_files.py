@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cft.errors import DataError
 from cft.files import read_jsonl, write_jsonl
-from data_builders.asking.calls import Call, Ledger, Price, ledger_path
+from data_builders.asking.calls import Call, Ledger, ledger_path
 from data_builders.asking.endpoint import read_completion, request_body
 from data_builders.asking.engine import RetryableError
 from data_builders.asking.prices import find_price
@@ -27,7 +27,7 @@ class BatchFiles:
     def __init__(self, block: "EndpointBlock", model: str, folder: Path) -> None:
         self.block, self.model = block, model
         self.host = f"batch file for {block.host}"
-        self.price: Price | None = find_price(block, model)
+        self.price = find_price(block, model)
         stem = ledger_path(folder, model).stem
         self.requests = folder / f"{stem}.batch-requests.jsonl"
         self.results = f"{stem}.batch-results*.jsonl"
@@ -47,8 +47,7 @@ class BatchFiles:
             self.requests.unlink(missing_ok=True)
             return
         same = {"method": "POST", "url": PATH}
-        bodies = ((call.key, request_body(call, self.block)) for call in owed)
-        write_jsonl(self.requests, ({"custom_id": key, **same, "body": body} for key, body in bodies))
+        write_jsonl(self.requests, ({"custom_id": c.key, **same, "body": request_body(c, self.block)} for c in owed))
         wrong = f" {len(faults)} results could not be used, the first: {faults[0]}." if faults else ""
         raise DataError(
             f"{self.model}: {len(owed)} of {len(calls)} calls wait for a batch.{wrong} Run {self.requests} "
@@ -70,8 +69,6 @@ class BatchFiles:
             faults.append(f"{where}: {str(reason or response or 'no response')[:160]}")
             return
         try:
-            answer = read_completion(ChatCompletion.construct(**body))
+            ledger.add(call, read_completion(ChatCompletion.construct(**body)), self)
         except RetryableError as error:
             faults.append(f"{where}: {error}")
-            return
-        ledger.add(call, answer, self)

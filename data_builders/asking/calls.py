@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, get_args
 
 from filelock import FileLock, Timeout
 
@@ -21,7 +21,6 @@ from cft.files import content_id, dump_jsonl, parse_jsonl, read_own_jsonl, write
 
 # What an answer may be. All of these were paid for, so none is asked for again.
 Status = Literal["ok", "truncated", "refused", "empty"]
-ANSWERED = ("ok", "truncated", "refused", "empty")
 SYNC_SECONDS = 1.0  # a power cut loses at most the rows of so long; a kill loses none
 
 
@@ -125,26 +124,24 @@ class Ledger:
 
     def add(self, call: Call, answer: Answer, backend: Backend) -> None:
         """Append an answer. A key that is there already is left as it is."""
-        if call.key in self.rows:
-            return
-        row = _row(call, answer, backend)
-        self._append(row)
-        self.rows[call.key] = row
-        if self.on_answer:
-            self.on_answer(row)
+        if call.key not in self.rows:
+            self.rows[call.key] = self._append(_row(call, answer, backend))
+            if self.on_answer:
+                self.on_answer(self.rows[call.key])
 
     def add_failure(self, call: Call, fault: str, attempts: int, backend: Backend) -> None:
         """Append a note that a call was given up. It stays owed."""
         row = {"key": call.key, "status": "failed", "fault": fault, "attempts": attempts, "host": backend.host}
         self._append(row | {"model": call.model, "time": _now()})
 
-    def _append(self, row: dict) -> None:
+    def _append(self, row: dict) -> dict:
         data = dump_jsonl([row]).encode()
         while data:  # a disk that fills up may take a part
             data = data[os.write(self._file, data) :]
         if time.monotonic() - self._synced > SYNC_SECONDS:
             os.fsync(self._file)
             self._synced = time.monotonic()
+        return row
 
     def _read(self) -> None:
         """Read the file; write it again, without failures and repeated keys, when a good part of it is such."""
@@ -158,7 +155,11 @@ def _answered(lines: Iterable[dict]) -> dict[str, dict]:
     """The answered calls by key; of a key that is there twice, the first."""
     rows: dict[str, dict] = {}
     for row in lines:
-        if row.get("status") in ANSWERED and isinstance(row.get("key"), str) and isinstance(row.get("text"), str):
+        if (
+            row.get("status") in get_args(Status)
+            and isinstance(row.get("key"), str)
+            and isinstance(row.get("text"), str)
+        ):
             rows.setdefault(row["key"], row)
     return rows
 

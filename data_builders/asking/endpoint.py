@@ -7,14 +7,15 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cft.errors import DataError
-from data_builders.asking.calls import Answer, Call, Ledger, Price
-from data_builders.asking.engine import Budget, Engine, RejectedError, RetryableError
+from data_builders.asking.calls import Answer, Call, Ledger
+from data_builders.asking.engine import Budget, Engine, OnWait, RejectedError, RetryableError
 from data_builders.asking.prices import find_price
 
 if TYPE_CHECKING:
@@ -26,20 +27,9 @@ LONGEST_CALL = 20  # times the time-out that one attempt may take in all, howeve
 class Endpoint:
     """One model at one endpoint."""
 
-    def __init__(
-        self,
-        block: "EndpointBlock",
-        model: str,
-        budget: Budget,
-        on_wait: Callable[[str, float], None] = lambda fault, seconds: None,
-    ) -> None:
-        """
-        Args:
-            on_wait: called with a fault and the seconds until it is tried again; 0: a line that the user should see.
-        """
+    def __init__(self, block: "EndpointBlock", model: str, budget: Budget, on_wait: OnWait = lambda *_: None) -> None:
         self.block, self.model, self.budget, self.on_wait = block, model, budget, on_wait
-        self.host = block.host
-        self.price: Price | None = find_price(block, model)
+        self.host, self.price = block.host, find_price(block, model)
         self.key: str | None = None
         self.client: Any = None
 
@@ -88,7 +78,7 @@ class Endpoint:
         begun = time.monotonic()
         try:
             async with asyncio.timeout(LONGEST_CALL * self.block.timeout):
-                answer = await self._request(call, self.client)
+                answer = await self._request(call)
         except (openai.APITimeoutError, TimeoutError):
             raise RetryableError(f"nothing came for {self.block.timeout:g} s") from None
         except openai.APIStatusError as error:
@@ -102,14 +92,16 @@ class Endpoint:
             raise RetryableError(self._clean(f"the answer broke off ({type(error).__name__}: {error})")) from None
         return replace(answer, seconds=round(time.monotonic() - begun, 3))
 
-    async def _request(self, call: Call, client: Any) -> Answer:
-        body = request_body(call, self.block)
+    async def _request(self, call: Call) -> Answer:
+        body = request_body(call, self.block) | (STREAM if self.block.stream else {})
+        known = {key: body.pop(key) for key in ("model", "messages", *STREAM) if key in body}
         # A gateway that knows this header answers a repeated call from its memory, unpaid.
-        headers = {"Idempotency-Key": call.key}
+        sent = {"extra_body": body, "extra_headers": {"Idempotency-Key": call.key}}
+        reply = await self.client.chat.completions.create(**known, **sent)
         if not self.block.stream:
-            return read_completion(await _create(client, body, headers))
+            return read_completion(reply)
         parts, finish, served, usage = [], None, None, None
-        async with await _create(client, body | STREAM, headers) as stream:
+        async with reply as stream:
             async for chunk in stream:
                 served, usage = getattr(chunk, "model", None) or served, getattr(chunk, "usage", None) or usage
                 for choice in getattr(chunk, "choices", None) or []:
@@ -149,12 +141,6 @@ class Endpoint:
 
 
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
-
-
-async def _create(client: Any, body: dict, headers: dict) -> Any:
-    known = {k: body[k] for k in ("model", "messages", "stream", "stream_options") if k in body}
-    rest = {k: v for k, v in body.items() if k not in known}
-    return await client.chat.completions.create(**known, extra_body=rest, extra_headers=headers)
 
 
 def connection_fault(url: str) -> str | None:
@@ -199,9 +185,8 @@ def _answer(text: str, finish: str | None, served: str | None, usage: Any) -> An
         raise RetryableError("the answer was cut off on its way (it has no finish_reason)")
     status = {"length": "truncated", "content_filter": "refused"}.get(finish)
     status = status or ("ok" if text.strip() else "empty")
-    return Answer(
-        text, status, finish, served, getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
-    )
+    tokens = (getattr(usage, key, None) for key in ("prompt_tokens", "completion_tokens"))
+    return Answer(text, status, finish, served, *tokens)
 
 
 def api_key(block: "EndpointBlock") -> str | None:
@@ -224,14 +209,11 @@ def api_key(block: "EndpointBlock") -> str | None:
 def retry_after(headers: Any) -> float | None:
     """Seconds that a Retry-After header asks to wait, from a number or a date; None without a readable one."""
     value = headers.get("retry-after", "")
-    try:
+    with suppress(ValueError):
         return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
+    with suppress(TypeError, ValueError):
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+    return None
 
 
 def _message(error: Any) -> str:

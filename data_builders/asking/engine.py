@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cft.recipe.blocks import EndpointBlock
     from data_builders.asking.calls import Answer, Backend, Call, Ledger
 
+OnWait = Callable[[str, float], None]  # with a fault and the seconds until it is tried again; 0: for the user to see
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds
 FIRST_FAILURES = 4  # beyond one for each worker, before anything has worked
 CHARACTERS_PER_TOKEN = 2.5  # fewer than in any usual text, so that a reserve is not too small
@@ -73,7 +74,7 @@ class Engine:
     ask: Callable[["Call"], Awaitable["Answer"]]
     block: "EndpointBlock"  # how hard and how long to try
     budget: Budget
-    on_wait: Callable[[str, float], None]
+    on_wait: OnWait
 
     async def run(self, owed: Sequence["Call"], ledger: "Ledger") -> None:
         """Bring answers to the owed calls into the ledger.
@@ -187,8 +188,8 @@ class Engine:
 
     async def _back_off(self, error: RetryableError, faults: int) -> None:
         """Wait before the next attempt at a call that had so many faults."""
-        doubled = FIRST_WAIT * 2 ** min(max(faults, self.limited // self.block.concurrency) - 1, 10)
-        wait = min(max(doubled, FIRST_WAIT), LONGEST_WAIT) * random.uniform(0.5, 1.0)
+        doubled = FIRST_WAIT * 2 ** min(max(faults, self.limited // self.block.concurrency, 1) - 1, 10)
+        wait = min(doubled, LONGEST_WAIT) * random.uniform(0.5, 1.0)
         if error.after is not None:
             wait = error.after if error.limited else max(error.after, wait)
         if error.limited:

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from cft.recipe.blocks import ModelBlock
     from data_builders.asking.calls import Ledger
 
-OnStep = Callable[[str], None]
-
 
 class InProcess:
     """A backend (`data_builders.asking.calls.Backend`) that loads the model when the first batch is owed."""
 
     host, price = "this process", Price(0, 0)
 
-    def __init__(self, model: "ModelBlock", batch_size: int, on_step: OnStep = lambda text: None) -> None:
+    def __init__(
+        self, model: "ModelBlock", batch_size: int, on_step: Callable[[str], None] = lambda text: None
+    ) -> None:
         self.model, self.batch_size, self.on_step = model, batch_size, on_step
 
     def answer(self, calls: Sequence[Call], ledger: "Ledger") -> None:
@@ -33,8 +33,7 @@ class InProcess:
                 continue
             loaded = loaded or (load_model(self.model), load_tokenizer(self.model))
             model, tokenizer = loaded
-            sampling = batch[0].sampling
-            tokens = 0
+            sampling, tokens = batch[0].sampling, 0
 
             def on_step(rows: int, size: int = len(batch)) -> None:
                 nonlocal tokens

@@ -28,12 +28,10 @@ def find_price(block: "EndpointBlock", model: str) -> Price | None:
 
 
 def _is_here(host: str) -> bool:
-    if host == "localhost":
-        return True
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return host == "localhost"
     return address.is_loopback or address.is_private
 
 

@@ -27,16 +27,10 @@ def accept(
         if candidate is None:
             continue
         problem = problems[candidate["problem"]]
-        checked = check(
-            critique["text"],
-            question=problem.question,
-            gold=problem.answer,
-            candidate=candidate["text"],
-            outcome=candidate["outcome"],
-        )
-        status = critique.get("status", "ok")
+        truth = {"question": problem.question, "gold": problem.answer}
+        checked = check(critique["text"], candidate=candidate["text"], outcome=candidate["outcome"], **truth)
         kept = {key: value for key, value in critique.items() if key != "status"}
-        reason = NOT_AN_ANSWER.get(status) or checked.reason
+        reason = NOT_AN_ANSWER.get(critique.get("status")) or checked.reason
         judged = {"verdict": checked.verdict, "answer": checked.answer, "accepted": False, "reason": reason}
         rows.append({"id": content_id(critique), **kept, **judged})
     _drop_repeated(rows, by_id)

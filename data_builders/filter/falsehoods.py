@@ -16,33 +16,29 @@ from data_builders.arithmetic.markup import QUOTE, fold
 CLOSE_ENOUGH = Fraction(2, 100)  # of an estimate with ≈; exact statements may be off by a hundredth of this
 _NUMBER = r"\\?\$?(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(?![\d/^]|\.\d)"
 _IS = r"\s+(?:is|are|was|would be|makes|gives|equals|comes to|=)\s+"
-_PARTS = {
-    "half": Fraction(1, 2),
-    "a third": Fraction(1, 3),
-    "one third": Fraction(1, 3),
-    "two thirds": Fraction(2, 3),
-    "a quarter": Fraction(1, 4),
-    "one quarter": Fraction(1, 4),
-    "three quarters": Fraction(3, 4),
-    "a fifth": Fraction(1, 5),
-    "a tenth": Fraction(1, 10),
-    "twice": Fraction(2),
-    "double": Fraction(2),
+_SHARES = {
+    "half": "1/2",
+    "a third": "1/3",
+    "one third": "1/3",
+    "two thirds": "2/3",
+    "a quarter": "1/4",
+    "one quarter": "1/4",
+    "three quarters": "3/4",
+    "a fifth": "1/5",
+    "a tenth": "1/10",
+    "twice": "2",
+    "double": "2",
 }
 # "half of the 14 boxes is 14 / 2" goes on
 _ENDS = r"(?!\s*(?:[/×*+·÷−–-]|\\times|\\cdot|\\div|\\?%|percent))"
 _ASIDE = r"(?:,[^.,;\n]{0,60},)?"
 _PART = re.compile(
-    rf"\b({'|'.join(_PARTS)}) (?:of )?(?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}(?:only )?{_NUMBER}{_ENDS}",
+    rf"\b({'|'.join(_SHARES)}) (?:of )?(?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}(?:only )?{_NUMBER}{_ENDS}",
     re.IGNORECASE,
 )
 _PERCENT = re.compile(
     rf"(\d+(?:\.\d+)?)\s*(?:\\?%|percent|per cent) of (?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}"
     rf"(?:only )?{_NUMBER}{_ENDS}"
-)
-_WORDS = (
-    (re.compile(r"(?<=\d) times (?=\\?\$?\d)"), " × "),
-    (re.compile(r"(?<=\d) divided by (?=\\?\$?\d)"), " ÷ "),
 )
 _DENIAL = re.compile(r"\s(?:is not|isn't|isn’t|does not equal|is never)\s|\s*(?:≠|\\neq?(?![a-z]))\s*")
 _CALLED_FALSE = re.compile(
@@ -53,18 +49,12 @@ _ABOUT = re.compile(r"\s*(?:≈|\\approx(?![a-z]))\s*")
 
 def false_calculations(text: str, candidate: str) -> list[str]:
     """The excerpts of a critique that calculate falsely, word forms written as signs."""
-    unquoted, theirs, written = QUOTE.sub(" … ", text), _said(candidate), fold(candidate)
-    own = [
-        excerpt
-        for excerpt, what in [*_false_equations(unquoted), *_false_parts(unquoted)]
-        if what not in theirs and fold(excerpt) not in written
-    ]
+    unquoted, written = QUOTE.sub(" … ", text), fold(candidate)
+    theirs = {_what(claim) for claim in claims(_signs(candidate), both_ways=True)}
+    theirs |= {what for _, what in _false_parts(candidate)}
+    false = [*_false_equations(unquoted), *_false_parts(unquoted)]
+    own = [excerpt for excerpt, what in false if what not in theirs and fold(excerpt) not in written]
     return own + list(_false_denials(unquoted))
-
-
-def _said(candidate: str) -> set[tuple[str, Fraction]]:
-    statements = {_what(claim) for claim in claims(_signs(candidate), both_ways=True)}
-    return statements | {what for _, what in _false_parts(candidate)}
 
 
 def _what(claim: Claim) -> tuple[str, Fraction]:
@@ -72,8 +62,8 @@ def _what(claim: Claim) -> tuple[str, Fraction]:
 
 
 def _signs(text: str) -> str:
-    for words, sign in _WORDS:
-        text = words.sub(sign, text)
+    for words, sign in (("times", "×"), ("divided by", "÷")):
+        text = re.sub(rf"(?<=\d) {words} (?=\\?\$?\d)", f" {sign} ", text)
     return text
 
 
@@ -93,7 +83,7 @@ def _false_parts(text: str) -> Iterator[tuple[str, tuple[str, Fraction]]]:
     for pattern in (_PART, _PERCENT):
         for match in pattern.finditer(text):
             first, of, claimed = match.groups()
-            share = _PARTS.get(first.lower()) or Fraction(first) / 100
+            share = Fraction(_SHARES[first.lower()]) if pattern is _PART else Fraction(first) / 100
             true, stated = share * _value(of), _value(claimed)
             if abs(true - stated) > CLOSE_ENOUGH / 100 * abs(true):
                 yield match[0], (f"{share} of {of}", stated)

@@ -29,31 +29,20 @@ def check(text: str, *, question: str, gold: str, candidate: str, outcome: str) 
             truncated candidate, or one without an answer, is not a right solution.
     """
     verdict, answer = find_verdict(text), last_box(text)
-    if len(text.split()) < MIN_WORDS:
-        reason = "too short"
-    elif verdict is None:
-        reason = "no verdict"
-    elif (verdict == "correct") != (outcome == "correct"):
-        reason = "verdict disagrees"
-    elif answer is None:
-        reason = "no boxed answer"
-    elif same_answer(gold, answer) is not True:
-        reason = "boxed answer wrong"
-    elif strange_quotes(text, candidate, question):
-        reason = "quote not in candidate"
-    elif leak(text):
-        reason = "leaked instructions"
-    elif repeats(text):
-        reason = "repeats itself"
-    elif not ends_properly(text):
-        reason = "does not end properly"
-    elif foreign(text):
-        reason = "another language"
-    elif false_calculations(text, candidate):
-        reason = "false calculation"
-    else:
-        reason = None
-    return Check(verdict, answer, reason)
+    tests = {  # the first that holds is the reason
+        "too short": lambda: len(text.split()) < MIN_WORDS,
+        "no verdict": lambda: verdict is None,
+        "verdict disagrees": lambda: (verdict == "correct") != (outcome == "correct"),
+        "no boxed answer": lambda: answer is None,
+        "boxed answer wrong": lambda: same_answer(gold, answer) is not True,
+        "quote not in candidate": lambda: strange_quotes(text, candidate, question),
+        "leaked instructions": lambda: leak(text),
+        "repeats itself": lambda: repeats(text),
+        "does not end properly": lambda: not ends_properly(text),
+        "another language": lambda: foreign(text),
+        "false calculation": lambda: false_calculations(text, candidate),
+    }
+    return Check(verdict, answer, next((reason for reason, holds in tests.items() if holds()), None))
 
 
 def strange_quotes(text: str, candidate: str, question: str) -> list[str]:

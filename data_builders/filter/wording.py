@@ -59,13 +59,13 @@ het een van niet zijn maar wordt jest nie się jak ale bu ve bir için değil ya
 """
 _ENGLISH = frozenset(_ENGLISH_WORDS.split())
 _FOREIGN = frozenset(_FOREIGN_WORDS.split()) - _ENGLISH
+_QUOTED = re.compile(r'"[^"\n]*"|“[^”\n]*”')
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
 
 
 def leak(text: str) -> str | None:
     """The words that tell of instructions, of a given answer or of a chat's machinery; None if there are none."""
-    unquoted = re.sub(r'"[^"\n]*"|“[^”\n]*”', " ", text)
-    match = _MARKS.search(text) or _LEAKS.search(unquoted)
+    match = _MARKS.search(text) or _LEAKS.search(_QUOTED.sub(" ", text))
     return match[0].strip() if match else None
 
 
@@ -100,15 +100,12 @@ def foreign(text: str) -> bool:
     """Whether an essential part is not in English: letters of another script, or sentences of another language."""
     letters = _LETTERS.findall(re.sub(r"\\[A-Za-z]+", " ", text))
     beyond = [unicodedata.name(c, "") for c in letters if ord(c) > 0x24F and c.isalpha()]
-    strange = [name for name in beyond if "GREEK" not in name and "MATHEMATICAL" not in name]
-    if len(strange) >= 4:
+    if sum("GREEK" not in name and "MATHEMATICAL" not in name for name in beyond) >= 4:
         return True
-    unquoted = re.sub(r'"[^"\n]*"|“[^”\n]*”', " ", plain(text))
     run = 0
-    for sentence in _SENTENCE.findall(unquoted):
-        words = [
-            w.casefold() for w in re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)?", sentence) if len(w) > 1 or w in "aoey"
-        ]
+    for sentence in _SENTENCE.findall(_QUOTED.sub(" ", plain(text))):
+        words = re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)?", sentence)
+        words = [word.casefold() for word in words if len(word) > 1 or word in "aoey"]
         other, english = sum(w in _FOREIGN for w in words), sum(w in _ENGLISH for w in words)
         if (len(words) >= 4 and other >= 2 and other > english) or (len(words) >= 5 and other and not english):
             run += len(words)

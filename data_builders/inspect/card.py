@@ -18,6 +18,10 @@ language: en
 task_categories: [text-generation]
 tags: [critique-fine-tuning]
 ---
+# {title}
+
+One row of `examples.jsonl` is a training example in TRL's prompt/completion form: the prompt shows a problem
+and a student's solution to it, the completion is a critique of that solution.
 """
 
 
@@ -31,12 +35,7 @@ def data_card(
 ) -> str:
     """Markdown with the front matter by which `datasets.load_dataset(folder)` finds the examples."""
     accepted = [row for row in critiques if row["accepted"]]
-    lines = [f"# {title}", ""]
-    lines += [
-        "One row of `examples.jsonl` is a training example in TRL's prompt/completion form: the prompt shows a problem",
-        "and a student's solution to it, the completion is a critique of that solution.",
-        "",
-    ]
+    lines = [_HEAD.format(title=title)]
     wrong = {(c["problem"], c["answer"]) for c in candidates if c["outcome"] == "wrong"}
     tried, taught = (Counter(row["problem"] for row in rows) for rows in (candidates, examples))
     differing = Counter(problem for problem, _ in wrong)
@@ -44,32 +43,27 @@ def data_card(
         ("problem", "answer", "source", "licence", "candidates", "different wrong answers", "examples"),
         [(p.id, p.answer, p.source, p.licence, tried[p.id], differing[p.id], taught[p.id]) for p in problems.values()],
     )
-    if counts["students"]:
-        lines += _table(
-            ("student", "samples", "pass rate"),
-            [(name, s["samples"], f"{s['pass_rate']:.1%}") for name, s in counts["students"].items()],
-        )
+    students = [(name, s["samples"], f"{s['pass_rate']:.1%}") for name, s in counts["students"].items()]
+    if students:
+        lines += _table(("student", "samples", "pass rate"), students)
     aside = ((f"left out: {why}", n) for why, n in counts["set_aside"].items())
     lines += _table(("candidates", "number"), [("all", counts["candidates"]), *counts["outcomes"].items(), *aside])
     lines += _table(("teacher", "style", "critiques", "accepted", "mean words"), _by_style(critiques))
     if counts["dropped"]:
         lines += ["Dropped critiques stay in `critiques.jsonl` with their reason.", ""]
-        lines += _table(
-            ("teacher", "dropped because", "number"),
-            [(teacher, why, n) for teacher, drops in counts["dropped_by_teacher"].items() for why, n in drops.items()],
-        )
-    if counts["agreement"]:
-        lines += _table(
-            ("teachers", "candidates that both judged", "same verdict", "same answer"),
-            [
-                (" and ".join(a["teachers"]), a["candidates"], f"{a['same_verdict']:.0%}", f"{a['same_answer']:.0%}")
-                for a in counts["agreement"]
-            ],
-        )
+        by_teacher = counts["dropped_by_teacher"].items()
+        drops = [(teacher, why, n) for teacher, reasons in by_teacher for why, n in reasons.items()]
+        lines += _table(("teacher", "dropped because", "number"), drops)
+    pairs = [
+        (" and ".join(a["teachers"]), a["candidates"], f"{a['same_verdict']:.0%}", f"{a['same_answer']:.0%}")
+        for a in counts["agreement"]
+    ]
+    if pairs:
+        lines += _table(("teachers", "candidates that both judged", "same verdict", "same answer"), pairs)
     lines += _table(("accepted critiques", ""), _diversity(accepted, examples))
     if counts["cost_usd"]:
         lines += [f"The answers of all models cost ${counts['cost_usd']:.4f}.", ""]
-    return _HEAD + "\n".join(lines)
+    return "\n".join(lines)
 
 
 def agreement(critiques: Iterable[dict]) -> list[dict]:
@@ -88,13 +82,12 @@ def agreement(critiques: Iterable[dict]) -> list[dict]:
     for pair in combinations(sorted({t for by in judgements.values() for t in by}), 2):
         both = [by for by in judgements.values() if all(t in by for t in pair)]
         pairs = [(a, b) for by in both for a in by[pair[0]] for b in by[pair[1]]]
-        shares = []
-        for i in (0, 1):
+        row = {"teachers": list(pair), "candidates": len(both)}
+        for i, key in enumerate(("same_verdict", "same_answer")):
             alike = [a[i] == b[i] for a, b in pairs if a[i] is not None and b[i] is not None]
-            shares.append(mean(alike) if alike else None)
-        if None not in shares:
-            same = {"same_verdict": round(shares[0], 4), "same_answer": round(shares[1], 4)}
-            rows.append({"teachers": list(pair), "candidates": len(both), **same})
+            row |= {key: round(mean(alike), 4)} if alike else {}
+        if "same_verdict" in row and "same_answer" in row:
+            rows.append(row)
     return rows
 
 
@@ -118,18 +111,14 @@ def _diversity(accepted: Sequence[dict], examples: Sequence[dict]) -> list[tuple
     def ends(sizes: list[int]) -> str:
         return f"{sizes[0]}, {sizes[len(sizes) // 2]}, {sizes[-1]}"
 
-    openings = Counter(" ".join(text.split()[:4]).casefold() for text in texts)
-    rows = [
+    shares = {n: f"{distinct_ngrams(texts, n) or 0:.3f}" for n in (1, 2, 3)}
+    return [
         ("number", len(texts)),
         ("words: least, middle, most", ends(words)),
         ("tokens (estimated): least, middle, most", ends(tokens) if tokens else "none"),
-        ("different openings (first four words)", len(openings)),
+        ("different openings (first four words)", len({" ".join(text.split()[:4]).casefold() for text in texts})),
+        *((f"distinct-{n} (different runs of {n} words, of all)", share) for n, share in shares.items()),
     ]
-    rows += [
-        (f"distinct-{n} (different runs of {n} words, of all)", f"{distinct_ngrams(texts, n) or 0:.3f}")
-        for n in (1, 2, 3)
-    ]
-    return rows
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

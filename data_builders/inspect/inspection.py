@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.segment import SegmentLines
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from cft.errors import DataError
@@ -179,13 +179,13 @@ def _page_through(items: Sequence[Item], console: Console) -> None:
             key = console.input(Text(f"item {at + 1} of {len(shown)}{more} > ")).strip().lower()
         except EOFError:
             return
-        if key == "q":
-            return
         note = ""
         if key == "" and rest > 0:
             line += height
             continue
         line = 0
+        if key == "q":
+            return
         if key in ("", "n"):
             at, note = (at + 1, "") if at + 1 < len(shown) else (at, "That was the last. ")
         elif key == "p":
@@ -210,27 +210,20 @@ def _render(item: Item, width: int, head: bool) -> Group:
         for over, style, spans in ((judged, _MARK, quoting), (judged, _STRANGE, strange), (written, _MARK, quoted)):
             for start, end in spans:
                 over.stylize(style, start, end)
-    texts: list = [
-        _panel(f"candidate {item.candidate['id']}", written),
-        _panel(f"critique {item.id}" if item.critique else "critique", judged),
-    ]
+    name = f"critique {item.id}" if item.critique else "critique"
+    texts: list = [_panel(f"candidate {item.candidate['id']}", written), _panel(name, judged)]
     if width >= SIDE_BY_SIDE:
-        side = Table.grid(expand=True)
-        side.add_column(ratio=1)
-        side.add_column(ratio=1)
+        side = Table.grid(Column(ratio=1), Column(ratio=1), expand=True)
         side.add_row(*texts)
         texts = [side]
-    top = Panel(
-        Text(f"{question}\nAnswer: {tidy(item.problem['answer'])}"),
-        title=Text(f"problem {tidy(item.problem['id'])}"),
-        title_align="left",
-        border_style="bold",
-    )
-    return Group(*([top] if head else []), *texts, _verdict(item))
+    if head:
+        stated = Text(f"{question}\nAnswer: {tidy(item.problem['answer'])}")
+        texts.insert(0, _panel(f"problem {item.problem['id']}", stated, "bold"))
+    return Group(*texts, _verdict(item))
 
 
-def _panel(title: str, text: Text) -> Panel:
-    return Panel(text, title=Text(tidy(title)), title_align="left", border_style="dim")
+def _panel(title: str, text: Text, border: str = "dim") -> Panel:
+    return Panel(text, title=Text(tidy(title)), title_align="left", border_style=border)
 
 
 def _verdict(item: Item) -> Text:

@@ -65,10 +65,9 @@ def load_critiques(path: Path) -> list[Row]:
         if len(faults) > before:
             continue
         key = tuple(" ".join(raw[k].split()) for k in ("problem", "solution", "critique"))
-        if key in seen:
+        if seen.setdefault(key, line) != line:
             faults.append(f"line {line}: has the solution and critique of line {seen[key]} again; remove one of them")
             continue
-        seen[key] = line
         optional = {k: raw[k] for k in _OPTIONAL if raw.get(k) is not None}
         rows.append(Row(line, *(raw[k].strip() if k != "solution" else raw[k] for k in _NEEDED), **optional))
     if faults:

@@ -13,6 +13,11 @@ from data_builders.teachers.file import find_critiques, load_critiques
 from tests.support.building import RIGHT, WRONG, ScriptedAsking, data, rows, run, student
 
 
+def without_usage(text):
+    """An answer of a server that reports no token counts."""
+    return Answer(text, "ok", "stop")
+
+
 def contents(folder):
     """What must not hang on when the calls were made."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "calls.jsonl"}
@@ -82,14 +87,8 @@ def test_a_stop_owes_only_the_rest(tmp_path):
 def test_other_seed_other_candidates(tmp_path):
     run(tmp_path / "a")
     run(tmp_path / "b", seed=4)
-    assert {r["id"] for r in rows(tmp_path / "a", "candidates")}.isdisjoint(
-        r["id"] for r in rows(tmp_path / "b", "candidates")
-    )
-
-
-def without_usage(text):
-    """An answer of a server that reports no token counts."""
-    return Answer(text, "ok", "stop")
+    one, other = ({row["id"] for row in rows(tmp_path / name, "candidates")} for name in "ab")
+    assert one.isdisjoint(other)
 
 
 @pytest.mark.parametrize("reply", [str, without_usage])
@@ -157,9 +156,8 @@ def test_max_examples_spreads_over_answers_and_styles(tmp_path):
 
 def test_prompt_solve_shows_the_problem_only(tmp_path):
     run(tmp_path / "out", data(prompt="solve"))
-    assert {e["prompt"][0]["content"] for e in rows(tmp_path / "out", "examples")} == {
-        solve_prompt(load_problem("tulips").question)
-    }
+    prompts = {example["prompt"][0]["content"] for example in rows(tmp_path / "out", "examples")}
+    assert prompts == {solve_prompt(load_problem("tulips").question)}
 
 
 def test_files_bring_their_candidates(tmp_path):
@@ -189,19 +187,21 @@ def test_exact_teacher_also_judges_candidates_of_a_file(tmp_path):
 
 def test_file_of_an_unknown_problem_brings_the_problem_too(tmp_path):
     path = tmp_path / "mine.jsonl"
-    text = (
-        "The solution is incorrect, because 2 + 2 = 4 and nothing else, so the student should count again: \\boxed{4}"
-    )
+    text = "The solution is incorrect, because 2 + 2 = 4 and nothing else, so count again, please: \\boxed{4}"
     write_jsonl(path, [{"problem": "What is 2 + 2?", "answer": "4", "solution": "\\boxed{5}", "critique": text}])
     counts = run(tmp_path / "out", data(problems=[], students=[], teachers=[{"kind": "file", "path": str(path)}]))
     assert counts["examples"] == 1
     assert "What is 2 + 2?" in rows(tmp_path / "out", "examples")[0]["prompt"][0]["content"]
 
 
-def test_file_that_contradicts_the_problem_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [("94", "line 1: the answer is '94', but problem tulips has '93'"), ("93", "'too short': 1")],
+)
+def test_files_that_contradict_the_problem_or_leave_no_critique_are_refused(tmp_path, answer, fault):
     path, question = tmp_path / "mine.jsonl", load_problem("tulips").question
-    write_jsonl(path, [{"problem": question, "answer": "94", "solution": "x", "critique": "y"}])
-    with pytest.raises(DataError, match="line 1: the answer is '94', but problem tulips has '93'"):
+    write_jsonl(path, [{"problem": question, "answer": answer, "solution": "\\boxed{1}", "critique": "Too short."}])
+    with pytest.raises(DataError, match=fault):
         run(tmp_path / "out", data(students=[], teachers=[{"kind": "file", "path": str(path)}]))
 
 
@@ -210,13 +210,6 @@ def test_no_rows_left_says_why_and_what_to_change(tmp_path):
         run(tmp_path / "out", write=lambda call: RIGHT)
     assert "{'correct': 10}" in str(error.value) and "harder problem" in str(error.value)
     assert not (tmp_path / "out" / "examples.jsonl").exists()
-
-
-def test_all_critiques_dropped_counts_the_reasons(tmp_path):
-    path, question = tmp_path / "mine.jsonl", load_problem("tulips").question
-    write_jsonl(path, [{"problem": question, "answer": "93", "solution": "\\boxed{1}", "critique": "Too short."}])
-    with pytest.raises(DataError, match="'too short': 1"):
-        run(tmp_path / "out", data(students=[], teachers=[{"kind": "file", "path": str(path)}]))
 
 
 @pytest.mark.parametrize(

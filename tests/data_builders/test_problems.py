@@ -56,22 +56,19 @@ def test_a_good_problem_loads(tmp_path):
     assert problem.steps[1].quantity.unit == (("pen", 1),)
 
 
-def test_unknown_name_lists_the_nearest():
-    with pytest.raises(DataError, match="bakery"):
-        load_problem("bakary")
-
-
-def test_missing_file_is_named():
-    with pytest.raises(DataError, match="there is no such problem or file"):
-        load_problem("nowhere/pens.yaml")
+@pytest.mark.parametrize(
+    ("name", "fault"), [("bakary", "bakery"), ("nowhere/pens.yaml", "there is no such problem or file")]
+)
+def test_unknown_names_and_missing_files(name, fault):
+    with pytest.raises(DataError, match=fault):
+        load_problem(name)
 
 
 def test_all_faults_are_listed_at_once(tmp_path):
     steps = step(0, value=35, tell=["So 3 × 12 = 37."])
+    path = write(tmp_path, steps=steps, answer=17, licens="MIT", solution="It is \\boxed{18} as 3 × 12 = 35.")
     with pytest.raises(DataError) as error:
-        load_problem(
-            write(tmp_path, steps=steps, answer=17, licens="MIT", solution="It is \\boxed{18} as 3 × 12 = 35.")
-        )
+        load_problem(path)
     message = str(error.value)
     assert "licens: is not a key here; did you mean licence?" in message
     assert "3 × 12 is 36, not 35" in message

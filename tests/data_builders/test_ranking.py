@@ -1,10 +1,9 @@
 """Which problem to train on."""
 
-import json
-
 import pytest
 
 from cft.errors import DataError
+from cft.files import write_jsonl
 from data_builders.problems import Problem
 from data_builders.ranking import load_pool, rank, usefulness
 
@@ -39,24 +38,16 @@ def test_best_first_with_the_pass_rate_of_each_student():
 def test_pools(tmp_path):
     assert [p.id for p in load_pool("tulips")] == ["tulips"]
     path = tmp_path / "pool.jsonl"
-    path.write_text(
-        json.dumps({"problem": "1 + 1?", "answer": 2, "unique_id": "a"}) + "\n"
-        + json.dumps({"question": "2 + 2?", "answer": "4"}) + "\n"
-    )  # fmt: skip
-    assert [(p.id, p.question, p.answer) for p in load_pool(str(path))] == [
-        ("a", "1 + 1?", "2"),
-        ("pool-2", "2 + 2?", "4"),
-    ]
+    write_jsonl(path, [{"problem": "1 + 1?", "answer": 2, "unique_id": "a"}, {"question": "2 + 2?", "answer": "4"}])
+    found = [(p.id, p.question, p.answer) for p in load_pool(str(path))]
+    assert found == [("a", "1 + 1?", "2"), ("pool-2", "2 + 2?", "4")]
 
 
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
         ('{"question": "x"}\n', "line 1: needs `question`"),
-        (
-            '{"question": "x", "answer": 1, "id": "a"}\n{"question": "y", "answer": 1, "id": "a"}\n',
-            "'a' is there twice",
-        ),
+        ('{"question": "x", "answer": 1, "id": "a"}\n' * 2, "'a' is there twice"),
         ("", "has no rows"),
         ("[1]\n", "not an object"),
     ],

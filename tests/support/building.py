@@ -17,13 +17,8 @@ WRONG = "4 × 17 = 58 and 58 + 25 = 83. \\boxed{83}"
 
 
 def data(**changes):
-    settings = {
-        "builder": "critiques",
-        "problems": ["tulips"],
-        "students": [{"samples": 10}],
-        "teachers": [{"kind": "exact"}],
-    }
-    return CritiquesData.model_validate(settings | changes)
+    settings = {"problems": ["tulips"], "students": [{"samples": 10}], "teachers": [{"kind": "exact"}]}
+    return CritiquesData.model_validate({"builder": "critiques"} | settings | changes)
 
 
 def student(call):

@@ -5,6 +5,7 @@ goods, a number the problem does not hold, a part that is called the whole or is
 """
 
 import re
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from data_builders.arithmetic.claims import Claim, claims, numbers, words_before
@@ -12,12 +13,55 @@ from data_builders.arithmetic.expressions import Name, leaves
 from data_builders.arithmetic.markup import plain
 from data_builders.arithmetic.quantities import Quantity, combine, is_part, symbols
 from data_builders.problems import Problem, Step
-from data_builders.teachers.exact.findings import Diagnosis, Fault, Line
 from data_builders.teachers.exact.reading import UNKNOWN, Clash, Reader, Reading, answer_value, each_operation
 
 _WHOLE_WORDS = re.compile(
     r"\b(?:total|revenue|earn\w*|income|takings|sales|money|cost|altogether|sum)\b", re.IGNORECASE
 )
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a claim, and what the words about it need."""
+
+    kind: str  # slip | units | price | unused | stranger | operand | sign | part | dropped | short
+    clash: Clash | None = None
+    number: Fraction | None = None  # the number it is about
+    says: str = ""  # what that number is
+    instead: Step | None = None  # the step that belongs here
+    quote: str = ""  # the candidate's own name for it
+
+
+@dataclass
+class Line:
+    """One claim of the candidate with what was found."""
+
+    claim: Claim
+    quote: str  # the candidate's own words
+    reading: Reading | None
+    step: Step | None = None  # the step of the problem that it carries out
+    known: bool = False  # it is part of a known way to the answer
+    sound: bool = False  # known, its value is right, and it rests on nothing wrong
+    clean: bool = True  # no slip and no clash in it or in what it rests on
+    faults: list[Fault] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The candidate's lines in order, and what is wrong beyond single lines."""
+
+    lines: list[Line]
+    absent: list[Step]  # steps whose value the text never holds
+    ending: str | None  # unfinished | no box | other quantity | miscopied | from nowhere
+    ending_step: Step | None  # the step whose value is given as the answer
+    last_words: str
+    answer: Fraction | None
+    program: bool  # the text holds a block of code
+
+    @property
+    def first(self) -> Line | None:
+        """The first line that goes wrong."""
+        return next((line for line in self.lines if line.faults), None)
 
 
 def diagnose(problem: Problem, text: str, *, outcome: str, answer: str | None) -> Diagnosis:
@@ -27,24 +71,23 @@ def diagnose(problem: Problem, text: str, *, outcome: str, answer: str | None) -
     for claim in claims(text):
         lines.append(_read_line(reader, claim, text, lines))
     path = _path(lines, value)
-    broken = path is None or any(lines[i].reading is None for i in path)
+    broken = not path or any(lines[i].reading is None for i in path)
     for i, line in enumerate(lines):
-        if line.claim.goes_on:
-            structure = None
-        elif line.reading is None:
-            structure = _stranger(reader, line, problem) if path is not None and i in path else None
-        else:
-            structure = _structure_fault(reader, line, problem) if broken or i in path else None
+        structure = part = None
+        if not line.claim.goes_on:
+            if line.reading and (broken or i in path):
+                structure = _structure_fault(reader, line, problem)
+            elif not line.reading and i in path:
+                structure = _stranger(reader, line, problem)
+            part = _part_fault(reader, line, lines, problem, text)
         slip = Fault("slip") if line.claim.slip else None
-        part = None if line.claim.goes_on else _part_fault(reader, line, lines, problem, text)
         line.faults += [fault for fault in (structure, slip, part) if fault]
-    if path is not None:
-        dropped = _dropped(reader, lines, path, problem)
-        if dropped:
-            lines[max(path)].faults.append(dropped)
-    if path is not None and outcome != "correct":
+    if path:
         last = lines[max(path)]
-        if last.sound and not last.faults and last.step not in problem.steps and value != problem.steps[-1].value:
+        if dropped := _dropped(reader, lines, path, problem):
+            last.faults.append(dropped)
+        short = last.sound and last.step not in problem.steps and value != problem.steps[-1].value
+        if short and not last.faults and outcome != "correct":
             last.faults.append(Fault("short", says=last.step.says if last.step else ""))
     ending, step = _ending(problem, lines, text, outcome, value)
     last_words = " ".join(plain(text).rstrip("\\({[ ").split()[-4:])
@@ -73,18 +116,13 @@ def _read_line(reader: Reader, claim: Claim, text: str, before: list[Line]) -> L
 
 def _makers(claim: Claim, before: list[Line]) -> list[int]:
     """For every number of a claim, the last earlier line that arrived at it."""
-    found = [
-        [k for k, line in enumerate(before) if line.claim.value == leaf.value] for leaf in leaves(claim.expression)
-    ]
-    return [ks[-1] for ks in found if ks]
+    last = {line.claim.value: k for k, line in enumerate(before)}
+    return [last[leaf.value] for leaf in leaves(claim.expression) if leaf.value in last]
 
 
-def _path(lines: list[Line], answer: Fraction | None) -> set[int] | None:
-    """The claims that the boxed answer rests on; None where no claim arrives at it."""
-    ends = [i for i, line in enumerate(lines) if line.claim.value == answer]
-    if not ends:
-        return None
-    path, queue = set(), [ends[-1]]
+def _path(lines: list[Line], answer: Fraction | None) -> set[int]:
+    """The claims that the boxed answer rests on; none where no claim arrives at it."""
+    path, queue = set(), [i for i, line in enumerate(lines) if line.claim.value == answer][-1:]
     while queue:
         i = queue.pop()
         path.add(i)
@@ -113,8 +151,7 @@ def _structure_fault(reader: Reader, line: Line, problem: Problem) -> Fault | No
         rest = sorted(s.value for s in reading.sources if s is not extra[0])
         same = [s for s in problem.steps if sorted(value for value, _ in s.operands) == rest]
         return Fault("unused", number=extra[0].value, says=extra[0].says, instead=same[0] if len(same) == 1 else None)
-    turned = _other_sign(reading, line, problem)
-    if turned:
+    if turned := _other_sign(reading, line, problem):
         return Fault("sign", instead=turned)
     if reading.clashes:
         clash = reading.clashes[0]
@@ -217,7 +254,7 @@ def _needs(step: Step, problem: Problem) -> set[str]:
 def _dropped(reader: Reader, lines: list[Line], path: set[int], problem: Problem) -> Fault | None:
     """Something worked out before that the last sum leaves out."""
     last = lines[max(path)]
-    if {node.op for node in each_operation(last.claim.expression)} != {"+"} or last.reading is None:
+    if {node.op for node in each_operation(last.claim.expression)} != {"+"} or not last.reading:
         return None
     readings = [lines[k].reading for k in path if lines[k].reading and lines[k] is not last]
     inside = [part for reading in readings for part in reading.parts] + [s.quantity for s in last.reading.sources]
@@ -240,10 +277,8 @@ def _absent(lines: list[Line], problem: Problem, text: str) -> list[Step]:
     left = []
     for step in absent:
         operands = [leaf.name for leaf in leaves(step.expression) if isinstance(leaf, Name)]
-        plain_sum = step.expression.op in "+-" and all(
-            name in makers for name in operands
-        )  # may be done in another order
-        if not plain_sum and not names & set(operands):
+        other_order = step.expression.op in "+-" and makers.issuperset(operands)  # it may be done in another
+        if not other_order and not names & set(operands):
             left.append(step)
     return left
 
@@ -252,7 +287,8 @@ def _ending(
     problem: Problem, lines: list[Line], text: str, outcome: str, answer: Fraction | None
 ) -> tuple[str | None, Step | None]:
     """What is wrong with the way the candidate ends."""
-    if outcome == "truncated" and (answer is None or answer == problem.steps[-1].value):
+    right = problem.steps[-1].value
+    if outcome == "truncated" and answer in (None, right):
         return "unfinished", None
     if outcome == "no_answer":
         return "no box", None
@@ -261,7 +297,7 @@ def _ending(
     other = next((s for s in problem.steps[:-1] if s.value == answer), None)
     if other:
         return "other quantity", other
-    if lines and lines[-1].sound and lines[-1].claim.value == problem.steps[-1].value:
+    if lines and lines[-1].sound and lines[-1].claim.value == right:
         return "miscopied", None
     if answer >= 0 and answer not in numbers(re.sub(r"\\boxed\s*\{[^{}]*\}", " ", text)):
         return "from nowhere", None

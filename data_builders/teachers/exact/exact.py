@@ -16,26 +16,18 @@ from data_builders.teachers.exact.styles import STYLES, confirm
 if TYPE_CHECKING:
     from cft.recipe.blocks import Teacher
 
-__all__ = ["STYLES", "critique", "exact_critiques"]
-
 
 def critique(
     problem: Problem, solution: str, *, style: str, outcome: str, answer: str | None, seed: str
 ) -> tuple[str, str]:
-    """`(text, style used)` of a critique of `solution`; the text ends in the true answer in a box.
+    """`(text, style used)` of a critique of `solution`, of a problem with steps; the text ends in its answer in a box.
 
     Args:
         style: a name in STYLES. "re-derivation" is used instead where no fault of a wrong solution can be shown.
         outcome: the solution's grade by `eval.grading`, with its `answer`.
         seed: chooses between wordings; the same seed gives the same text.
 
-    Raises:
-        ValueError: if the problem has no steps or the style is not known.
     """
-    if not problem.steps or style not in STYLES:
-        raise ValueError(
-            f"problem {problem.id} has {len(problem.steps)} steps; style {style!r}, known: {', '.join(STYLES)}"
-        )
     found = diagnose(problem, solution, outcome=outcome, answer=answer)
     words = Words(problem, found, seed)
     if outcome == "correct":
@@ -51,12 +43,9 @@ def exact_critiques(
     """One critique a style of every candidate whose problem has steps.
 
     Raises:
-        DataError: if no problem has steps, or a style is not known.
+        DataError: if no problem has steps.
     """
     styles = [style for teacher in teachers if teacher.kind == "exact" for style in teacher.styles]
-    unknown = [style for style in styles if style not in STYLES]
-    if unknown:
-        raise DataError(f"teacher exact: style {unknown[0]!r} is not known. Known: {', '.join(STYLES)}.")
     bare = sorted({row["problem"] for row in candidates if not problems[row["problem"]].steps})
     if styles and bare and not any(problems[row["problem"]].steps for row in candidates):
         raise DataError(
@@ -65,9 +54,8 @@ def exact_critiques(
     written = []
     for row in candidates:
         for style in styles if problems[row["problem"]].steps else []:
-            text, used = critique(
-                problems[row["problem"]], row["text"], style=style, outcome=row["outcome"], answer=row["answer"],
-                seed=content_id(seed, row["id"], style),
-            )  # fmt: skip
+            graded = {key: row[key] for key in ("outcome", "answer")}
+            wordings = content_id(seed, row["id"], style)
+            text, used = critique(problems[row["problem"]], row["text"], style=style, seed=wordings, **graded)
             written.append({"candidate": row["id"], "teacher": "exact", "style": used, "text": text})
     return written

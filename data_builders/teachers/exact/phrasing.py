@@ -3,14 +3,116 @@
 import random
 import re
 from collections.abc import Sequence
-from fractions import Fraction
 from itertools import groupby
 
-from data_builders.arithmetic.expressions import Number, Operation, evaluate, show, show_number
+from data_builders.arithmetic.expressions import Number, evaluate, show, show_number
 from data_builders.problems import Problem, Step
-from data_builders.teachers.exact.findings import Diagnosis, Fault, Line
+from data_builders.teachers.exact.diagnosis import Diagnosis, Fault, Line
 from data_builders.teachers.exact.reading import Reading
 from data_builders.teachers.exact.working import work_out
+
+SLIPS = {"+": "an addition slip", "-": "a subtraction slip", "*": "a multiplication slip"}
+DOES = {
+    "+": ("add", "adds"),
+    "-": ("subtract", "subtracts"),
+    "*": ("multiply", "multiplies"),
+    "/": ("divide", "divides"),
+}
+# One of the wordings is chosen. {quote} is the candidate's line, {number} is {says}, {step} is {step_says}.
+WORDINGS = {
+    "slip": (
+        '"{quote}" is {slip}: {why}{shown} = {true}.',
+        'The student writes "{quote}", which is not true: {why}{shown} = {true}.',
+        '"{quote}" does not hold: {why}{shown} = {true}.',
+        'The line "{quote}" has {slip} in it: {why}{shown} = {true}.',
+    ),
+    "slip, too": (
+        "Besides, {shown} is {true}, not {claimed}.",
+        "And even as it stands, {shown} makes {true} and not {claimed}.",
+        "The arithmetic fails too, since {shown} = {true}, not {claimed}.",
+    ),
+    "division slip": (
+        '"{quote}" does not hold, since {why_not}',
+        'The student writes "{quote}", which is false, since {why_not}',
+    ),
+    "units": (
+        '"{quote}" adds {left_} to {right}, and these are not the same kind of thing.',
+        'In "{quote}" two different things are put into one sum: {left_} and {right}.',
+        '"{quote}" mixes {left_} with {right}.',
+    ),
+    "units of a difference": (
+        '"{quote}" subtracts {right_} from {left}, and these are not the same kind of thing.',
+        'In "{quote}" one thing is subtracted from another: {left_} minus {right}.',
+    ),
+    "price": (
+        '"{quote}" puts together {left_} and {right}; these two do not belong in one {result}.',
+        'In "{quote}" the numbers do not fit each other: {left_} and {right}.',
+        '"{quote}" joins {left_} with {right}, which does not fit.',
+    ),
+    "price, twice": ('"{quote}" takes {left}, twice.',),
+    "unused": (
+        '"{quote}" brings in {number}, {says}, and the answer does not depend on that.',
+        'The {number} in "{quote}" is {says}, which has no part in {asked}.',
+        '"{quote}" uses the {number}, but {says} is not needed here.',
+    ),
+    "stranger": (
+        'The {number} in "{quote}" is not a number of the problem.',
+        '"{quote}" starts from {number}, which the problem does not give.',
+    ),
+    "operand": (
+        '"{quote}" takes the wrong number: {number} is {says}. For {step_says} it has to be {step}.',
+        'In "{quote}" the {number} is {says}, but what is needed is {step_says}, {step}.',
+    ),
+    "operation": (
+        '"{quote}" {does} where one has to {needed}: {step_says} is {step}.',
+        'In "{quote}" the numbers are the right ones, but one has to {needed}. That makes {step}, {step_says}.',
+    ),
+    "sign": (
+        '"{quote}" subtracts, but nothing has to be subtracted to find {asked}.',
+        'The subtraction "{quote}" compares two amounts; for {asked} they have to be added.',
+    ),
+    "part": (
+        '{number} is called "{label}", but it is only {says}; {step_says}, {step}, is left out.',
+        'The student takes {number} for "{label}". That is {says} alone, and {step_says}, {step}, never comes in.',
+        'The {number} labelled "{label}" is no more than {says}. What is missing is {step_says}, {step}.',
+    ),
+    "dropped": (
+        'The sum "{quote}" leaves out the {number} found before for {says}.',
+        'In "{quote}" the {number} found before for {says} is forgotten.',
+    ),
+    "short": (
+        '"{quote}" is calculated correctly, but it is only {says}.',
+        'The last result, "{quote}", is no more than {says}.',
+    ),
+    "short of all": (
+        '"{quote}" is calculated correctly, but it does not hold all of {asked}.',
+        'The last result, "{quote}", holds only a part of {asked}.',
+    ),
+    "instead": (
+        "What is needed is {step_says}: {step}.",
+        "It should be {step}, {step_says}.",
+        "The right step is {step}, which is {step_says}.",
+    ),
+    "absent": (
+        "{step_Says}, {step}, is missing.",
+        "The work never gets to {step_says}, {step}.",
+        "Also missing is {step_says}: {step}.",
+        "Nowhere does it have {step_says}, which is {step}.",
+    ),
+    "unfinished": (
+        'The text is cut off after "{last_words}", so it never comes to an end.',
+        'The work breaks off at "{last_words}" and is left unfinished.',
+        'It stops in the middle, at "{last_words}".',
+    ),
+    "cut off": ("The text is cut off before its end.",),
+    "no box": ("No final answer is put in a box.", "It ends without a boxed answer."),
+    "other quantity": (
+        "The answer given, {answer}, is {says}; the question asks for {asked}.",
+        "The question asks for {asked}, but {answer} is {says}.",
+    ),
+    "miscopied": ("The last line of work arrives at {right}, yet {answer} is put in the box.",),
+    "from nowhere": ("The boxed {answer} stands nowhere in the work before it.",),
+}
 
 
 class Words:
@@ -27,13 +129,9 @@ class Words:
         self._told.add(keys[chosen])
         return chosen
 
-    def fault(self, line: Line, fault: Fault, also: bool) -> str:
-        """A sentence or two on one fault of a line. `also` is True for the second fault of the same line."""
-        return getattr(self, f"_{fault.kind}")(line, fault, also)
-
     def explain(self, line: Line) -> str:
         """Everything that is wrong with a line."""
-        return " ".join(self.fault(line, fault, i > 0) for i, fault in enumerate(line.faults))
+        return " ".join(self._fault(line, fault) for fault in line.faults)
 
     def redo(self, steps: Sequence[Step], *, brief: bool = False) -> str:
         """The calculation in full. `brief` gives the steps that the candidate had right without words around them."""
@@ -64,178 +162,62 @@ class Words:
 
     def ending(self) -> str:
         """What is wrong with the way the candidate ends, or ""."""
-        answer, asked = self.answer(), self.problem.asked
-        match self.found.ending:
-            case "unfinished":
-                return (
-                    self.pick(
-                        f'The text is cut off after "{self.found.last_words}", so it never comes to an end.',
-                        f'The work breaks off at "{self.found.last_words}" and is left unfinished.',
-                        f'It stops in the middle, at "{self.found.last_words}".',
-                    )
-                    if '"' not in self.found.last_words and self.found.last_words
-                    else "The text is cut off before its end."
-                )
-            case "no box":
-                return self.pick("No final answer is put in a box.", "It ends without a boxed answer.")
-            case "other quantity":
-                return self.pick(
-                    f"The answer given, {answer}, is {self.found.ending_step.says}; the question asks for {asked}.",
-                    f"The question asks for {asked}, but {answer} is {self.found.ending_step.says}.",
-                )
-            case "miscopied":
-                return f"The last line of work arrives at {self.problem.answer}, yet {answer} is put in the box."
-            case "from nowhere":
-                return f"The boxed {answer} stands nowhere in the work before it."
-        return ""
+        found, ending = self.found, self.found.ending
+        if ending == "unfinished" and ('"' in found.last_words or not found.last_words):
+            ending = "cut off"
+        names = {"last_words": found.last_words, "answer": self.answer(), "right": self.problem.answer}
+        return self._say(ending, names, found.ending_step.says if found.ending_step else "") if ending else ""
 
     def absent(self) -> list[str]:
         """A sentence for each step that never comes, two at most."""
-        return [
-            self.pick(
-                f"{capital(step.says)}, {step.shown}, is missing.",
-                f"The work never gets to {step.says}, {step.shown}.",
-                f"Also missing is {step.says}: {step.shown}.",
-                f"Nowhere does it have {step.says}, which is {step.shown}.",
-            )
-            for step in self._absent_steps()
-        ]
-
-    def _absent_steps(self) -> list[Step]:
         told = {fault.instead.name for line in self.found.lines for fault in line.faults if fault.instead}
-        return [step for step in self.found.absent if step.name not in told][:2]
+        absent = [step for step in self.found.absent if step.name not in told]
+        return [self._say("absent", _step(step)) for step in absent[:2]]
 
-    def _slip(self, line: Line, fault: Fault, also: bool) -> str:
+    def _say(self, kind: str, names: dict[str, str], says: str = "") -> str:
+        wordings = [w.format(**names, says=says, asked=self.problem.asked) for w in WORDINGS[kind]]
+        return self.pick(*wordings) if len(wordings) > 1 else wordings[0]
+
+    def _fault(self, line: Line, fault: Fault) -> str:
+        """A sentence or two on one fault of a line."""
+        kind, clash, op = fault.kind, fault.clash, getattr(line.claim.expression, "op", "")
+        names = {"quote": line.quote, "label": fault.quote} | (_step(fault.instead) if fault.instead else {})
+        if fault.number is not None:
+            names["number"] = show_number(fault.number)
+        if kind == "slip":
+            kind = self._slip(line, fault, names)
+        elif clash:
+            left, right = self._side(clash.left), self._side(clash.right)
+            names |= {"left": left, "right": right, "result": "product" if clash.op == "*" else "quotient"}
+            names |= {f"{key}_": side + "," * (", " in side) for key, side in (("left", left), ("right", right))}
+            kind = "units of a difference" if clash.op == "-" else kind
+            kind = "price, twice" if kind == "price" and left == right else kind
+        elif kind == "sign" and fault.instead:
+            kind = "operation"
+            names |= {"does": DOES[op][1], "needed": DOES[fault.instead.expression.op][0]}
+        elif kind == "short" and not fault.says:
+            kind = "short of all"
+        sentence = self._say(kind, names, fault.says)
+        belongs = fault.instead and fault.kind in ("units", "price", "unused")
+        return f"{sentence} {self._say('instead', names)}" if belongs else sentence
+
+    def _slip(self, line: Line, fault: Fault, names: dict[str, str]) -> str:
+        """The kind of wording for a slip; adds to the names what that needs."""
         node, claimed = line.claim.slip
+        names["claimed"] = show_number(claimed)
         if node.op == "/" and isinstance(node.right, Number):
-            return self._division_slip(line, node, claimed)
-        shown, true = show(node), show_number(evaluate(node))
-        why = " ".join(self.choice.choice(reasons) for reasons in [list(work_out(node))] if reasons)
-        if also:
-            return self.pick(
-                f"Besides, {shown} is {true}, not {show_number(claimed)}.",
-                f"And even as it stands, {shown} makes {true} and not {show_number(claimed)}.",
-                f"The arithmetic fails too, since {shown} = {true}, not {show_number(claimed)}.",
-            )
-        because = f": {why}, so {shown} = {true}." if why else f": {shown} = {true}."
-        kind = {"+": "an addition slip", "-": "a subtraction slip", "*": "a multiplication slip"}.get(node.op, "a slip")
-        return self.pick(
-            f'"{line.quote}" is {kind}{because}',
-            f'The student writes "{line.quote}", which is not true{because}',
-            f'"{line.quote}" does not hold{because}',
-            f'The line "{line.quote}" has {kind} in it{because}',
-        )
-
-    def _division_slip(self, line: Line, node: Operation, claimed: Fraction) -> str:
-        back, divided = show_number(claimed * node.right.value), show(node.left)
-        why = f"since {show_number(claimed)} × {show(node.right)} = {back}, and that is not {divided}."
-        return self.pick(
-            f'"{line.quote}" does not hold, {why}', f'The student writes "{line.quote}", which is false, {why}'
-        )
-
-    def _units(self, line: Line, fault: Fault, also: bool) -> str:
-        left, right = self._side(fault.clash.left), self._side(fault.clash.right)
-        if fault.clash.op == "+":
-            sentence = self.pick(
-                f'"{line.quote}" adds {pair(left, "to", right)}, and these are not the same kind of thing.',
-                f'In "{line.quote}" two different things are put into one sum: {pair(left, "and", right)}.',
-                f'"{line.quote}" mixes {pair(left, "with", right)}.',
-            )
-        else:
-            sentence = self.pick(
-                f'"{line.quote}" subtracts {pair(right, "from", left)}, and these are not the same kind of thing.',
-                f'In "{line.quote}" one thing is subtracted from another: {pair(left, "minus", right)}.',
-            )
-        return f"{sentence} {self._instead(fault)}".strip()
-
-    def _price(self, line: Line, fault: Fault, also: bool) -> str:
-        left, right = self._side(fault.clash.left), self._side(fault.clash.right)
-        if left == right:
-            sentence = f'"{line.quote}" takes {left}, twice.'
-        else:
-            sentence = self.pick(
-                f'"{line.quote}" puts together {pair(left, "and", right)}; these two do not belong in one '
-                f"{'product' if fault.clash.op == '*' else 'quotient'}.",
-                f'In "{line.quote}" the numbers do not fit each other: {pair(left, "and", right)}.',
-                f'"{line.quote}" joins {pair(left, "with", right)}, which does not fit.',
-            )
-        return f"{sentence} {self._instead(fault)}".strip()
-
-    def _unused(self, line: Line, fault: Fault, also: bool) -> str:
-        number = show_number(fault.number)
-        sentence = self.pick(
-            f'"{line.quote}" brings in {number}, {fault.says}, and the answer does not depend on that.',
-            f'The {number} in "{line.quote}" is {fault.says}, which has no part in {self.problem.asked}.',
-            f'"{line.quote}" uses the {number}, but {fault.says} is not needed here.',
-        )
-        return f"{sentence} {self._instead(fault)}".strip()
-
-    def _stranger(self, line: Line, fault: Fault, also: bool) -> str:
-        number = show_number(fault.number)
-        return self.pick(
-            f'The {number} in "{line.quote}" is not a number of the problem.',
-            f'"{line.quote}" starts from {number}, which the problem does not give.',
-        )
-
-    def _operand(self, line: Line, fault: Fault, also: bool) -> str:
-        number, right = show_number(fault.number), fault.instead
-        return self.pick(
-            f'"{line.quote}" takes the wrong number: {number} is {fault.says}. '
-            f"For {right.says} it has to be {right.shown}.",
-            f'In "{line.quote}" the {number} is {fault.says}, but what is needed is {right.says}, {right.shown}.',
-        )
-
-    def _sign(self, line: Line, fault: Fault, also: bool) -> str:
-        if fault.instead:
-            does = {"+": "adds", "-": "subtracts", "*": "multiplies", "/": "divides"}[line.claim.expression.op]
-            needed = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}[fault.instead.expression.op]
-            return self.pick(
-                f'"{line.quote}" {does} where one has to {needed}: {fault.instead.says} is {fault.instead.shown}.',
-                f'In "{line.quote}" the numbers are the right ones, but one has to {needed}. '
-                f"That makes {fault.instead.shown}, {fault.instead.says}.",
-            )
-        return self.pick(
-            f'"{line.quote}" subtracts, but nothing has to be subtracted to find {self.problem.asked}.',
-            f'The subtraction "{line.quote}" compares two amounts; for {self.problem.asked} they have to be added.',
-        )
-
-    def _part(self, line: Line, fault: Fault, also: bool) -> str:
-        number, missing = show_number(fault.number), fault.instead
-        return self.pick(
-            f'{number} is called "{fault.quote}", but it is only {fault.says}; {missing.says}, {missing.shown}, '
-            "is left out.",
-            f'The student takes {number} for "{fault.quote}". That is {fault.says} alone, and {missing.says}, '
-            f"{missing.shown}, never comes in.",
-            f'The {number} labelled "{fault.quote}" is no more than {fault.says}. What is missing is {missing.says}, '
-            f"{missing.shown}.",
-        )
-
-    def _dropped(self, line: Line, fault: Fault, also: bool) -> str:
-        return self.pick(
-            f'The sum "{line.quote}" leaves out the {show_number(fault.number)} found before for {fault.says}.',
-            f'In "{line.quote}" the {show_number(fault.number)} found before for {fault.says} is forgotten.',
-        )
-
-    def _short(self, line: Line, fault: Fault, also: bool) -> str:
-        if fault.says:
-            return self.pick(
-                f'"{line.quote}" is calculated correctly, but it is only {fault.says}.',
-                f'The last result, "{line.quote}", is no more than {fault.says}.',
-            )
-        return self.pick(
-            f'"{line.quote}" is calculated correctly, but it does not hold all of {self.problem.asked}.',
-            f'The last result, "{line.quote}", holds only a part of {self.problem.asked}.',
-        )
-
-    def _instead(self, fault: Fault) -> str:
-        if fault.instead is None:
-            return ""
-        step = fault.instead
-        return self.pick(
-            f"What is needed is {step.says}: {step.shown}.",
-            f"It should be {step.shown}, {step.says}.",
-            f"The right step is {step.shown}, which is {step.says}.",
-        )
+            back = show_number(claimed * node.right.value)
+            names["why_not"] = f"{names['claimed']} × {show(node.right)} = {back}, and that is not {show(node.left)}."
+            return "division slip"
+        reasons = list(work_out(node))
+        why = f"{self.choice.choice(reasons)}, so " if reasons else ""
+        names |= {
+            "shown": show(node),
+            "true": show_number(evaluate(node)),
+            "why": why,
+            "slip": SLIPS.get(node.op, "a slip"),
+        }
+        return "slip" if fault is line.faults[0] else "slip, too"
 
     def _side(self, reading: Reading) -> str:
         shown, says = show(reading.node), reading.says
@@ -244,14 +226,13 @@ class Words:
         return f"{shown}, {says}" if says else shown
 
 
+def _step(step: Step) -> dict[str, str]:
+    return {"step": step.shown, "step_says": step.says, "step_Says": capital(step.says)}
+
+
 def right(line: Line) -> str:
     """A sound line, shortly: `14 × 9 = 126`."""
     return f"{show(line.claim.expression)} = {show_number(line.claim.value)}"
-
-
-def pair(left: str, word: str, right: str) -> str:
-    """`7, the number of boxes, with 12, the number of muffins`; a bare number takes no comma."""
-    return f"{left}{',' if ', ' in left else ''} {word} {right}"
 
 
 def join(parts: Sequence[str]) -> str:

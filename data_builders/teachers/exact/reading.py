@@ -4,7 +4,7 @@ A number may stand for several things, so every expression has several readings;
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, product
@@ -100,15 +100,11 @@ class Reader:
 
     def known(self, quantity: Quantity) -> bool:
         """Whether a quantity is a step of a known way to the answer, or a part of the answer itself."""
-        if quantity.polynomial is None:
-            return False
         part = quantity.unit == self.whole.unit and is_part(quantity.polynomial, self.whole.polynomial)
         return part or self.step_of(quantity) is not None
 
     def step_of(self, quantity: Quantity) -> Step | None:
         """The step that a quantity is, however it was worked out."""
-        if quantity.polynomial is None:
-            return None
         return next((s for s in self.steps if s.quantity.polynomial == quantity.polynomial), None)
 
     def true_value(self, quantity: Quantity) -> Fraction:
@@ -136,11 +132,8 @@ class Reader:
             for source in self.sources(node.value, op, right):
                 yield Reading(node, source.quantity, source.says, (source,), (), (source.quantity,))
             return
-        sides: Sequence[list[Reading]] = [
-            list(islice(self._readings(side, node.op, side is node.right), MAX_READINGS))
-            for side in (node.left, node.right)
-        ]
-        for left, after in product(*sides):
+        sides = (self._readings(side, node.op, side is node.right) for side in (node.left, node.right))
+        for left, after in product(*(list(islice(side, MAX_READINGS)) for side in sides)):
             quantity = combine(node.op, left.quantity, after.quantity)
             clashes = left.clashes + after.clashes
             if left.quantity.unit is not None and after.quantity.unit is not None:

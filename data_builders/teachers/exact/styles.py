@@ -5,11 +5,12 @@ from collections.abc import Callable
 from data_builders.arithmetic.expressions import Operation
 from data_builders.arithmetic.quantities import is_part
 from data_builders.problems import Step
-from data_builders.teachers.exact.findings import Diagnosis, Line
+from data_builders.teachers.exact.diagnosis import Diagnosis, Line
 from data_builders.teachers.exact.phrasing import Words, capital, join, right
 from data_builders.teachers.exact.working import inverse_check
 
 MAX_REMARKS = 9
+FINE = ("right", "correct", "good", "that holds", "this is fine")
 
 
 def _opening(words: Words) -> str:
@@ -31,34 +32,24 @@ def _opening(words: Words) -> str:
 
 def _numbered(words: Words) -> str:
     """A numbered check of every line, then the calculation again."""
-    items, shown, first = [], [], words.found.first
+    items, shown = [], []
     for line in _worth_telling(words.found):
         if line.faults:
-            items += _flush(words, shown)
-            mark = (
-                words.pick("This is the first mistake in the calculation. ", "Here the calculation first goes wrong. ")
-                if line is first
-                else ""
-            )
-            items.append(mark + words.explain(line))
+            items += _flush(words, shown, ": ", *FINE)
+            firsts = "This is the first mistake in the calculation. ", "Here the calculation first goes wrong. "
+            items.append((words.pick(*firsts) if line is words.found.first else "") + words.explain(line))
         elif _good(line):
             shown.append(right(line))
         elif remark := _carried(words, line):
-            items += _flush(words, shown)
-            items.append(remark)
-    items += _flush(words, shown) + words.absent()
+            items += [*_flush(words, shown, ": ", *FINE), remark]
+    items += _flush(words, shown, ": ", *FINE) + words.absent()
     if words.ending():
         items.append(words.ending())
-    intro = words.pick(
-        "Let's check this step by step.", "Let's go through the lines one by one.", "Let's check each line."
-    )
-    again = words.pick(
-        "Now let's do it again.", "Let's work it out properly.", "Here is the calculation with everything in place."
-    )
-    numbered = [f"{i}. {item}" for i, item in enumerate(items, 1)]
-    return "\n".join(
-        [f"{intro} {_opening(words)}", *numbered, f"{again} {words.redo(words.problem.steps, brief=True)}", words.box()]
-    )
+    intros = "Let's check this step by step.", "Let's go through the lines one by one.", "Let's check each line."
+    again = "Now let's do it again.", "Let's work it out properly.", "Here is the calculation with everything in place."
+    intro, again = words.pick(*intros), words.pick(*again)
+    parts = [f"{intro} {_opening(words)}", *(f"{i}. {item}" for i, item in enumerate(items, 1))]
+    return "\n".join([*parts, f"{again} {words.redo(words.problem.steps, brief=True)}", words.box()])
 
 
 def _examiner(words: Words) -> str:
@@ -68,22 +59,18 @@ def _examiner(words: Words) -> str:
     told = [idea, _opening(words)]
     if sound:
         verb = "is" if len(sound[:3]) == 1 else "are"
-        told.append(words.pick(f"The work is sound in part, since {join(sound[:3])} {verb} right.",
-                               f"Of its steps, {join(sound[:3])} {verb} right."))  # fmt: skip
+        right_steps = f"{join(sound[:3])} {verb} right."
+        told.append(words.pick(f"The work is sound in part, since {right_steps}", f"Of its steps, {right_steps}"))
     for i, line in enumerate(_faulty(words.found)[:4]):
-        if i == 0:
-            told.append(
-                words.pick("The first mistake in it is this. ", "It first goes wrong here. ") + words.explain(line)
-            )
-        else:
+        if i:
             told.append(f"{words.pick('Further on,', 'Then,', 'After that,')} {_continue(words.explain(line))}")
+        else:
+            first = words.pick("The first mistake in it is this. ", "It first goes wrong here. ")
+            told.append(first + words.explain(line))
     told += [*words.absent(), words.ending()]
-    lead = words.pick(
-        "The correct account is as follows.", "Properly it runs like this.", "Now the account as it should be."
-    )
-    return "\n".join(
-        [" ".join(filter(None, told)), f"{lead} {words.redo(words.problem.steps, brief=True)}", words.box()]
-    )
+    leads = "The correct account is as follows.", "Properly it runs like this.", "Now the account as it should be."
+    again = f"{words.pick(*leads)} {words.redo(words.problem.steps, brief=True)}"
+    return "\n".join([" ".join(filter(None, told)), again, words.box()])
 
 
 def _first_error(words: Words) -> str:
@@ -93,9 +80,9 @@ def _first_error(words: Words) -> str:
     if before:
         told.append(f"Up to a point the work is good: {join(before[-3:])}.")
     if first:
-        start = words.pick("The first wrong step is the next one. ", "Then comes the first mistake. ") if before else \
-            words.pick("It goes wrong early. ", "The first mistake comes early. ")  # fmt: skip
-        told.append(start + words.explain(first))
+        late = "The first wrong step is the next one. ", "Then comes the first mistake. "
+        early = "It goes wrong early. ", "The first mistake comes early. "
+        told.append(words.pick(*(late if before else early)) + words.explain(first))
         later = len(_faulty(words.found)) - 1
         if later > 1:
             told.append(words.pick("Later lines have faults of their own.", "That is not the only mistake."))
@@ -105,35 +92,27 @@ def _first_error(words: Words) -> str:
         told += words.absent()
     told.append(words.ending())
     steps = words.problem.other_steps or words.problem.steps
-    lead = "Let us do it in order."
-    if words.problem.other_steps:
-        lead = words.pick("Let us take another route.", "Here is a different grouping.", "Now in another order.")
+    others = "Let us take another route.", "Here is a different grouping.", "Now in another order."
+    lead = words.pick(*others) if words.problem.other_steps else "Let us do it in order."
     return "\n".join([" ".join(filter(None, told)), f"{lead} {words.redo(steps)}", words.box()])
 
 
 def _aloud(words: Words) -> str:
     """Thinking aloud, line by line; the result is checked a second time."""
-    told = [
-        words.pick("Let me follow this line by line.", "Let me see what was done here.", "Let me go through it slowly.")
-    ]
-    first, shown = words.found.first, []
+    intros = "Let me follow this line by line.", "Let me see what was done here.", "Let me go through it slowly."
+    told, shown = [words.pick(*intros)], []
     for line in _worth_telling(words.found):
-        if line.faults:
-            told += [f"{part[:-1]}, {words.pick('yes', 'fine', 'good')}." for part in _told(shown)]
-            shown = []
-            wait = (
-                words.pick("Wait.", "Hmm.", "Stop.") if line is first else words.pick("Also,", "Reading on,", "Then,")
-            )
-            mark = (
-                words.pick(" That is the first mistake.", " So this is where it first goes wrong.")
-                if line is first
-                else ""
-            )
-            explained = words.explain(line)
-            told.append(f"{wait} {explained if wait.endswith('.') else _continue(explained)}{mark}")
+        if line.faults and line is words.found.first:
+            told += _flush(words, shown, ", ", "yes", "fine", "good")
+            wait = words.pick("Wait.", "Hmm.", "Stop.")
+            mark = words.pick(" That is the first mistake.", " So this is where it first goes wrong.")
+            told.append(f"{wait} {words.explain(line)}{mark}")
+        elif line.faults:
+            told += _flush(words, shown, ", ", "yes", "fine", "good")
+            told.append(f"{words.pick('Also,', 'Reading on,', 'Then,')} {_continue(words.explain(line))}")
         elif _good(line):
             shown.append(right(line))
-    told += [f"{part[:-1]}, {words.pick('right', 'good')}." for part in _told(shown)]
+    told += _flush(words, shown, ", ", "right", "good")
     told += [*words.absent(), words.ending(), _opening(words)]
     redo = words.pick("Now carefully.", "Let me do it again.", "Once more, from the start.")
     again = f"{redo} {words.redo(words.problem.steps, brief=True)}"
@@ -154,8 +133,8 @@ def _rederive(words: Words) -> str:
     bound = next((s for s in words.problem.steps[:-1] if _must_exceed(words, s)), None)
     plausible = f"{capital(bound.says)} alone, {bound.shown}, is already more than that." if bound else ""
     lead = words.pick("Here is the calculation.", "The calculation goes like this.", "Let us work it out.")
-    unseen = "I find no worked line in it that could be checked, only a program."
-    unseen = unseen if words.found.program and not words.found.lines else ""
+    program = words.found.program and not words.found.lines
+    unseen = "I find no worked line in it that could be checked, only a program." if program else ""
     parts = [" ".join(filter(None, [verdict, plausible, unseen])), f"{lead} {words.redo(words.problem.steps)}"]
     return "\n".join([*parts, _second_check(words), words.box()])
 
@@ -165,8 +144,8 @@ def confirm(words: Words, style: str) -> str:
     sound = [right(line) for line in words.found.lines if _good(line)][:6]
     if words.found.first:
         return _confirm_answer_only(words)
-    opening = words.pick("The solution is correct.", "This solution is correct.", "The answer is correct.",
-                         f"The final answer {words.answer() or words.problem.answer} is correct.")  # fmt: skip
+    openings = "The solution is correct.", "This solution is correct.", "The answer is correct."
+    opening = words.pick(*openings, f"The final answer {words.answer() or words.problem.answer} is correct.")
     checked = f"{join(sound)} {'is' if len(sound) == 1 else 'are'} right." if sound else ""
     if style == "numbered check" and sound:
         lines = [f"{i}. {line}: right." for i, line in enumerate(sound, 1)]
@@ -178,10 +157,8 @@ def confirm(words: Words, style: str) -> str:
     else:
         parts = [" ".join(filter(None, [opening, capital(checked)]))]
     other = style == "first error, then another grouping" and words.problem.other_steps
-    lead = words.pick(
-        "Working it out again gives the same.", "A calculation of my own agrees.", "Done again, it comes out alike."
-    )
-    parts.append(f"{lead} {words.redo(other or words.problem.steps)}")
+    leads = "Working it out again gives the same.", "A calculation of my own agrees.", "Done again, it comes out alike."
+    parts.append(f"{words.pick(*leads)} {words.redo(other or words.problem.steps)}")
     if style == "thinking aloud, checked twice":
         parts.append(_second_check(words))
     return "\n".join([*parts, words.box()])
@@ -197,8 +174,7 @@ def _confirm_answer_only(words: Words) -> str:
 
 def _worth_telling(found: Diagnosis) -> list[Line]:
     """The lines to speak of: faulty ones first of all, then others up to the limit, in the candidate's order."""
-    told, seen = [], set()
-    room = MAX_REMARKS - len(_faulty(found))
+    told, seen, room = [], set(), MAX_REMARKS - len(_faulty(found))
     for line in found.lines:
         same = (right(line), bool(line.faults))
         if same in seen or (not line.faults and (room <= 0 or line.claim.goes_on)):
@@ -237,17 +213,11 @@ def _carried(words: Words, line: Line) -> str:
     )
 
 
-def _flush(words: Words, shown: list[str]) -> list[str]:
-    """One item for the sound lines gathered so far; empties the list."""
-    if not shown:
-        return []
-    item = f"{join(shown)}: {words.pick('right', 'correct', 'good', 'that holds', 'this is fine')}."
+def _flush(words: Words, shown: list[str], mark: str, *wordings: str) -> list[str]:
+    """One sentence for the sound lines gathered so far; empties the list."""
+    told = [f"{join(shown)}{mark}{words.pick(*wordings)}."] if shown else []
     shown.clear()
-    return [item]
-
-
-def _told(shown: list[str]) -> list[str]:
-    return [f"{join(shown)}."] if shown else []
+    return told
 
 
 def _continue(sentence: str) -> str:
@@ -259,10 +229,8 @@ def _second_check(words: Words) -> str:
     done = {step.quantity.polynomial for step in words.problem.steps[:-1]}
     other = [step.shown for step in words.problem.other_steps if step.quantity.polynomial not in done]
     if other:
-        lead = words.pick(
-            "Does another grouping agree?", "As a check, grouped in another way:", "Another way to see it:"
-        )
-        return f"{lead} {join(other)}. {words.pick('The same.', 'That agrees.', 'It fits.')}"
+        leads = "Does another grouping agree?", "As a check, grouped in another way:", "Another way to see it:"
+        return f"{words.pick(*leads)} {join(other)}. {words.pick('The same.', 'That agrees.', 'It fits.')}"
     last = words.problem.steps[-1]
     return f"{words.pick('As a check, backwards:', 'Going back as a check,')} {inverse_check(last)}, as it should be."
 

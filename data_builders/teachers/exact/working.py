@@ -1,9 +1,8 @@
 """Small true steps that show what an expression is worth, as one would do it in the head."""
 
 from collections.abc import Iterator
-from fractions import Fraction
 
-from data_builders.arithmetic.expressions import Node, Number, Operation, show_number, terms
+from data_builders.arithmetic.expressions import SYMBOLS, Node, Number, Operation, show_number, terms
 from data_builders.problems import Step
 
 
@@ -12,14 +11,12 @@ def work_out(node: Node) -> Iterator[str]:
     numbers = _naturals(node)
     if numbers is None or not isinstance(node, Operation):
         return
-    signs = [sign for sign, _ in terms(node)]
     if len(numbers) > 2:
-        if (node.op == "+" and set(signs) == {"+"}) or _is_product(node):
-            sign = "+" if node.op == "+" else "×"
+        if all(sign == "+" for sign, _ in terms(node)) and (node.op == "+" or _is_product(node)):
             total, told = numbers[0], []
             for number in numbers[1:]:
-                result = total + number if sign == "+" else total * number
-                told.append(f"{total} {sign} {number} = {result}")
+                result = total + number if node.op == "+" else total * number
+                told.append(f"{total} {SYMBOLS[node.op]} {number} = {result}")
                 total = result
             yield ", ".join(told)
         return
@@ -57,9 +54,5 @@ def _is_product(node: Node) -> bool:
 def inverse_check(step: Step) -> str:
     """The last step turned round, as a check: `361 − 161 = 200`."""
     (a, _), (b, _) = step.operands[:2]
-    op, value = step.expression.op, step.value
-    shown: dict[str, tuple[Fraction, str, Fraction]] = {
-        "+": (value, "−", b), "-": (value, "+", b), "*": (value, "/", b), "/": (value, "×", b)
-    }  # fmt: skip
-    left, sign, after = shown[op]
-    return f"{show_number(left)} {sign} {show_number(after)} = {show_number(a)}"
+    sign = {"+": "−", "-": "+", "*": "/", "/": "×"}[step.expression.op]
+    return f"{show_number(step.value)} {sign} {show_number(b)} = {show_number(a)}"

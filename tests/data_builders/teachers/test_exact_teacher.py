@@ -5,11 +5,13 @@ import re
 
 import pytest
 
+from cft.errors import DataError
+from cft.recipe.blocks import ExactTeacher
 from data_builders.arithmetic.claims import claims
 from data_builders.filter.verify import check
 from data_builders.problems import load_problem
 from data_builders.teachers.exact.diagnosis import diagnose
-from data_builders.teachers.exact.exact import STYLES, critique
+from data_builders.teachers.exact.exact import STYLES, critique, exact_critiques
 from data_builders.teachers.file import find_critiques, load_critiques
 from eval.grading import grade
 
@@ -19,11 +21,8 @@ REAL = load_critiques(find_critiques("bakery"))
 
 def critiques(problem, text, *, truncated=False, seed="0"):
     graded = grade(problem.answer, text, truncated=truncated)
-    for style in STYLES:
-        yield (
-            graded.outcome,
-            *critique(problem, text, style=style, outcome=graded.outcome, answer=graded.answer, seed=seed),
-        )
+    same = {"outcome": graded.outcome, "answer": graded.answer, "seed": seed}
+    return [(graded.outcome, *critique(problem, text, style=style, **same)) for style in STYLES]
 
 
 def assert_true(problem, text, outcome, told):
@@ -84,63 +83,33 @@ def corrupt(text, choice):
     return text
 
 
-def test_finds_an_arithmetic_slip():
-    faults, found = kinds("tulips", "In rows: 4 × 17 = 58 bulbs. Then 58 + 25 = 83. \\boxed{83}")
-    assert faults == [("slip", "4 × 17 = 58")]
-    assert found.lines[1].step.name == "in_all" and not found.lines[1].sound
-
-
-def test_finds_a_price_on_the_wrong_goods():
-    faults, found = kinds(
-        "museum", "26 × 9 = 234 dollars and 3 × 9 = 27, so 234 + 27 = 261. 261 - 150 = 111 \\boxed{111}"
-    )
-    assert faults[0] == ("price", "26 × 9 = 234")
-    assert found.first.faults[0].instead.shown == "26 × 4 = 104"
+LEFT_OUT = (
+    "14 × 9 = 126, 37 × 2 = 74, 14 / 2 = 7, 7 × 9 = 63, 37 + 12 = 49, 49 × 2 = 98. 126 + 63 + 98 = 287 \\boxed{287}"
+)
+MONDAY = "The total revenue from Monday is 14 × 9 = 126.\nTuesday: 7 × 9 = 63.\n126 + 63 = 189 \\boxed{189}"
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "quote", "step"),
+    ("name", "text", "fault", "step"),
     [
-        ("library", "5 × 13 = 65. 65 - 28 = 37. 37 - 9 = 28. \\boxed{28}", "37 - 9 = 28", "37 + 9 = 46"),
-        ("tulips", "4 + 17 = 21. 21 + 25 = 46. \\boxed{46}", "4 + 17 = 21", "4 × 17 = 68"),
-        ("ribbon", "5 × 9 = 45. 85 - 45 = 40. 40 × 2 = 80. \\boxed{80}", "40 × 2 = 80", "40 / 2 = 20"),
+        ("tulips", "In rows: 4 × 17 = 58 bulbs. Then 58 + 25 = 83. \\boxed{83}", ("slip", "4 × 17 = 58"), None),
+        ("museum", "26 × 9 = 234 dollars. 234 + 27 = 261. \\boxed{261}", ("price", "26 × 9 = 234"), "26 × 4 = 104"),
+        ("library", "65 - 28 = 37. 37 - 9 = 28. \\boxed{28}", ("sign", "37 - 9 = 28"), "37 + 9 = 46"),
+        ("tulips", "4 + 17 = 21. 21 + 25 = 46. \\boxed{46}", ("sign", "4 + 17 = 21"), "4 × 17 = 68"),
+        ("ribbon", "5 × 9 = 45. 85 - 45 = 40. 40 × 2 = 80. \\boxed{80}", ("sign", "40 × 2 = 80"), "40 / 2 = 20"),
+        ("bakery", "14 / 2 = 7. So 7 + 12 = 19. 19 × 2 = 38 \\boxed{38}", ("units", "7 + 12 = 19"), "37 + 12 = 49"),
+        ("bakery", "14 × 6 = 84, and 84 × 9 = 756 dollars \\boxed{756}", ("unused", "14 × 6 = 84"), None),
+        ("library", "5 × 13 = 65 and 65 - 31 = 34 \\boxed{34}", ("stranger", "65 - 31 = 34"), None),
+        ("bakery", MONDAY, ("part", "14 × 9 = 126"), "37 × 2 = 74"),
+        ("bakery", LEFT_OUT, ("dropped", "126 + 63 + 98 = 287"), None),
     ],
 )
-def test_finds_the_wrong_operation(name, text, quote, step):
+def test_finds_the_fault(name, text, fault, step):
+    """Its kind, the line, and the step that belongs there."""
     faults, found = kinds(name, text)
-    assert faults == [("sign", quote)] and found.first.faults[0].instead.shown == step
-
-
-def test_finds_unlike_things_in_one_sum():
-    faults, found = kinds("bakery", "14 / 2 = 7. So 7 + 12 = 19 muffins. 19 × 2 = 38 \\boxed{38}")
-    assert faults[0] == ("units", "7 + 12 = 19")
-    assert found.first.faults[0].instead.shown == "37 + 12 = 49"
-
-
-def test_finds_a_quantity_the_answer_does_not_need():
-    faults, _ = kinds("bakery", "14 × 6 = 84, and 84 × 9 = 756 dollars \\boxed{756}")
-    assert faults[0] == ("unused", "14 × 6 = 84")
-
-
-def test_finds_a_number_that_is_not_in_the_problem():
-    faults, _ = kinds("library", "5 × 13 = 65 and 65 - 31 = 34 \\boxed{34}")
-    assert ("stranger", "65 - 31 = 34") in faults
-
-
-def test_finds_a_part_that_is_called_the_whole():
-    faults, found = kinds(
-        "bakery", "The total revenue from Monday is 14 × 9 = 126.\nTuesday: 7 × 9 = 63.\n126 + 63 = 189 \\boxed{189}"
-    )
-    assert faults[0] == ("part", "14 × 9 = 126")
-    assert found.first.faults[0].quote == "The total revenue from Monday"
-
-
-def test_finds_what_was_worked_out_and_left_out():
-    text = (
-        "14 × 9 = 126, 37 × 2 = 74, 14 / 2 = 7, 7 × 9 = 63, 37 + 12 = 49, 49 × 2 = 98. 126 + 63 + 98 = 287 \\boxed{287}"
-    )
-    faults, _ = kinds("bakery", text)
-    assert faults == [("dropped", "126 + 63 + 98 = 287")]
+    assert faults[0] == fault
+    if step:
+        assert found.first.faults[0].instead.shown == step
 
 
 @pytest.mark.parametrize(
@@ -157,12 +126,11 @@ def test_endings(name, text, ending):
 
 
 def test_a_mistake_copied_forward_is_not_called_a_new_one():
-    faults, found = kinds("library", "5 × 13 = 75. 75 - 28 = 47. 47 + 9 = 56. \\boxed{56}")
-    assert faults == [("slip", "5 × 13 = 75")]
-    problem = load_problem("library")
     text = "5 × 13 = 75. 75 - 28 = 47. 47 + 9 = 56. \\boxed{56}"
-    told, _ = critique(problem, text, style="numbered check", outcome="wrong", answer="56", seed="1")
-    assert "65 − 28 = 37" in told and found.first.quote == "5 × 13 = 75"
+    faults, found = kinds("library", text)
+    assert faults == [("slip", "5 × 13 = 75")] and [line.sound for line in found.lines] == [False] * 3
+    told, _ = critique(load_problem("library"), text, style="numbered check", outcome="wrong", answer="56", seed="1")
+    assert "65 − 28 = 37" in told
 
 
 def test_another_way_to_the_answer_is_no_mistake():
@@ -210,13 +178,9 @@ def test_right_work_without_a_box_is_unfinished():
 
 def test_same_seed_same_text_and_other_seeds_vary():
     problem, text = load_problem("tulips"), "4 × 17 = 58. 58 + 25 = 83. \\boxed{83}"
-    one = {s: critique(problem, text, style=s, outcome="wrong", answer="83", seed="7")[0] for s in STYLES}
-    two = {s: critique(problem, text, style=s, outcome="wrong", answer="83", seed="7")[0] for s in STYLES}
-    assert one == two and len(set(one.values())) == len(STYLES) >= 4
-    style = next(iter(STYLES))
-    assert (
-        len({critique(problem, text, style=style, outcome="wrong", answer="83", seed=str(i))[0] for i in range(9)}) > 3
-    )
+    one = critiques(problem, text, seed="7")
+    assert one == critiques(problem, text, seed="7") and len(set(one)) == len(STYLES) >= 4
+    assert len({critiques(problem, text, seed=str(i))[0] for i in range(9)}) > 3
 
 
 @pytest.mark.parametrize(
@@ -230,6 +194,6 @@ def test_odd_candidates_get_a_critique(text):
         assert_true(problem, text, outcome, told)
 
 
-def test_unknown_style_is_refused():
-    with pytest.raises(ValueError, match="numbered check"):
-        critique(load_problem("tulips"), "x", style="haiku", outcome="wrong", answer=None, seed="")
+def test_problems_without_steps_are_refused():
+    with pytest.raises(DataError, match="badge has no `steps:`"):
+        exact_critiques([ExactTeacher(kind="exact")], {"badge": load_problem("badge")}, [{"problem": "badge"}], 0)
