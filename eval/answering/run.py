@@ -98,7 +98,7 @@ def evaluate_arm(
     for stale in [p for p in folder.glob("*") if p != log]:  # of other settings, or of a run that died at the end
         shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
 
-    with arm_progress(f"{settings['task']}, {arm.name}", len(items.prompts) * answerer.samples, console) as tick:
+    with arm_progress(f"{settings['task']}, {arm.name}", len(items.prompts) * answerer.block.samples, console) as tick:
         answered = answerer.answer(arm, items, log, tick)
     rows = graded_rows(settings["task"], arm.name, items, answered.completions)
     metrics = score_with_lm_eval(answerer, items, rows, settings, folder)

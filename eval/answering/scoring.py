@@ -60,7 +60,7 @@ def score_with_lm_eval(
     import lm_eval
     from lm_eval.loggers import EvaluationTracker
 
-    name, samples = items.task.config.task, answerer.samples
+    name, samples = items.task.config.task, answerer.block.samples
     by_item = [rows[i : i + samples] for i in range(0, len(rows), samples)]
     lm = AnsweredLM(
         items.prompts,

@@ -70,7 +70,6 @@ def test_the_table_has_every_asking(chosen) -> None:
     assert [row[0] for row in shown.rows] == ["0 (base)", "3", "6 (chosen)", "9", "12"]
     assert shown.rows[2] == ["6 (chosen)", "47.5 %", "37.5 to 57.5", "0", "1", "3", "250"]
     assert shown.rows[4][3] == "3"
-    assert curve_by_step(task_of({"adapter": arm("adapter", 9)})) is None
 
 
 def test_one_picture_has_validation_and_test_scores_and_says_which_is_which(chosen) -> None:
