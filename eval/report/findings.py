@@ -60,8 +60,8 @@ def groups(answers: TaskAnswers, against: str) -> dict[str, list[dict]]:
                 line = table.setdefault(entry["group"], {"group": entry["group"], "n": entry["n"], "arms": {}})
                 line["arms"][arm] = dict(entry["arm"])
                 if arm != reference and reference == against:
-                    change = {"difference_ci": entry["ci"]} | {k: entry[k] for k in ("difference", "p", "p_holm")}
-                    line["arms"][arm] |= change
+                    line["arms"][arm] |= {"difference_ci": entry["ci"]}
+                    line["arms"][arm] |= {key: entry[key] for key in ("difference", "p", "p_holm")}
         found[key] = list(table.values())
     return found
 
@@ -73,13 +73,13 @@ def steps(arms: Sequence[dict], adapter_step: int | None) -> list[dict]:
         arms: of the report.
         adapter_step: of the training after which the adapter was taken; None leaves the adapter out.
     """
-    found = []
+    places = {"base": 0, "adapter": adapter_step}
     for arm in arms:
-        number = re.fullmatch(r"step-(\d+)", arm["name"])
-        step = {"base": 0, "adapter": adapter_step}.get(arm["name"]) if not number else int(number[1])
-        if step is not None:
-            found.append({"step": step, "arm": arm["name"], "accuracy": arm["accuracy"], "ci": arm["ci"]})
-    return sorted(found, key=lambda point: point["step"]) if any("step-" in point["arm"] for point in found) else []
+        if number := re.fullmatch(r"step-(\d+)", arm["name"]):
+            places[arm["name"]] = int(number[1])
+    scored = [arm for arm in arms if places.get(arm["name"]) is not None] if len(places) > 2 else []
+    found = [{"step": places[a["name"]], "arm": a["name"], "accuracy": a["accuracy"], "ci": a["ci"]} for a in scored]
+    return sorted(found, key=lambda point: point["step"])
 
 
 def our_protocol(about: dict, arm: str, book: Baselines) -> Protocol:
