@@ -139,15 +139,8 @@ def grade_again(folder: Path, done: dict[str, Any], arm: Arm, answerer: Answerer
 @contextlib.contextmanager
 def arm_progress(label: str, items: int, console: Console) -> Iterator[Any]:
     """A progress line: answers done, tokens/s, time left. Yields the function that moves it."""
-    columns = (
-        TextColumn("eval: {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
+    columns = [TextColumn("eval: {task.description}"), BarColumn(), MofNCompleteColumn()]
+    columns += [TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
     tokens = 0
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(label, total=items, rate="")

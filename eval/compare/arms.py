@@ -82,11 +82,7 @@ def load_scored(task: str, runs: Sequence[NamedRun]) -> list[Scored]:
 
 
 def name_of(one: Scored, alike: Sequence[Scored], *, alone: bool) -> str:
-    """The name of an arm among those that are called alike in their runs.
-
-    Args:
-        alone: whether there is one run only.
-    """
+    """The name of an arm among those that are called alike in their runs; `alone`: there is one run only."""
     trained = model_of(one.arm) != BASE
     if alone or (len(alike) == 1 and not trained):
         return one.arm
@@ -98,8 +94,7 @@ def name_of(one: Scored, alike: Sequence[Scored], *, alone: bool) -> str:
 
 
 def model_identity(scored: Scored) -> object:
-    settings = settings_of(scored)
-    return settings.get("identity") or settings.get("model")
+    return settings_of(scored).get("identity") or settings_of(scored).get("model")
 
 
 def settings_of(scored: Scored) -> dict:
@@ -177,7 +172,7 @@ def differences(scored: Sequence[Scored]) -> list[str]:
         if len(one.runs) > 1 and model_of(one.arm) != BASE
     ]
     without = [one.name for one in scored if one.base is None]
-    if without and len(without) < len(scored):
+    if 0 < len(without) < len(scored):
         notes.append(f"not compared, for want of a base of the same model: {', '.join(without)}.")
     return notes
 

@@ -12,7 +12,6 @@ from eval.answering.answers import BASE, model_of
 from eval.compare.arms import NamedRun, Scored, differences, effect_over_seeds, in_common, load_scored, pooled
 from eval.report.tables import bare_p, bounds, interval, percent, points
 from eval.statistics.intervals import holm, is_shown
-from eval.statistics.samples import UNBOXED
 from eval.statistics.statistics import compare, summarise
 
 DONE, FAILED, WAITING = "done", "failed", "not run yet"
@@ -138,13 +137,8 @@ def _row(
 
 def _score(rows: Sequence[dict]) -> dict:
     found = summarise(rows)
-    outcomes = found["outcomes"]
-    return {
-        "accuracy": found["accuracy"],
-        "ci": found["ci"],
-        "truncated": outcomes["truncated"],
-        "no_box": sum(outcomes[outcome] for outcome in UNBOXED if outcome != "truncated"),
-    }
+    counts = {"truncated": found["outcomes"]["truncated"], "no_box": found["outcomes"]["no_answer"]}
+    return {"accuracy": found["accuracy"], "ci": found["ci"], **counts}
 
 
 def _training(folders: Sequence[Path]) -> dict:

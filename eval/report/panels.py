@@ -238,18 +238,14 @@ def _bar_height(task: dict) -> float:
 
 PANELS = {
     "outcomes": Panel("What became of every answer", draw_outcomes, lambda task: _bar_height(task) + 0.25),
-    "changes": Panel(
-        "What changed, question by question", draw_changes, _bar_height, lambda task: bool(task["comparisons"])
-    ),
+    "changes": Panel("What changed, question by question", draw_changes, _bar_height, lambda t: bool(t["comparisons"])),
     **{key: group_panel(key) for key in ("subject", "level")},
     "samples": Panel(
         "pass@k and maj@k", draw_curves, lambda task: 3.6, lambda task: any(a["samples"] > 1 for a in task["arms"])
     ),
+    # The picture of a selection has the steps too.
     "steps": Panel(
-        "Accuracy against training",
-        draw_steps,
-        lambda task: 3.2,
-        lambda task: bool(task["steps"]) and not task.get("selection"),  # whose picture has them
+        "Accuracy against training", draw_steps, lambda task: 3.2, lambda t: bool(t["steps"]) and not t.get("selection")
     ),
     "published": Panel(
         "Ours beside published scores",

@@ -162,12 +162,8 @@ def test_sources_are_pinned_and_licences_named(benchmark, manager):
 
 def test_the_plain_command_line_reads_a_folder_and_a_file(data, written, tmp_path):
     metadata = {"data_dir": str(data), "cft_aime25": str(data / "amc23" / "test.jsonl")}
-    command = [
-        sys.executable,
-        *["-m", "lm_eval", "run", "--model", "dummy", "--log_samples"],
-        "--include_path",
-        str(written),
-    ]
+    command = [sys.executable, "-m", "lm_eval", "run", "--model", "dummy", "--log_samples"]
+    command += ["--include_path", str(written), "--output_path", str(tmp_path)]
     command += ["--tasks", "cft_aime25,cft_bbeh_time_plain", "--metadata", json.dumps(metadata)]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
