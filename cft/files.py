@@ -12,18 +12,23 @@ from cft.errors import CFTError, DataError
 from cft.words import size
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` beside `path`, flush it to disk, then rename it into place."""
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` beside `path`, flush it to disk, then rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with beside.open("w", encoding="utf-8") as out:
-            out.write(text)
+        with beside.open("wb") as out:
+            out.write(data)
             out.flush()
             os.fsync(out.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:

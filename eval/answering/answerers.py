@@ -42,11 +42,6 @@ class Answerer(ABC):
     def __init__(self, block: EvalBlock, seed: int) -> None:
         self.block, self.seed = block, seed
 
-    @property
-    def samples(self) -> int:
-        """Answers to each item."""
-        return self.block.samples
-
     def sampling(self) -> dict[str, Any]:
         """What decides the answers beside model and prompt; the seed of greedy answers does not."""
         keys = ("max_new_tokens", "samples", "temperature", "top_k", "top_p")
@@ -62,11 +57,7 @@ class Answerer(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Find out at once whether anything can be answered.
-
-        Raises:
-            CFTError: for what the user can fix.
-        """
+        """Raise a CFTError at once where nothing can be answered."""
 
     @abstractmethod
     def settings(self, arm: Arm) -> dict[str, Any]:
@@ -115,13 +106,9 @@ class Local(Answerer):
 
     def answer(self, arm: Arm, items: "Items", log: Path, on_progress: OnProgress) -> Answered:
         block = self.block
+        alike = ("max_new_tokens", "batch_size", "samples", "temperature", "top_k", "top_p")
         decoding = Decoding(
-            max_new_tokens=block.max_new_tokens,
-            batch_size=block.batch_size,
-            samples=block.samples,
-            temperature=block.temperature,
-            top_k=block.top_k,
-            top_p=block.top_p,
+            **{key: getattr(block, key) for key in alike},
             seed=self.seed,
             stop_strings=items.stop_strings,
             special_tokens=not (items.chat and self.template),
@@ -181,8 +168,9 @@ class Served(Answerer):
             sampling |= {"add_generation_prompt": False, "continue_final_message": True}
         about = f"eval_{arm.prompt}" if arm.prompt else "eval"
         calls = [
-            Call(name, self._messages(prompt, items.chat), sampling, about, sample, self.seed)
+            Call(name, messages, sampling, about, sample, self.seed)
             for prompt in items.prompts
+            for messages in [json.loads(prompt) if items.chat else [{"role": "user", "content": prompt}]]
             for sample in range(block.samples)
         ]
         begun, done = time.perf_counter(), 0
@@ -197,15 +185,15 @@ class Served(Answerer):
             backend.answer(calls, ledger)
             rows = [ledger.rows[call.key] for call in calls]
         seconds = time.perf_counter() - begun
-        completions = [self._completion(row, items.stop_strings) for row in rows]
+        completions = [
+            Completion(
+                until(row["text"], items.stop_strings)[0],
+                row["output_tokens"] or 0,
+                "length" if row["status"] == "truncated" else "stop",
+            )
+            for row in rows
+        ]
         return Answered(completions, seconds, 0.0, {"device": backend.host})
-
-    def _messages(self, prompt: str, chat: bool) -> list[dict[str, str]]:
-        return json.loads(prompt) if chat else [{"role": "user", "content": prompt}]
-
-    def _completion(self, row: dict[str, Any], stop_strings: tuple[str, ...]) -> Completion:
-        cut = row["status"] == "truncated"
-        return Completion(until(row["text"], stop_strings)[0], row["output_tokens"] or 0, "length" if cut else "stop")
 
 
 class CompletionsEndpoint(Endpoint):
@@ -219,12 +207,5 @@ class CompletionsEndpoint(Endpoint):
         if choice is None or not choice.finish_reason:
             raise RetryableError("the answer was cut off on its way (it has no finish_reason)")
         status = "truncated" if choice.finish_reason == "length" else "ok" if choice.text.strip() else "empty"
-        usage = found.usage
-        return Answer(
-            choice.text,
-            status,
-            choice.finish_reason,
-            found.model,
-            getattr(usage, "prompt_tokens", None),
-            getattr(usage, "completion_tokens", None),
-        )
+        usage = [getattr(found.usage, key, None) for key in ("prompt_tokens", "completion_tokens")]
+        return Answer(choice.text, status, choice.finish_reason, found.model, *usage)

@@ -1,11 +1,10 @@
 """Graded answers as an evaluation left them: read, checked, and shown to be of the same questions in every arm."""
 
-import json
 from collections import Counter
 from pathlib import Path
 
 from cft.errors import DataError, EvalError
-from cft.files import read_jsonl
+from cft.files import read_json, read_jsonl
 from cft.runs import ANSWERS, ARM
 from eval.statistics.statistics import OUTCOMES
 
@@ -68,16 +67,16 @@ def load_arm(folder: Path, task: str, arm: str) -> ArmAnswers:
         raise EvalError(f"{folder}: no answers of arm {arm!r} on task {task!r}. {again}")
     path = folder / ANSWERS
     if not path.is_file() or not path.stat().st_size:
-        raise EvalError(
-            f"{path}: {'is empty' if path.is_file() else 'is missing'}, arm {arm!r} has no answers. {again}"
-        )
-    if not (folder / ARM).is_file():
-        raise EvalError(f"{folder}: arm.json is missing, so scoring {arm!r} on {task!r} has not finished. {again}")
+        fault = "is empty" if path.is_file() else "is missing"
+        raise EvalError(f"{path}: {fault}, arm {arm!r} has no answers. {again}")
     try:
-        about = read_object(folder / ARM)
+        about = read_json(folder / ARM)
         numbered = read_jsonl(path)
-    except DataError as error:
-        raise EvalError(f"{error}\nDelete {folder} and score the arm again with `cft eval`.") from None
+    except ValueError as error:
+        fault = error if isinstance(error, DataError) else f"{folder / ARM}: is not JSON ({error})."
+        raise EvalError(f"{fault}\nDelete {folder} and score the arm again with `cft eval`.") from None
+    if about is None:
+        raise EvalError(f"{folder}: arm.json is missing, so scoring {arm!r} on {task!r} has not finished. {again}")
     seen: dict[tuple[int | str, int], int] = {}
     for number, row in numbered:
         fault = row_fault(row)
@@ -92,37 +91,20 @@ def load_arm(folder: Path, task: str, arm: str) -> ArmAnswers:
         raise EvalError(f"{path}: holds {len(seen)} answers where arm.json counts {about['n']}. {again}")
     most = max(samples.values())
     if short := [doc_id for doc_id, count in samples.items() if count < most]:
-        raise EvalError(
-            f"{path}: doc_id {short[0]!r} has {samples[short[0]]} answers where others have {most}. {again}"
-        )
-    # Shorter ids first: numbers in their order, whether they are JSON numbers or strings.
-    return about, sorted(
-        (row for _, row in numbered), key=lambda row: (*by_length(row["doc_id"]), row.get("sample", 0))
-    )
+        fault = f"doc_id {short[0]!r} has {samples[short[0]]} answers where others have {most}"
+        raise EvalError(f"{path}: {fault}. {again}")
+    rows = [row for _, row in numbered]
+    return about, sorted(rows, key=lambda row: (*by_length(row["doc_id"]), row.get("sample", 0)))
 
 
 def by_length(doc_id: int | str) -> tuple[int, str]:
+    """A key that puts shorter ids first: numbers in their order, whether they are JSON numbers or strings."""
     return len(str(doc_id)), str(doc_id)
 
 
 def row_key(row: Row) -> tuple[int | str, int]:
     """What makes an answer the only one of its kind in its arm."""
     return row["doc_id"], row.get("sample", 0)
-
-
-def read_object(path: Path) -> dict:
-    """The JSON object in a file of any layout.
-
-    Raises:
-        DataError: the file is not UTF-8 JSON or holds no object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: is not JSON ({error}).") from None
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: is a JSON {type(value).__name__}, not an object.")
-    return value
 
 
 def row_fault(row: Row) -> str | None:
@@ -138,24 +120,19 @@ def row_fault(row: Row) -> str | None:
     return None
 
 
-def check_same_questions(task: str, rows: dict[str, list[Row]], *, prompts: bool = True) -> None:
-    """Raise EvalError unless all arms answered the same items with the same questions and golds.
+def check_same_questions(task: str, rows: dict[str, list[Row]]) -> None:
+    """Raise EvalError unless all arms answered the same items, and those of one prompt variant the same prompts.
 
     Args:
         rows: by arm, each in order of doc_id.
-        prompts: whether arms of the same prompt variant must have read the same prompts, character for character.
-            They cannot when their models have other chat templates.
     """
     firsts = {arm: list({row["doc_id"]: row for row in answers}.values()) for arm, answers in rows.items()}
-    arms = list(firsts)
-    against = BASE if BASE in firsts else arms[0]
-    for arm in arms:
+    against = BASE if BASE in firsts else next(iter(firsts))
+    leaders: dict[str, str] = {}  # the first arm of each prompt variant
+    for arm in sorted(firsts, key=lambda name: name != against):
+        leader = leaders.setdefault(prompt_of(arm), arm)
         _check_pair(task, against, firsts[against], arm, firsts[arm], ("question", "gold"))
-    if prompts:
-        leaders: dict[str, str] = {}  # the first arm of each prompt variant
-        for arm in sorted(arms, key=lambda name: name != against):
-            leader = leaders.setdefault(prompt_of(arm), arm)
-            _check_pair(task, leader, firsts[leader], arm, firsts[arm], ("prompt_sha256",))
+        _check_pair(task, leader, firsts[leader], arm, firsts[arm], ("prompt_sha256",))
 
 
 def _check_pair(task: str, base: str, before: list[Row], arm: str, after: list[Row], keys: tuple[str, ...]) -> None:

@@ -95,11 +95,10 @@ class BatchedDecoding:
         """Generate one batch; its answers, seconds and the process's peak memory so far."""
         import torch
 
-        start = time.perf_counter()
+        start, how, block = time.perf_counter(), self.decoding, self.block_name
         try:
-            completions = self.answer_batch(prompts, seed=int(content_id(self.decoding.seed, batch)[:7], 16))
+            completions = self.answer_batch(prompts, seed=int(content_id(how.seed, batch)[:7], 16))
         except torch.OutOfMemoryError as error:
-            how, block = self.decoding, self.block_name
             raise EvalError(
                 f"Out of memory while {len(prompts)} answers were written at once. Lower {block}.batch_size "
                 f"(now {how.batch_size}) or {block}.max_new_tokens (now {how.max_new_tokens}) and start again."
@@ -112,18 +111,13 @@ class BatchedDecoding:
 
     def answer_batch(self, prompts: list[str], seed: int) -> list[Completion]:
         """One completion a prompt; `seed` is the batch's own."""
-        how = self.decoding
+        how = {key: value for key, value in vars(self.decoding).items() if key not in ("batch_size", "samples", "seed")}
         return (self.elicit or generate)(
             self.model,
             self.tokenizer,
             prompts,
-            max_new_tokens=how.max_new_tokens,
-            temperature=how.temperature,
-            top_k=how.top_k,
-            top_p=how.top_p,
+            **how,
             seed=seed,
-            stop_strings=how.stop_strings,
-            special_tokens=how.special_tokens,
             on_step=lambda rows: self.on_progress(self.done, rows),
         )
 

@@ -44,5 +44,4 @@ class AnsweredLM(LM):
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         raise EvalError("Tasks that need log-likelihoods are not offered; run them with lm_eval itself.")
 
-    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        raise EvalError("Tasks that need log-likelihoods are not offered; run them with lm_eval itself.")
+    loglikelihood_rolling = loglikelihood

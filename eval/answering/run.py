@@ -98,7 +98,7 @@ def evaluate_arm(
     for stale in [p for p in folder.glob("*") if p != log]:  # of other settings, or of a run that died at the end
         shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
 
-    with arm_progress(f"{settings['task']}, {arm.name}", len(items.prompts) * answerer.samples, console) as tick:
+    with arm_progress(f"{settings['task']}, {arm.name}", len(items.prompts) * answerer.block.samples, console) as tick:
         answered = answerer.answer(arm, items, log, tick)
     rows = graded_rows(settings["task"], arm.name, items, answered.completions)
     metrics = score_with_lm_eval(answerer, items, rows, settings, folder)
@@ -139,15 +139,8 @@ def grade_again(folder: Path, done: dict[str, Any], arm: Arm, answerer: Answerer
 @contextlib.contextmanager
 def arm_progress(label: str, items: int, console: Console) -> Iterator[Any]:
     """A progress line: answers done, tokens/s, time left. Yields the function that moves it."""
-    columns = (
-        TextColumn("eval: {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
+    columns = [TextColumn("eval: {task.description}"), BarColumn(), MofNCompleteColumn()]
+    columns += [TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
     tokens = 0
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(label, total=items, rate="")

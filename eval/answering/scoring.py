@@ -60,15 +60,10 @@ def score_with_lm_eval(
     import lm_eval
     from lm_eval.loggers import EvaluationTracker
 
-    name, samples = items.task.config.task, answerer.samples
+    name, samples = items.task.config.task, answerer.block.samples
     by_item = [rows[i : i + samples] for i in range(0, len(rows), samples)]
-    lm = AnsweredLM(
-        items.prompts,
-        [[row["response"] for row in item] for item in by_item],
-        answerer.render,
-        answerer.template,
-        settings["model"],
-    )
+    responses = [[row["response"] for row in item] for item in by_item]
+    lm = AnsweredLM(items.prompts, responses, answerer.render, answerer.template, settings["model"])
     items.task.set_config("repeats", samples)
     items.task.set_config("generation_kwargs", answerer.generation_kwargs(items), update=True)
     beside = folder / ".lm_eval"

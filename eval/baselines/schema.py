@@ -229,28 +229,25 @@ def _faulty(path: Path, faults: list[str]) -> EvalError:
 
 def _flat(file: _File) -> Iterator[Baseline]:
     """One `Baseline` a score; a row's own protocol wins over the benchmark's, and this over the table's."""
-    position = 0
-    for table in file.tables:
+    for position, (table, row) in enumerate((part, row) for part in file.tables for row in part.rows):
         named = file.protocols[table.protocol]
-        for row in table.rows:
-            for benchmark, score in row.scores.items():
-                fields = named.model_dump(exclude={"note", "per_benchmark"})
-                if benchmark in named.per_benchmark:
-                    fields |= named.per_benchmark[benchmark].model_dump(exclude_unset=True)
-                fields |= row.but.model_dump(exclude_unset=True) | {"model": row.model}
-                if row.data is None:
-                    fields["selection"] = "none"  # there is one checkpoint
-                yield Baseline(
-                    benchmark=benchmark,
-                    method=row.method,
-                    data=row.data,
-                    value=score.value,
-                    spread=score.spread,
-                    protocol=Protocol(**fields),
-                    paper=file.papers[table.paper],
-                    where=table.where,
-                    checked=table.checked,
-                    note=row.note,
-                    row=position,
-                )
-            position += 1
+        for benchmark, score in row.scores.items():
+            fields = named.model_dump(exclude={"note", "per_benchmark"})
+            if benchmark in named.per_benchmark:
+                fields |= named.per_benchmark[benchmark].model_dump(exclude_unset=True)
+            fields |= row.but.model_dump(exclude_unset=True) | {"model": row.model}
+            if row.data is None:
+                fields["selection"] = "none"  # there is one checkpoint
+            yield Baseline(
+                benchmark=benchmark,
+                method=row.method,
+                data=row.data,
+                value=score.value,
+                spread=score.spread,
+                protocol=Protocol(**fields),
+                paper=file.papers[table.paper],
+                where=table.where,
+                checked=table.checked,
+                note=row.note,
+                row=position,
+            )

@@ -42,13 +42,10 @@ class Scored:
 def named(runs: Sequence[tuple[Run, Recipe]]) -> list[NamedRun]:
     """The runs by the name of their recipe, with as much of their fingerprint as it takes where recipes repeat."""
     folders = [run.path.resolve() for run, _ in runs]
-    same = {
-        recipe.name: [f.name for f, (_, r) in zip(folders, runs, strict=True) if r.name == recipe.name]
-        for _, recipe in runs
-    }
     found = []
     for folder, (run, recipe) in zip(folders, runs, strict=True):
-        ids, label = same[recipe.name], recipe.name
+        ids = [other.name for other, (_, r) in zip(folders, runs, strict=True) if r.name == recipe.name]
+        label = recipe.name
         if len(ids) > len(set(ids)):  # copies of one run in different places
             label = str(run.path)
         elif len(ids) > 1:
@@ -85,11 +82,7 @@ def load_scored(task: str, runs: Sequence[NamedRun]) -> list[Scored]:
 
 
 def name_of(one: Scored, alike: Sequence[Scored], *, alone: bool) -> str:
-    """The name of an arm among those that are called alike in their runs.
-
-    Args:
-        alone: whether there is one run only.
-    """
+    """The name of an arm among those that are called alike in their runs; `alone`: there is one run only."""
     trained = model_of(one.arm) != BASE
     if alone or (len(alike) == 1 and not trained):
         return one.arm
@@ -101,13 +94,11 @@ def name_of(one: Scored, alike: Sequence[Scored], *, alone: bool) -> str:
 
 
 def model_identity(scored: Scored) -> object:
-    settings = settings_of(scored)
-    return settings.get("identity") or settings.get("model")
+    return settings_of(scored).get("identity") or settings_of(scored).get("model")
 
 
 def settings_of(scored: Scored) -> dict:
-    settings = scored.about.get("settings")
-    return settings if isinstance(settings, dict) else {}
+    return scored.about.get("settings") or {}
 
 
 def in_common(task: str, scored: Sequence[Scored]) -> str | None:
@@ -181,7 +172,7 @@ def differences(scored: Sequence[Scored]) -> list[str]:
         if len(one.runs) > 1 and model_of(one.arm) != BASE
     ]
     without = [one.name for one in scored if one.base is None]
-    if without and len(without) < len(scored):
+    if 0 < len(without) < len(scored):
         notes.append(f"not compared, for want of a base of the same model: {', '.join(without)}.")
     return notes
 
@@ -219,21 +210,23 @@ def seed_means(scored: Sequence[Scored], runs: Sequence[NamedRun]) -> list[Score
             parts = members(scored, arm, family)
             if model_of(arm) == BASE or len(bases) < len(family) or len({one.name for one in parts}) < len(family):
                 continue
-            label = (
-                f"{family[0].recipe.name} mean of {len(family)} seeds"
-                if len(families) > 1
-                else f"mean of {len(family)} seeds"
-            )
+            whose = f"{family[0].recipe.name} " if len(families) > 1 else ""
+            label = f"{whose}mean of {len(family)} seeds"
             base = bases[0].name
             if len({one.name for one in bases}) > 1:
                 base = f"{label} {BASE}"
                 if all(one.name != base for one in found):
                     found.append(pooled(bases, base, base))
             mean = pooled(parts, f"{label} {arm}", base)
-            shares = [(share_correct(b.rows), share_correct(a.rows)) for b, a in zip(bases, parts, strict=True)]
-            mean.effect = seed_effect([[after[doc] - before[doc] for doc in before] for before, after in shares])
+            mean.effect = effect_over_seeds(bases, parts)
             found.append(mean)
     return found
+
+
+def effect_over_seeds(bases: Sequence[Scored], parts: Sequence[Scored]) -> dict:
+    """What `seed_effect` finds for one arm of several runs, each beside its base."""
+    shares = [(share_correct(base.rows), share_correct(arm.rows)) for base, arm in zip(bases, parts, strict=True)]
+    return seed_effect([[after[doc] - before[doc] for doc in before] for before, after in shares])
 
 
 def members(scored: Sequence[Scored], arm: str, family: Sequence[NamedRun]) -> list[Scored]:
@@ -246,9 +239,7 @@ def pooled(parts: Sequence[Scored], name: str, base: str) -> Scored:
     rows, taken = [], 0
     for part in parts:
         for row in part.rows:
-            kept = {
-                key: value for key, value in row.items() if key != "same_as"
-            }  # it counts the samples of its own arm
+            kept = {key: value for key, value in row.items() if key != "same_as"}  # it counts its own arm's samples
             rows.append(kept | {"sample": taken + row.get("sample", 0)})
         taken += max(row.get("sample", 0) for row in part.rows) + 1
     order = {row["doc_id"]: place for place, row in reversed(list(enumerate(parts[0].rows)))}
@@ -259,6 +250,5 @@ def pooled(parts: Sequence[Scored], name: str, base: str) -> Scored:
         "selection": parts[0].about["selection"],
         "settings": {k: v for k, v in settings_of(parts[0]).items() if all(settings_of(p).get(k) == v for p in parts)},
     }
-    return replace(
-        parts[0], runs=[run for part in parts for run in part.runs], about=about, rows=rows, name=name, base=base
-    )
+    runs = [run for part in parts for run in part.runs]
+    return replace(parts[0], runs=runs, about=about, rows=rows, name=name, base=base)

@@ -65,13 +65,12 @@ def build_comparison(runs: Sequence[Run], *, task: str | None = None) -> tuple[d
         notes.append("Only one run was given, so this is its own report. Name more runs to compare them.")
     recipes = list(dict.fromkeys(one.recipe.name for one in compared))
     title = ", ".join(recipes) if len(recipes) <= MOST_NAMED else f"{len(recipes)} recipes"
+    command = ["cft", "compare", *(str(one.run.path) for one in compared), *(["--task", task] if task else [])]
     environment = {
         "versions": versions(),
         "runs": {one.label: f"fingerprint {one.run.path.resolve().name}, seed {one.recipe.seed}" for one in compared},
         "models": {one.label: one.recipe.model.id for one in compared},
-        "command": shlex.join(
-            ["cft", "compare", *(str(one.run.path) for one in compared), *(["--task", task] if task else [])]
-        ),
+        "command": shlex.join(command),
     }
     answers: dict[str, TaskAnswers] = {}
     reports = []
@@ -87,20 +86,17 @@ def choose_tasks(runs: Sequence[NamedRun], task: str | None) -> tuple[list[str],
     Raises:
         EvalError: no run has the task, one lacks it, or no task is in all runs.
     """
-    having = {
-        name: [run.label for run in runs if name in run.recipe.eval.tasks]
-        for run in runs
-        for name in run.recipe.eval.tasks
-    }
+    having: dict[str, list[str]] = {}
+    for run in runs:
+        for name in run.recipe.eval.tasks:
+            having.setdefault(name, []).append(run.label)
     told = "; ".join(f"{name} ({', '.join(labels)})" for name, labels in having.items())
     if task is not None:
         if task not in having:
             near = nearest(task, having)
-            raise EvalError(
-                f"--task {task}: no run has it.{f' Did you mean {near}?' if near else ''} There are: {told}."
-            )
-        lacking = [run.label for run in runs if run.label not in having[task]]
-        if lacking:
+            mend = f" Did you mean {near}?" if near else ""
+            raise EvalError(f"--task {task}: no run has it.{mend} There are: {told}.")
+        if lacking := [run.label for run in runs if run.label not in having[task]]:
             raise EvalError(
                 f"--task {task}: {', '.join(lacking)} did not score it. Add it to eval.tasks there. There are: {told}."
             )
@@ -108,10 +104,8 @@ def choose_tasks(runs: Sequence[NamedRun], task: str | None) -> tuple[list[str],
     common = [name for name, labels in having.items() if len(labels) == len(runs)]
     if not common:
         raise EvalError(f"the runs have no task in common: {told}. Score them on the same task with `cft eval`.")
-    left = [
-        f"Task {name} is left out: only {', '.join(having[name])} scored it." for name in having if name not in common
-    ]
-    return common, left
+    left = {name: ", ".join(labels) for name, labels in having.items() if name not in common}
+    return common, [f"Task {name} is left out: only {labels} scored it." for name, labels in left.items()]
 
 
 def compare_task(
@@ -148,17 +142,11 @@ def joined(parts: Sequence[dict]) -> dict:
         for key in ("arms", "comparisons", "controls"):
             report[key] = report[key] + part[key]
         report["behaviour"] = report["behaviour"] | part["behaviour"]
-        report["groups"] = {
-            key: with_arms(lines, part["groups"].get(key, [])) for key, lines in report["groups"].items()
-        }
+        for key, lines in report["groups"].items():
+            more = {line["group"]: line["arms"] for line in part["groups"].get(key, [])}
+            report["groups"][key] = [line | {"arms": line["arms"] | more.get(line["group"], {})} for line in lines]
         report["warnings"] = list(dict.fromkeys(report["warnings"] + part["warnings"]))
     return report
-
-
-def with_arms(lines: Sequence[dict], others: Sequence[dict]) -> list[dict]:
-    """Groups of questions with the arms of other lines about the same groups added."""
-    more = {line["group"]: line["arms"] for line in others}
-    return [line | {"arms": line["arms"] | more.get(line["group"], {})} for line in lines]
 
 
 def over_seeds(comparisons: list[dict], effects: dict[str, dict]) -> None:
@@ -196,7 +184,7 @@ def print_comparison(report: dict, console: "Console") -> None:
             table.add_column(heading, justify="left" if place in (0, 3) else "right", overflow="fold")
         for arm in task["arms"]:
             pair = pairs.get(arm["name"])
-            change = ["", "", "", "", ""]
+            change = [""] * 5
             if pair:
                 change = [pair["against"], points(pair["difference"]), interval(pair["ci"])]
                 change += [bare_p(pair["p"]), bare_p(pair["p_holm"])]

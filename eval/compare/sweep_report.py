@@ -1,4 +1,4 @@
-"""The pages of a sweep: sweep.md, sweep.json and a picture, written anew whenever a point is done."""
+"""The pages of a sweep: sweep.md, sweep.json and a picture, written again whenever a point is done."""
 
 from pathlib import Path
 from textwrap import fill
@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from cft.files import write_json, write_text
 from eval.compare.sweep_table import FAILED, HEADINGS, ON_SCREEN, WAITING, base_cells, cells, sentence
-from eval.report.panels import COLOURS, error_bars, finish, ink, tidy
+from eval.report import markdown
+from eval.report.panels import COLOURS, error_bars, finish, ink, tidy, upright_bars
 from eval.report.plots import WIDTH, figure, legend, save_png
+from eval.report.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +37,8 @@ def page(table: dict, *, picture: bool) -> str:
     parts.append(f"Recipe `{table['recipe']}`, {ready} of {len(runs)} runs done. Made by `{table['command']}`.")
     for task in table["tasks"]:
         parts.append(f"## {task['task']}, {task['n']} questions\n\n{sentence(task)}")
-        parts.append(markdown_table(HEADINGS, [*map(base_cells, task["bases"]), *map(cells, task["rows"])]))
+        rows = [*map(base_cells, task["bases"]), *map(cells, task["rows"])]
+        parts.append(markdown.table(Table("", HEADINGS, rows)))
         parts += [f"- {_clean(note)}" for note in task["notes"]]
     if picture:
         parts.append("![Accuracy of every point, with its 95 % interval, beside the base](sweep.png)")
@@ -61,25 +64,21 @@ def _clean(text: str) -> str:
     return " ".join(text.split())
 
 
-def markdown_table(headings: tuple[str, ...], rows: list[list[str]]) -> str:
-    """A table, numbers to the right."""
-    lines = ["| " + " | ".join(headings) + " |", "|---" + "|---:" * (len(headings) - 1) + "|"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
-
-
 def print_sweep(table: dict, console: "Console") -> None:
     """The tables for the screen, with fewer columns, and what failed."""
-    from rich.table import Table
+    from rich import table as screen
     from rich.text import Text
 
     for task in table["tasks"]:
-        drawn = Table(title=Text(f"{task['task']}, n = {task['n']}"), title_justify="left", box=None, pad_edge=False)
+        drawn = screen.Table(
+            title=Text(f"{task['task']}, n = {task['n']}"), title_justify="left", box=None, pad_edge=False
+        )
         drawn.padding = (0, 1, 0, 0)
         for i in ON_SCREEN:
             longest = max((len(cells(row)[i]) for row in task["rows"]), default=0)
-            drawn.add_column(Text(HEADINGS[i]), justify="right" if i else "left", overflow="fold",
-                             min_width=min(longest, WIDEST) if console.width >= ROOMY else None)  # fmt: skip
+            narrowest = min(longest, WIDEST) if console.width >= ROOMY else None
+            justify = "right" if i else "left"
+            drawn.add_column(Text(HEADINGS[i]), justify=justify, overflow="fold", min_width=narrowest)
         for base in task["bases"]:
             drawn.add_row(*(Text(base_cells(base)[i]) for i in ON_SCREEN), style="dim")
         for row in task["rows"]:
@@ -101,12 +100,14 @@ def draw(table: dict, path: Path) -> bool:
     tasks = [task for task in table["tasks"] if task["rows"]]
     if not tasks:
         return False
-    many = [_numeric(task) for task in tasks]
-    heights = [3.1 if numeric else 1.3 + 0.5 * len(_means(task)) for task, numeric in zip(tasks, many, strict=True)]
+    heights = [3.1 if _numeric(task) else 1.3 + 0.5 * len(_means(task)) for task in tasks]
     with figure(WIDTH + 1.3, sum(heights)) as sheet:
         panels = sheet.subplots(len(tasks), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for task, numeric, axes in zip(tasks, many, panels, strict=True):
-            (_draw_line if numeric else _draw_points)(task, axes, table["varied"])
+        for task, axes in zip(tasks, panels, strict=True):
+            if _numeric(task):
+                _draw_line(task, axes, table["varied"])
+            else:
+                _draw_points(task, axes)
         legend(sheet, list(panels), "outside lower center")
         save_png(sheet, path)
     return True
@@ -125,17 +126,13 @@ def _numeric(task: dict) -> bool:
 def _draw_line(task: dict, axes: "Axes", varied: str) -> None:
     rows = sorted(_means(task), key=lambda row: row["value"])
     places = [row["value"] for row in rows]
-    middle = [100 * row["accuracy"] for row in rows]
-    low, high = ([100 * row["ci"][i] for row in rows] for i in (0, 1))
     for base in task["bases"]:
         axes.axhspan(*(100 * bound for bound in base["ci"]), color=COLOURS[0], alpha=0.18, linewidth=0)
         axes.axhline(100 * base["accuracy"], color=COLOURS[0], linewidth=1.4, linestyle="--", label=base["name"])
-    lengths = [[m - b for m, b in zip(middle, low, strict=True)], [t - m for m, t in zip(middle, high, strict=True)]]
-    axes.errorbar(places, middle, yerr=lengths, fmt="o-", color=COLOURS[1], capsize=4, linewidth=1.4, label="trained")
-    singles = [row for row in task["rows"] if row["seed"] is not None]
-    if singles:
-        axes.plot([row["value"] for row in singles], [100 * row["accuracy"] for row in singles], ".",
-                  color=COLOURS[2], label="single seeds")  # fmt: skip
+    upright_bars(axes, places, rows, fmt="o-", color=COLOURS[1], capsize=4, linewidth=1.4, label="trained")
+    if singles := [row for row in task["rows"] if row["seed"] is not None]:
+        values = [100 * row["accuracy"] for row in singles]
+        axes.plot([row["value"] for row in singles], values, ".", color=COLOURS[2], label="single seeds")
     if min(places) > 0 and max(places) >= FOR_LOGARITHM * min(places):
         axes.set_xscale("log")
     axes.set_xticks(places, [f"{place:g}" for place in places])
@@ -145,7 +142,7 @@ def _draw_line(task: dict, axes: "Axes", varied: str) -> None:
     finish(axes, f"{task['task']}, n = {task['n']}")
 
 
-def _draw_points(task: dict, axes: "Axes", varied: str) -> None:
+def _draw_points(task: dict, axes: "Axes") -> None:
     rows = _means(task)
     for base in task["bases"]:
         axes.axvspan(*(100 * bound for bound in base["ci"]), color=COLOURS[0], alpha=0.18, linewidth=0)

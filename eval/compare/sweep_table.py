@@ -9,11 +9,10 @@ from cft.files import read_json
 from cft.recipe.blocks import Recipe
 from cft.runs import METRICS, Run
 from eval.answering.answers import BASE, model_of
-from eval.compare.arms import NamedRun, Scored, differences, in_common, load_scored, pooled
-from eval.report.findings import share_correct
+from eval.compare.arms import NamedRun, Scored, differences, effect_over_seeds, in_common, load_scored, pooled
 from eval.report.tables import bare_p, bounds, interval, percent, points
-from eval.statistics.seeds import seed_effect
-from eval.statistics.statistics import UNBOXED, compare, holm, is_shown, summarise
+from eval.statistics.intervals import holm, is_shown
+from eval.statistics.statistics import compare, summarise
 
 DONE, FAILED, WAITING = "done", "failed", "not run yet"
 TRAINED = ("rows", "trained_tokens", "steps", "trained_parameters", "last_loss")
@@ -64,38 +63,28 @@ def build_table(state: SweepState) -> dict:
                     minutes: of training and of answering.
             notes: what a reader must know.
     """
-    runs = [
-        {
-            "point": one.point, "seed": one.recipe.seed, "status": one.status,
-            "run": str(one.run.path) if one.run else None, "error": one.error, "command": one.command,
-        }
-        for one in state.runs
-    ]  # fmt: skip
+    runs = []
+    for one in state.runs:
+        done = {"status": one.status, "run": str(one.run.path) if one.run else None, "error": one.error}
+        runs.append({"point": one.point, "seed": one.recipe.seed, **done, "command": one.command})
     finished = [one for one in state.runs if one.status == DONE]
     tasks = list(dict.fromkeys(task for one in finished for task in one.recipe.eval.tasks))
     return {
         "sweep": state.name,
-        "description": state.description,
-        "recipe": state.recipe,
-        "command": state.command,
-        "varied": state.varied,
+        **{key: getattr(state, key) for key in ("description", "recipe", "command", "varied")},
         "runs": runs,
-        "tasks": [_task_or_why(task, [one for one in finished if task in one.recipe.eval.tasks]) for task in tasks],
+        "tasks": [_task(task, [one for one in finished if task in one.recipe.eval.tasks]) for task in tasks],
     }
 
 
-def _task_or_why(task: str, finished: Sequence[PointRun]) -> dict:
+def _task(task: str, finished: Sequence[PointRun]) -> dict:
     """The table of a task; without rows, and with a note, where the runs cannot stand in one."""
+    named = [NamedRun(one.run, one.recipe, f"{one.point}, seed {one.recipe.seed}") for one in finished]
     try:
-        return _task(task, finished)
+        scored = load_scored(task, named)
+        left_out = in_common(task, scored)
     except EvalError as error:
         return {"task": task, "n": 0, "bases": [], "rows": [], "notes": [str(error)]}
-
-
-def _task(task: str, finished: Sequence[PointRun]) -> dict:
-    named = [NamedRun(one.run, one.recipe, f"{one.point}, seed {one.recipe.seed}") for one in finished]
-    scored = load_scored(task, named)
-    left_out = in_common(task, scored)
     bases = {one.name: one for one in scored if one.arm == BASE}
     points_of: dict[str, list[tuple[PointRun, NamedRun]]] = {}
     for one, run in zip(finished, named, strict=True):
@@ -141,21 +130,15 @@ def _row(
     base = pooled(own, BASE, BASE) if len({one.name for one in own}) > 1 else own[0]
     change = compare(base.rows, whole.rows)
     if len(parts) > 1:
-        shares = [(share_correct(b.rows), share_correct(a.rows)) for b, a in zip(own, parts, strict=True)]
-        effect = seed_effect([[after[doc] - before[doc] for doc in before] for before, after in shares])
+        effect = effect_over_seeds(own, parts)
         change |= {"ci": effect["ci"], "p": change["p"] if effect["p"] is None else effect["p"]}
     return row | {"difference": change["difference"], "change_ci": change["ci"], "p": change["p"]}
 
 
 def _score(rows: Sequence[dict]) -> dict:
     found = summarise(rows)
-    outcomes = found["outcomes"]
-    return {
-        "accuracy": found["accuracy"],
-        "ci": found["ci"],
-        "truncated": outcomes["truncated"],
-        "no_box": sum(outcomes[outcome] for outcome in UNBOXED if outcome != "truncated"),
-    }
+    counts = {"truncated": found["outcomes"]["truncated"], "no_box": found["outcomes"]["no_answer"]}
+    return {"accuracy": found["accuracy"], "ci": found["ci"], **counts}
 
 
 def _training(folders: Sequence[Path]) -> dict:
@@ -169,10 +152,8 @@ def _training(folders: Sequence[Path]) -> dict:
     return means | {"train_seconds": sum(one["seconds"] for one in found)}
 
 
-HEADINGS = (
-    "point", "rows", "trained tokens", "steps", "trained parameters", "last loss", "accuracy", "95 %", "against base",
-    "95 %", "p (Holm)", "truncated", "no box", "minutes",
-)  # fmt: skip
+HEADINGS = ["point", "rows", "trained tokens", "steps", "trained parameters", "last loss", "accuracy", "95 %"]
+HEADINGS += ["against base", "95 %", "p (Holm)", "truncated", "no box", "minutes"]
 ON_SCREEN = (0, 1, 5, 6, 8, 9, 10, 11, 12)  # the columns that fit on 80 characters
 
 
@@ -200,8 +181,8 @@ def cells(row: dict) -> list[str]:
 
 def base_cells(base: dict) -> list[str]:
     """The row of a base, under HEADINGS."""
-    score = [percent(base["accuracy"]), bounds(base["ci"]), "", "", "", str(base["truncated"]), str(base["no_box"])]
-    return [base["name"], "", "", "", "", "", *score, ""]
+    counts = [str(base["truncated"]), str(base["no_box"])]
+    return [base["name"], *[""] * 5, percent(base["accuracy"]), bounds(base["ci"]), *[""] * 3, *counts, ""]
 
 
 def sentence(task: dict) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cft.files import read_json
 from cft.runs import CURVE, SELECTION
 from eval.answering.answers import model_of
-from eval.report.panels import COLOURS, Panel, finish, ink
+from eval.report.panels import COLOURS, Panel, finish, ink, upright_bars
 from eval.report.tables import Table, bounds, percent
 
 if TYPE_CHECKING:
@@ -61,17 +61,15 @@ def sentences(task: dict) -> list[str]:
     return [*told, f"Rule: {curve['rule']}."]
 
 
-def curve_by_step(task: dict) -> Table | None:
-    """Accuracy of every asking; None where nothing was chosen."""
-    curve = task.get("selection")
-    if not curve:
-        return None
+def curve_by_step(task: dict) -> Table:
+    """Accuracy of every asking of a task with a choice."""
+    curve = task["selection"]
     named = {0: "0 (base)", curve["selected_step"]: f"{curve['selected_step']} (chosen)"}
-    rows = [
-        [named.get(p["step"], str(p["step"])), percent(p["accuracy"]), bounds(p["ci"]), str(p["leaked"]),
-         str(p["no_box"]), str(p["truncated"]), f"{p['tokens']:.0f}"]
-        for p in curve["points"]
-    ]  # fmt: skip
+    rows = []
+    for point in curve["points"]:
+        counts = [str(point[key]) for key in ("leaked", "no_box", "truncated")]
+        score = [percent(point["accuracy"]), bounds(point["ci"])]
+        rows.append([named.get(point["step"], str(point["step"])), *score, *counts, f"{point['tokens']:.0f}"])
     headings = ["step", "accuracy", "95 % interval", "pass a verdict", "no box", "truncated", "tokens an answer"]
     return Table(f"{TITLE}: {curve['points'][0]['n']} of {curve['task']}", headings, rows)
 
@@ -80,7 +78,15 @@ def draw_curve(task: dict, axes: "Axes") -> None:
     """Validation accuracy with intervals, the base's as a line, the chosen step ringed; test scores beside, if any."""
     curve = task["selection"]
     points = [point for point in curve["points"] if point["step"] > 0]
-    _intervals(axes, points, 0, fmt="o-", color=COLOURS[1], capsize=4, label="validation items")
+    upright_bars(
+        axes,
+        [point["step"] for point in points],
+        points,
+        fmt="o-",
+        color=COLOURS[1],
+        capsize=4,
+        label="validation items",
+    )
     for point in points:
         value = 100 * point["accuracy"]
         axes.annotate(f"{value:.1f}", (point["step"], value), (-7, 7), textcoords="offset points", ha="right")
@@ -94,7 +100,8 @@ def draw_curve(task: dict, axes: "Axes") -> None:
         axes.scatter(*places, marker="x", s=60, color=TESTED, zorder=6, label="verdict in answers")
     if tested := [point for point in task["steps"] if point["step"] > 0]:
         shift = 0.012 * max(point["step"] for point in [*points, *tested])  # so that intervals do not hide each other
-        _intervals(axes, tested, shift, fmt="s", color=TESTED, mfc="none", capsize=3, label="test items, not used")
+        style = {"fmt": "s", "color": TESTED, "mfc": "none", "capsize": 3, "label": "test items, not used"}
+        upright_bars(axes, [point["step"] + shift for point in tested], tested, **style)
     places = sorted({point["step"] for point in [*points, *tested]})
     if len(places) <= MOST_TICKS:
         axes.set_xticks(places)
@@ -102,14 +109,6 @@ def draw_curve(task: dict, axes: "Axes") -> None:
     axes.set_xlabel("training steps")
     axes.set_ylabel("accuracy in %, 95 % interval")
     finish(axes, "accuracy by step")
-
-
-def _intervals(axes: "Axes", points: list[dict], shift: float, **style) -> None:
-    """Accuracies against their steps, with their intervals."""
-    values = [100 * point["accuracy"] for point in points]
-    below = [max(0.0, value - 100 * point["ci"][0]) for value, point in zip(values, points, strict=True)]
-    above = [max(0.0, 100 * point["ci"][1] - value) for value, point in zip(values, points, strict=True)]
-    axes.errorbar([point["step"] + shift for point in points], values, yerr=[below, above], **style)
 
 
 PANEL = Panel(TITLE, draw_curve, lambda task: 3.8, lambda task: bool(task.get("selection")))

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 
 from eval.answering.answers import Row, TaskAnswers, model_of, parts_of, prompt_of
-from eval.baselines import match as baselines
+from eval.baselines.match import beside, ranges
+from eval.baselines.schema import Baseline, Baselines, Protocol, load_baselines
 from eval.prompts import OWN_PROMPT, PROMPTS
 from eval.statistics import statistics
 
@@ -59,8 +60,8 @@ def groups(answers: TaskAnswers, against: str) -> dict[str, list[dict]]:
                 line = table.setdefault(entry["group"], {"group": entry["group"], "n": entry["n"], "arms": {}})
                 line["arms"][arm] = dict(entry["arm"])
                 if arm != reference and reference == against:
-                    change = {"difference_ci": entry["ci"]} | {k: entry[k] for k in ("difference", "p", "p_holm")}
-                    line["arms"][arm] |= change
+                    line["arms"][arm] |= {"difference_ci": entry["ci"]}
+                    line["arms"][arm] |= {key: entry[key] for key in ("difference", "p", "p_holm")}
         found[key] = list(table.values())
     return found
 
@@ -72,16 +73,16 @@ def steps(arms: Sequence[dict], adapter_step: int | None) -> list[dict]:
         arms: of the report.
         adapter_step: of the training after which the adapter was taken; None leaves the adapter out.
     """
-    found = []
+    places = {"base": 0, "adapter": adapter_step}
     for arm in arms:
-        number = re.fullmatch(r"step-(\d+)", arm["name"])
-        step = {"base": 0, "adapter": adapter_step}.get(arm["name"]) if not number else int(number[1])
-        if step is not None:
-            found.append({"step": step, "arm": arm["name"], "accuracy": arm["accuracy"], "ci": arm["ci"]})
-    return sorted(found, key=lambda point: point["step"]) if any("step-" in point["arm"] for point in found) else []
+        if number := re.fullmatch(r"step-(\d+)", arm["name"]):
+            places[arm["name"]] = int(number[1])
+    scored = [arm for arm in arms if places.get(arm["name"]) is not None] if len(places) > 2 else []
+    found = [{"step": places[a["name"]], "arm": a["name"], "accuracy": a["accuracy"], "ci": a["ci"]} for a in scored]
+    return sorted(found, key=lambda point: point["step"])
 
 
-def our_protocol(about: dict, arm: str, book: baselines.Baselines) -> baselines.Protocol:
+def our_protocol(about: dict, arm: str, book: Baselines) -> Protocol:
     """How we measured an arm, from its arm.json; None stands for what that does not tell."""
     settings = about.get("settings", {})
     block = settings.get("block") or {}
@@ -90,7 +91,7 @@ def our_protocol(about: dict, arm: str, book: baselines.Baselines) -> baselines.
     identity = settings.get("identity", settings.get("model"))
     if precision and isinstance(identity, dict) and identity.get("kind") == "wheels":
         precision = f"4-bit, de-quantised to {precision}"  # see cft/models/models.yaml: these are not the hub's weights
-    return baselines.Protocol(
+    return Protocol(
         model=book.model_name(model) if isinstance(model, str) else None,
         prompt=PROMPTS[prompt_of(arm)].published if prompt_of(arm) else OWN_PROMPT,
         temperature=settings.get("temperature"),
@@ -114,41 +115,37 @@ def published(task: str, answers: TaskAnswers) -> dict | None:
         least. A score holds model, method, data, value and spread in per cent, protocol, source, checked, note,
         comparable_with [arms], reasons, and reasons_against: the arm whose protocol is nearest, to which they belong.
     """
-    book = baselines.load_baselines()
+    book = load_baselines()
     benchmark = task.removeprefix("cft_")
     if benchmark not in book.benchmarks or not book.of(benchmark):
         return None
     ours = {arm: our_protocol(about, arm, book) for arm, (about, _) in answers.items() if not parts_of(arm)[2]}
-    nearest: dict[int, tuple[str, baselines.Compared]] = {}
-    comparable: dict[int, list[str]] = {}
+    judged: dict[Baseline, list[tuple[str, list[str]]]] = {}  # arm and reasons
     for arm, protocol in ours.items():
-        for compared in baselines.against(book, benchmark, protocol):
-            key = book.rows.index(compared.baseline)
-            comparable.setdefault(key, []).extend([arm] if compared.comparable else [])
-            if key not in nearest or len(compared.reasons) < len(nearest[key][1].reasons):
-                nearest[key] = arm, compared
+        for row, reasons in beside(book, benchmark, protocol):
+            judged.setdefault(row, []).append((arm, reasons))
     scores = []
-    for key, (arm, compared) in nearest.items():
-        row = compared.baseline
+    for row, judgements in judged.items():
+        nearest, reasons = min(judgements, key=lambda judgement: len(judgement[1]))
+        kept = ("model", "method", "data", "value", "spread", "source", "checked", "note")
         scores.append(
             {
-                **{name: getattr(row, name) for name in ("model", "method", "data", "value", "spread", "source")},
-                **{name: getattr(row, name) for name in ("checked", "note")},
+                **{name: getattr(row, name) for name in kept},
                 "protocol": row.protocol.model_dump(),
-                "comparable_with": comparable[key],
-                "reasons": compared.reasons,
-                "reasons_against": arm,
+                "comparable_with": [arm for arm, why in judgements if not why],
+                "reasons": reasons,
+                "reasons_against": nearest,
             }
         )
     models = {protocol.model for protocol in ours.values()}
     scores.sort(key=lambda s: (s["model"] not in models, len(s["reasons"]), -s["value"]))
     most = sum(score["model"] in models for score in scores) + MOST_OTHERS
-    spans = [span for span in baselines.ranges(book, benchmark) if span.model in models]
+    spans = [(model, rows) for model, rows in ranges(book, benchmark).items() if model in models]
     return {
         "benchmark": benchmark,
         "prompts": dict(book.prompts),
         "ours": {arm: protocol.model_dump() for arm, protocol in ours.items()},
         "scores": scores[:most],
         "left_out": len(scores[most:]),
-        "range": {"model": spans[0].model, "low": spans[0].low.value, "high": spans[0].high.value} if spans else None,
+        "range": next(({"model": m, "low": rows[0].value, "high": rows[-1].value} for m, rows in spans), None),
     }

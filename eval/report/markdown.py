@@ -8,7 +8,7 @@ from cft.words import spread, tidy
 from eval.answering.answers import TaskAnswers, model_of, parts_of
 from eval.report import curve, tables
 from eval.report.tables import RECIPE, TESTS, Table, bounds, count_words, interval, p_value, percent, points
-from eval.statistics.statistics import ALPHA
+from eval.statistics.intervals import ALPHA
 
 EXAMPLES = 3  # flipped questions shown each way
 QUESTION_LENGTH, ANSWER_LENGTH = 800, 1000  # characters shown of a long text: its beginning and its end
@@ -94,17 +94,13 @@ def headlines(task: dict) -> list[str]:
             why = "too few answers changed for the exact test to agree"
             if comparison["p"] < ALPHA:
                 why = f"not after Holm's correction for the arms compared ({p_value(comparison['p_holm'])})"
-            sentences.append(
-                f"No difference was shown on {task['task']}: accuracy went {scores}, {numbers}; the interval leaves "
-                f"out 0, but {why}."
-            )
-    if not sentences:
-        for arm in task["arms"]:
-            sentences.append(
-                f"{arm['name']} scores {percent(arm['accuracy'])} on {task['task']} (95 % interval "
-                f"{bounds(arm['ci'])}, {counts[arm['name']]}); nothing was compared."
-            )
-    return sentences
+            went = f"No difference was shown on {task['task']}: accuracy went {scores}, {numbers}"
+            sentences.append(f"{went}; the interval leaves out 0, but {why}.")
+    return sentences or [
+        f"{arm['name']} scores {percent(arm['accuracy'])} on {task['task']} (95 % interval "
+        f"{bounds(arm['ci'])}, {counts[arm['name']]}); nothing was compared."
+        for arm in task["arms"]
+    ]
 
 
 def answer(task: dict) -> list[str]:
@@ -155,15 +151,11 @@ def format_sentence(comparison: dict) -> str:
     split, n = comparison["format"], comparison["n"]
     arm, base = comparison["arm"], comparison["against"]
     single = comparison["test"] == "mcnemar"
-    unit = "questions" if single else "questions' worth of samples"
-    gained, lost = (
-        amount(comparison[way] if single else split[f"{way}_unboxed"] + split[f"{way}_boxed"])
-        for way in ("gained", "lost")
-    )
+    unit, pairs = ("questions", "questions") if single else ("questions' worth of samples", "pairs of samples")
+    gained, lost = (amount(split[f"{way}_unboxed"] + split[f"{way}_boxed"]) for way in ("gained", "lost"))
     form = (split["gained_unboxed"] - split["lost_unboxed"]) / n
     content = (split["gained_boxed"] - split["lost_boxed"]) / n
     if split["both_boxed"]:
-        pairs = "questions" if comparison["test"] == "mcnemar" else "pairs of samples"
         same = (
             f"on the {amount(split['both_boxed'])} {pairs} that both boxed, {base} has "
             f"{percent(split['both_boxed_against'])} and {arm} {percent(split['both_boxed_accuracy'])} "

@@ -42,6 +42,14 @@ def error_bars(axes: "Axes", value: float, place: float, ci: list[float], **styl
     axes.errorbar(middle, place, xerr=lengths, **{"elinewidth": 1.6, "capsize": 4} | style)
 
 
+def upright_bars(axes: "Axes", places: list[float], points: list[dict], **style) -> None:
+    """Accuracies of points against places, with their intervals, in per cent."""
+    values = [100 * point["accuracy"] for point in points]
+    below = [max(0.0, value - 100 * point["ci"][0]) for value, point in zip(values, points, strict=True)]
+    above = [max(0.0, 100 * point["ci"][1] - value) for value, point in zip(values, points, strict=True)]
+    axes.errorbar(places, values, yerr=[below, above], **style)
+
+
 def ink(axes: "Axes") -> str:
     """The colour of text on these axes."""
     return axes.xaxis.label.get_color()
@@ -106,8 +114,11 @@ def draw_changes(task: dict, axes: "Axes") -> None:
     tidy(axes, "what changed, question by question", max(2, len(task["arms"])))
 
 
-def draw_groups(key: str) -> "Callable[[dict, Axes], None]":
+def group_panel(key: str) -> Panel:
     """Accuracy of every arm in every group of questions, with intervals."""
+
+    def height(task: dict) -> float:
+        return 1.4 + sum(max(0.36, 0.13 * len(line["arms"]) + 0.16) for line in task["groups"][key])
 
     def draw(task: dict, axes: "Axes") -> None:
         lines = task["groups"][key]
@@ -126,7 +137,7 @@ def draw_groups(key: str) -> "Callable[[dict, Axes], None]":
         axes.set_xlabel("accuracy in %, 95 % interval")
         tidy(axes, f"accuracy by {key} (questions)", len(lines))
 
-    return draw
+    return Panel(f"Accuracy by {key}", draw, height, lambda task: key in task["groups"])
 
 
 def arm_style(number: int) -> dict:
@@ -160,11 +171,9 @@ def draw_curves(task: dict, axes: "Axes") -> None:
 def draw_steps(task: dict, axes: "Axes") -> None:
     """Accuracy after so many training steps; the base is step 0."""
     points = task["steps"]
-    values = [100 * point["accuracy"] for point in points]
-    sides = [[100 * (p["accuracy"] - p["ci"][0]) for p in points], [100 * (p["ci"][1] - p["accuracy"]) for p in points]]
-    lengths = [[max(0.0, length) for length in side] for side in sides]
-    axes.errorbar([p["step"] for p in points], values, yerr=lengths, fmt="o-", color=COLOURS[1], capsize=4)
-    for point, value in zip(points, values, strict=True):
+    upright_bars(axes, [point["step"] for point in points], points, fmt="o-", color=COLOURS[1], capsize=4)
+    for point in points:
+        value = 100 * point["accuracy"]
         axes.annotate(f"{value:.1f}", (point["step"], value), (5, 6), textcoords="offset points")
     axes.set_xlabel("training steps (0: the base)")
     axes.set_ylabel("accuracy in %, 95 % interval")
@@ -223,31 +232,20 @@ def tidy(axes: "Axes", title: str, rows: int) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _group_panel(key: str) -> Panel:
-    def height(task: dict) -> float:
-        return 1.4 + sum(max(0.36, 0.13 * len(line["arms"]) + 0.16) for line in task["groups"][key])
-
-    return Panel(f"Accuracy by {key}", draw_groups(key), height, lambda task: key in task["groups"])
-
-
 def _bar_height(task: dict) -> float:
     return 1.35 + 0.62 * max(2, len(task["arms"]))
 
 
 PANELS = {
     "outcomes": Panel("What became of every answer", draw_outcomes, lambda task: _bar_height(task) + 0.25),
-    "changes": Panel(
-        "What changed, question by question", draw_changes, _bar_height, lambda task: bool(task["comparisons"])
-    ),
-    **{key: _group_panel(key) for key in ("subject", "level")},
+    "changes": Panel("What changed, question by question", draw_changes, _bar_height, lambda t: bool(t["comparisons"])),
+    **{key: group_panel(key) for key in ("subject", "level")},
     "samples": Panel(
         "pass@k and maj@k", draw_curves, lambda task: 3.6, lambda task: any(a["samples"] > 1 for a in task["arms"])
     ),
+    # The picture of a selection has the steps too.
     "steps": Panel(
-        "Accuracy against training",
-        draw_steps,
-        lambda task: 3.2,
-        lambda task: bool(task["steps"]) and not task.get("selection"),  # whose picture has them
+        "Accuracy against training", draw_steps, lambda task: 3.2, lambda t: bool(t["steps"]) and not t.get("selection")
     ),
     "published": Panel(
         "Ours beside published scores",

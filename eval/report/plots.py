@@ -1,7 +1,6 @@
 """The pictures of a report. Each panel is drawn on axes that it is given, for a PNG or for the page's SVG."""
 
 import io
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from cft.files import write_bytes
 from eval.report import curve
 from eval.report.panels import PANELS, Panel, draw_changes, draw_outcomes
 
@@ -114,11 +114,6 @@ def legend(sheet: "Figure", axes: list, place: str) -> None:
 
 
 def save_png(sheet: "Figure", path: Path) -> None:
-    """Write beside and rename into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        sheet.savefig(beside, format="png", facecolor="white")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    out = io.BytesIO()
+    sheet.savefig(out, format="png", facecolor="white")
+    write_bytes(path, out.getvalue())

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cft.errors import EvalError
 from cft.files import read_json, write_json, write_text
 from cft.runs import METRICS, REPORT_JSON, REPORT_PAGE, REPORT_TEXT, Run
 from eval.answering.answers import BASE, Row, TaskAnswers, load_task
 from eval.report import findings, markdown
 from eval.report.curve import load_curve, selection_of
 from eval.report.tables import RECIPE, arms_across
-from eval.statistics import statistics
+from eval.statistics import intervals, statistics
 from eval.statistics.behaviour import describe
 
 if TYPE_CHECKING:
@@ -32,15 +31,13 @@ def write_report(
     Raises:
         EvalError: an arm is missing, unfinished, empty or damaged, or was not asked the same questions as the base.
     """
-    if not arms or not tasks:
-        raise EvalError(f"nothing to report: arms = {arms}, tasks = {tasks}. Name at least one of each under eval:.")
     answers = {task: load_task(eval_folder / task, task, arms) for task in tasks}
-    run = eval_folder.parent
-    if Run(run).recipe.is_file():
-        environment = environment | {RECIPE: Run(run).recipe.read_text(encoding="utf-8")}
-    trained = (read_json(Run(run).train / METRICS) or {}).get("summary", {})
+    run = Run(eval_folder.parent)
+    if run.recipe.is_file():
+        environment = environment | {RECIPE: run.recipe.read_text(encoding="utf-8")}
+    trained = (read_json(run.train / METRICS) or {}).get("summary", {})
     adapter_step = trained.get("selected_step", trained.get("steps"))
-    selection = load_curve(Run(run).train)
+    selection = load_curve(run.train)
     for arms_of_task in answers.values():
         for arm, (about, _) in arms_of_task.items():
             about["selection"] = selection_of(selection, arm)
@@ -97,7 +94,7 @@ def write_pages(report: dict, answers: dict[str, TaskAnswers], out: Path) -> Non
     write_json(out / REPORT_JSON, report)
 
 
-def task_report(answers: TaskAnswers, against: str = BASE, notes: Sequence[str] = ()) -> dict:
+def task_report(answers: TaskAnswers, against: str, notes: Sequence[str]) -> dict:
     """Numbers of one task: of every arm, and of every arm compared with `against`, if that was scored."""
     arms = [
         {
@@ -109,13 +106,11 @@ def task_report(answers: TaskAnswers, against: str = BASE, notes: Sequence[str] 
         for name, (about, rows) in answers.items()
     ]
     comparisons = []
-    if against in answers:
-        base = answers[against][1]
-        for name, (_, rows) in answers.items():
-            if name != against:
-                comparisons.append(
-                    {"arm": name, "against": against, **statistics.compare(base, rows), "flipped": flipped(base, rows)}
-                )
+    for name, (_, rows) in answers.items():
+        if name != against and against in answers:
+            base = answers[against][1]
+            found = statistics.compare(base, rows) | {"flipped": flipped(base, rows)}
+            comparisons.append({"arm": name, "against": against, **found})
     correct_for_many(comparisons)
     return {
         "arms": arms,
@@ -129,8 +124,8 @@ def task_report(answers: TaskAnswers, against: str = BASE, notes: Sequence[str] 
 
 def correct_for_many(comparisons: list[dict]) -> None:
     """Give every comparison `p_holm`, Holm's correction of its p for all of them, and `shown` by that p."""
-    for comparison, p in zip(comparisons, statistics.holm([c["p"] for c in comparisons]), strict=True):
-        comparison |= {"p_holm": p, "shown": statistics.is_shown(comparison["ci"], p)}
+    for comparison, p in zip(comparisons, intervals.holm([c["p"] for c in comparisons]), strict=True):
+        comparison |= {"p_holm": p, "shown": intervals.is_shown(comparison["ci"], p)}
 
 
 def flipped(base: list[Row], arm: list[Row]) -> dict[str, list[int | str]]:

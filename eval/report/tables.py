@@ -3,23 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cft.words
+from eval.report.panels import OUTCOME_STYLE
 from eval.statistics.behaviour import REFLECTIONS, TRAITS
 from eval.statistics.statistics import OUTCOMES
 
-ARM_FACTS = (
-    "accuracy",
-    "95 % interval",
-    "correct",
-    "wrong",
-    "no box",
-    "truncated",
-    "ungradable",
-    "hit limit",
-    "accuracy if boxed",
-    "tokens per answer",
-    "time",
-    "peak memory",
-)
 TESTS = {"mcnemar": "McNemar", "permutation": "sign-flip", "seeds": "random effects"}  # the test behind p, in a word
 SAME_MODEL = "Published scores of the same model"
 RECIPE = "recipe_yaml"  # key of the environment: the recipe's text
@@ -72,10 +60,7 @@ def duration(seconds: float | None) -> str:
     """200 -> `3 min 20 s`."""
     if seconds is None:
         return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    return f"{seconds:.1f} s" if seconds < 60 else cft.words.duration(seconds)
 
 
 def memory(mebibytes: float | None) -> str:
@@ -85,18 +70,18 @@ def memory(mebibytes: float | None) -> str:
     return f"{mebibytes:.0f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.1f} GiB"
 
 
-def arm_cells(arm: dict) -> list[str]:
-    """What is known of one arm, beside ARM_FACTS."""
-    return [
-        percent(arm["accuracy"]),
-        bounds(arm["ci"]),
-        *(str(arm["outcomes"][outcome]) for outcome in OUTCOMES),
-        str(arm["hit_limit"]),
-        percent(arm["accuracy_boxed"]),
-        f"{arm['tokens_per_answer']:.0f}",
-        duration(arm["seconds"]),
-        memory(arm["peak_memory_mb"]),
-    ]
+def arm_facts(arm: dict) -> dict[str, str]:
+    """What is known of one arm, by its heading."""
+    return {
+        "accuracy": percent(arm["accuracy"]),
+        "95 % interval": bounds(arm["ci"]),
+        **{OUTCOME_STYLE[outcome][0]: str(arm["outcomes"][outcome]) for outcome in OUTCOMES},
+        "hit limit": str(arm["hit_limit"]),
+        "accuracy if boxed": percent(arm["accuracy_boxed"]),
+        "tokens per answer": f"{arm['tokens_per_answer']:.0f}",
+        "time": duration(arm["seconds"]),
+        "peak memory": memory(arm["peak_memory_mb"]),
+    }
 
 
 def count_words(arm: dict) -> str:
@@ -108,41 +93,29 @@ def count_words(arm: dict) -> str:
 def arms_across(task: dict) -> Table:
     """One arm a column, so that a few arms fit a terminal and a README."""
     arms = task["arms"]
-    columns = [list(ARM_FACTS), *map(arm_cells, arms)]
-    return Table(
-        "Arms",
-        [count_words(arms[0]), *(arm["name"] for arm in arms)],
-        [list(row) for row in zip(*columns, strict=True)],
-    )
+    facts = [arm_facts(arm) for arm in arms]
+    rows = [[name, *(of_arm[name] for of_arm in facts)] for name in facts[0]]
+    return Table("Arms", [count_words(arms[0]), *(arm["name"] for arm in arms)], rows)
 
 
 def arms_down(task: dict) -> Table:
     """One arm a row, for a page as wide as it likes."""
     arms = task["arms"]
-    rows = [[arm["name"], *arm_cells(arm)] for arm in arms]
-    return Table(f"Accuracy and outcomes of every arm, {count_words(arms[0])}", ["arm", *ARM_FACTS], rows)
+    rows = [[arm["name"], *arm_facts(arm).values()] for arm in arms]
+    return Table(f"Accuracy and outcomes of every arm, {count_words(arms[0])}", ["arm", *arm_facts(arms[0])], rows)
 
 
 def comparisons(pairs: list[dict], caption: str) -> Table:
     """Paired differences."""
     tests = " / ".join(dict.fromkeys(TESTS[pair["test"]] for pair in pairs))
     headings = ["arm", "against", "difference", "95 % interval", f"{tests} p", "gained", "lost", "detectable"]
-    return Table(caption, headings, [comparison_cells(pair) for pair in pairs])
-
-
-def comparison_cells(comparison: dict) -> list[str]:
-    """One row of the table of comparisons."""
-    detectable = comparison["smallest_detectable"]
-    return [
-        comparison["arm"],
-        comparison["against"],
-        points(comparison["difference"]),
-        interval(comparison["ci"]),
-        bare_p(comparison["p"]),
-        str(comparison["gained"]),
-        str(comparison["lost"]),
-        "none" if detectable is None else f"{100 * detectable:.1f}",
-    ]
+    rows = []
+    for pair in pairs:
+        found = pair["smallest_detectable"]
+        change = [points(pair["difference"]), interval(pair["ci"]), bare_p(pair["p"])]
+        detectable = "none" if found is None else f"{100 * found:.1f}"
+        rows.append([pair["arm"], pair["against"], *change, str(pair["gained"]), str(pair["lost"]), detectable])
+    return Table(caption, headings, rows)
 
 
 def bare_p(p: float) -> str:
@@ -211,11 +184,6 @@ def protocol_words(protocol: dict) -> str:
     return ", ".join(part for part in parts if part) or "not stated"
 
 
-def score_words(score: dict) -> str:
-    """`51.7 ± 5.5 %`."""
-    return f"{score['value']:.1f}" + (f" ± {score['spread']:.1f}" if score["spread"] is not None else "") + " %"
-
-
 def verdict_words(score: dict) -> str:
     """Whether a published score may be put beside ours, and why not."""
     if score["comparable_with"]:
@@ -235,7 +203,7 @@ def published_tables(task: dict) -> list[Table]:
         rows = [
             [
                 f"{score['model']}, {score['method']}" + (f" ({score['data']})" if score["data"] else ""),
-                score_words(score),
+                f"{score['value']:.1f}" + (f" ± {score['spread']:.1f}" if score["spread"] is not None else "") + " %",
                 protocol_words(score["protocol"]),
                 verdict_words(score),
                 score["source"] + ("" if score["checked"] else " (from a secondary summary)"),
@@ -245,11 +213,8 @@ def published_tables(task: dict) -> list[Table]:
         ]
         whose = SAME_MODEL if same else "Published scores of other models"
         if rows:
-            note = (
-                f"{found['left_out']} more are in eval/baselines/baselines.yaml."
-                if found["left_out"] and not same
-                else ""
-            )
+            more = found["left_out"] if not same else 0
+            note = f"{more} more are in eval/baselines/baselines.yaml." if more else ""
             tables.append(Table(f"{whose} on {found['benchmark']}", headings, rows, note, prose=True))
     return tables
 
@@ -294,12 +259,8 @@ def opening_table(task: dict) -> Table:
     rows = []
     for place in range(longest):
         cells = [arm["openings"][place : place + 1] for arm in arms.values()]
-        rows.append(
-            [
-                f"{place + 1}.",
-                *(f"{cell[0][0] or '(nothing)'}\n{percent(cell[0][1])}" if cell else "–" for cell in cells),
-            ]
-        )
+        shown = [f"{cell[0][0] or '(nothing)'}\n{percent(cell[0][1])}" if cell else "–" for cell in cells]
+        rows.append([f"{place + 1}.", *shown])
     return Table("First words", ["", *arms], rows)
 
 

@@ -78,8 +78,7 @@ def paired_interval(before: Sequence[float], after: Sequence[float]) -> Interval
     simulations (30 to 300 questions, 4 or 16 samples) that covered 98 to 99.8 % and was a third wider, this 93 to 97 %.
 
     Args:
-        before: correctness (0 or 1), or share of correct samples, of each question.
-        after: the same of the other arm.
+        before, after: correctness (0 or 1), or share of correct samples, of each question in either arm.
     """
     differences = np.asarray(after, dtype=float) - np.asarray(before, dtype=float)
     n = len(differences)

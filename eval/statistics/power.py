@@ -10,7 +10,6 @@ import math
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from cft.errors import EvalError
 from eval.statistics.intervals import Z_ALPHA
 
 POWER = 0.80
@@ -36,29 +35,16 @@ def second_moment(samples: int, *, changed: float, within: float = 0.0) -> float
         samples: answers to every question, of each arm.
         changed: mean square of the true change in solve rate; of greedy answers: share of questions that change.
         within: variance of one answer within a question, mean over questions; 0 for greedy decoding.
-
-    Raises:
-        EvalError: a number is out of its range.
     """
-    if samples < 1 or not 0 <= changed <= 1 or not 0 <= within <= 0.25:
-        raise EvalError(
-            f"power: samples = {samples}, changed = {changed}, within = {within}. "
-            "Give samples of 1 or more, changed between 0 and 1, within between 0 and 0.25."
-        )
     return min(1.0, changed + 2 * within / samples)
 
 
 def detectable(n: int, samples: int = 1, *, changed: float = CHANGED, within: float = 0.0) -> float | None:
     """Smallest true paired difference that n questions x `samples` find; None when not even a difference of 1.
 
-    The equation for the number of questions of Miller (2024, arXiv:2411.00640), solved for the difference. The other
+    The equation for the number of questions of Miller (2024, arXiv:2411.00640), solved for the difference; the other
     arguments are those of `second_moment`.
-
-    Raises:
-        EvalError: a number is out of its range.
     """
-    if n < 1:
-        raise EvalError(f"power: n = {n} questions. Give 1 or more.")
     return smallest_detectable(n, second_moment(samples, changed=changed, within=within), 1 / samples)
 
 
@@ -85,8 +71,7 @@ def questions_needed(difference: float, moment: float) -> int | None:
     """
     if abs(difference) < 1e-12:
         return None
-    moment = max(moment, difference**2)
-    return math.ceil((_noise(difference, moment) / difference) ** 2)
+    return math.ceil((_noise(difference, max(moment, difference**2)) / difference) ** 2)
 
 
 def samples_needed(n: int, difference: float, *, changed: float, within: float) -> int | None:
@@ -94,10 +79,8 @@ def samples_needed(n: int, difference: float, *, changed: float, within: float) 
 
     Samples only average out the noise within questions: what is left is how differently the questions change.
     """
-    for samples in range(1, MOST_SAMPLES + 1 if within else 1):
-        if questions_needed(difference, second_moment(samples, changed=changed, within=within)) <= n:
-            return samples
-    return None
+    moments = {k: second_moment(k, changed=changed, within=within) for k in range(1, MOST_SAMPLES + 1 if within else 1)}
+    return next((k for k, moment in moments.items() if questions_needed(difference, moment) <= n), None)
 
 
 def forecast(n: int, samples: int = 1, *, sampled: bool = False, available: int | None = None) -> dict:

@@ -37,16 +37,8 @@ def seed_effect(differences: Sequence[Sequence[float]] | np.ndarray) -> dict:
     table = _checked(differences)
     seeds, n = table.shape
     mean = float(table.mean())
-    found = {
-        "difference": mean,
-        "seeds": seeds,
-        "n": n,
-        "seed_differences": [float(value) for value in table.mean(axis=1)],
-        "sd_between_seeds": None,
-        "p": None,
-        "df": None,
-        "note": "",
-    }
+    found = {"difference": mean, "seeds": seeds, "n": n, "seed_differences": table.mean(axis=1).tolist()}
+    found |= {"sd_between_seeds": None, "p": None, "df": None, "note": ""}
     if seeds == 1:
         note = "one seed: what another seed would give cannot be judged, the interval is over questions only"
         return found | {"ci": list(paired_interval(np.zeros(n), table[0])), "note": note}
@@ -59,18 +51,14 @@ def seed_effect(differences: Sequence[Sequence[float]] | np.ndarray) -> dict:
     found["sd_between_seeds"] = max(0.0, (by_seed - residual) / n) ** 0.5
     if max(by_seed, by_question, residual) < 1e-12:
         return found | {"ci": list(unseen_interval(mean, n)), "note": "all questions changed alike with every seed"}
-    error, df = _error(by_seed, by_question, residual, seeds, n)
+    total = max(by_seed, residual) + max(by_question, residual) - residual
+    error = (total / (seeds * n)) ** 0.5
+    parts = [(by_seed, seeds - 1), (by_question, n - 1), (residual, (seeds - 1) * (n - 1))]  # with degrees of freedom
+    df = total**2 / sum(square**2 / own for square, own in parts)
     half = float(t.ppf(1 - ALPHA / 2, df)) * error
     found["p"] = float(2 * t.sf(abs(mean) / error, df))
     note = "two seeds: the interval may be too short, train a third" if seeds == 2 else ""
     return found | {"ci": [max(-1.0, mean - half), min(1.0, mean + half)], "df": df, "note": note}
-
-
-def _error(by_seed: float, by_question: float, residual: float, seeds: int, n: int) -> tuple[float, float]:
-    """Standard error of the mean and its degrees of freedom, from the three mean squares."""
-    total = max(by_seed, residual) + max(by_question, residual) - residual
-    parts = [(by_seed, seeds - 1), (by_question, n - 1), (residual, (seeds - 1) * (n - 1))]
-    return (total / (seeds * n)) ** 0.5, total**2 / sum(square**2 / df for square, df in parts)
 
 
 def _checked(differences: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:

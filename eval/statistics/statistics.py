@@ -6,8 +6,7 @@ question; two arms may have different k. All accuracies and differences are frac
 intervals are 95 %. The question is the unit: its k answers count through their mean, and are never taken for k
 independent questions (Miller 2024, arXiv:2411.00640).
 
-`eval.statistics.intervals` says why these intervals and tests; what a report needs from it, from `seeds` and from
-`power` can be had from here.
+`eval.statistics.intervals` says why these intervals and tests.
 """
 
 import math
@@ -17,21 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cft.errors import EvalError
-from eval.statistics.intervals import (
-    ALPHA,
-    holm,
-    is_shown,
-    mcnemar,
-    mean_interval,
-    paired_interval,
-    sign_flip_p,
-    wilson,
-)
+from eval.statistics.intervals import holm, is_shown, mcnemar, mean_interval, paired_interval, sign_flip_p, wilson
 from eval.statistics.power import questions_needed, smallest_detectable
 from eval.statistics.samples import UNBOXED, Samples, arrange, majority_curve, pass_curve
-from eval.statistics.seeds import seed_effect
-
-__all__ = ["ALPHA", "OUTCOMES", "UNBOXED", "by_group", "compare", "holm", "is_shown", "seed_effect", "summarise"]
 
 OUTCOMES = ("correct", "wrong", "no_answer", "truncated", "ungradable")
 
@@ -43,32 +30,27 @@ def summarise(rows: Sequence[dict]) -> dict:
         rows: k answers to each of n questions, in any order.
 
     Returns:
-        Always:
-            accuracy: mean over questions of the mean over samples (avg@k).
-            ci: [low, high], Wilson's. For k > 1 with the effective number of questions in place of n (`mean_interval`).
-            n: questions.
-            samples: k.
-            outcomes: {outcome: answers}, of all n x k answers. `boxed`, `hit_limit`: answers too.
-            accuracy_boxed: correct / boxed, None when no answer has a box.
-            tokens_per_answer: mean.
-            pass_at_k: {"1": accuracy, "2": …, "4": …, …, str(k): …}: chance that at least one of so many samples is
-                correct. Keys are text, as in JSON, in rising order: 1, 2, 4, … and k itself.
-            maj_at_k: the same keys: accuracy of the majority vote of so many samples (`majority_curve`).
-            pass_at_k_ci, maj_at_k_ci: {"1": [low, high], …}.
+        accuracy: mean over questions of the mean over samples (avg@k).
+        ci: [low, high], Wilson's. For k > 1 with the effective number of questions in place of n (`mean_interval`).
+        n: questions. samples: k.
+        outcomes: {outcome: answers}, of all n x k answers. boxed, hit_limit: answers too.
+        accuracy_boxed: correct / boxed, None when no answer has a box. tokens_per_answer: mean.
+        pass_at_k: {"1": accuracy, "2": …, "4": …, …, str(k): …}: chance that at least one of so many samples is
+            correct, in rising order. maj_at_k: accuracy of their majority vote (`majority_curve`).
+        pass_at_k_ci, maj_at_k_ci: {"1": [low, high], …}.
 
     Raises:
         EvalError: no rows, or not the same samples of every question.
     """
-    arm = arrange(rows)
+    arm, answers = arrange(rows), len(rows)
     counts = Counter(row["outcome"] for row in rows)
-    n, k, answers = len(arm.doc_ids), arm.k, len(rows)
     boxed = answers - sum(counts[outcome] for outcome in UNBOXED)
     passes, votes = pass_curve(arm), majority_curve(arm)
     return {
         "accuracy": counts["correct"] / answers,
         "ci": list(_accuracy_interval(arm)),
-        "n": n,
-        "samples": k,
+        "n": len(arm.doc_ids),
+        "samples": arm.k,
         "outcomes": {outcome: counts[outcome] for outcome in OUTCOMES},
         "boxed": boxed,
         "accuracy_boxed": counts["correct"] / boxed if boxed else None,
@@ -85,20 +67,19 @@ def compare(base: Sequence[dict], arm: Sequence[dict]) -> dict:
     """Paired comparison of `arm` with `base` on the same questions; rows are paired by doc_id.
 
     Returns:
-        Below, b and a are a question's share of correct samples in base and arm.
-            difference: mean of a - b over the questions.
-            ci: [low, high], bootstrap over questions (`paired_interval`).
-            test: "mcnemar" when both arms have one sample a question, else "permutation": the sign-flip test over
-                questions, which is the same test there and takes shares of correct samples as well.
-            p: of that test, exact. mcnemar_p: the same number, only where the test is McNemar's.
-            shown: whether the interval leaves out 0 and p < 0.05.
-            n: questions. samples: [k of base, k of arm].
-            gained, lost: questions with a > b, with a < b.
-            both_correct, both_failed: questions with a = b = 1, with a = b = 0.
-            smallest_detectable: true difference that would be found with 80 % power, None when there is none.
-            questions_needed: at which the observed difference would be found, None when there is no difference.
-            same_text: questions answered in the same words, sample by sample.
-            format: what part of the change is form (`_format_split`).
+        (b and a are a question's share of correct samples in base and arm)
+        difference: mean of a - b over the questions.
+        ci: [low, high], bootstrap over questions (`paired_interval`).
+        test: "mcnemar" when both arms have one sample a question, else "permutation": the sign-flip test over
+            questions, which is the same test there and takes shares of correct samples as well.
+        p: of that test, exact. mcnemar_p: the same number, only where the test is McNemar's.
+        shown: whether the interval leaves out 0 and p < 0.05.
+        n: questions. samples: [k of base, k of arm].
+        gained, lost: questions with a > b, with a < b. both_correct, both_failed: with a = b = 1, with a = b = 0.
+        smallest_detectable: true difference that would be found with 80 % power, None when there is none.
+        questions_needed: at which the observed difference would be found, None when there is no difference.
+        same_text: questions answered in the same words, sample by sample.
+        format: what part of the change is form (`_format_split`).
 
     Raises:
         EvalError: no rows, not the same samples of every question, or other questions in base than in arm.
@@ -140,10 +121,8 @@ def by_group(base: Sequence[dict], arm: Sequence[dict], key: str) -> list[dict]:
 
     Returns:
         A dict for each group, by name (by number where all names are numbers); questions without the key are left out:
-            group: its name. n: questions.
-            base, arm: {"accuracy": ..., "ci": [low, high]}.
-            difference, ci, p, gained, lost: as in `compare`.
-            p_holm: p after Holm's correction over the groups.
+        group (its name), n (questions), base and arm ({"accuracy": ..., "ci": [low, high]}), difference, ci, p, gained
+        and lost as in `compare`, and p_holm: p after Holm's correction over the groups.
 
     Raises:
         EvalError: see `compare`; or one question is in two groups.

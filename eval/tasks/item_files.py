@@ -6,14 +6,13 @@ A file is JSON Lines, one JSON list, a JSON object that holds one list (`{"examp
 import hashlib
 import http.client
 import json
-import os
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cft.cache import cache_folder
 from cft.errors import DataError, EvalError
-from cft.files import read_jsonl, sha256_file
+from cft.files import read_jsonl, sha256_file, write_bytes
 from eval.prompts import PROMPTS
 
 if TYPE_CHECKING:
@@ -56,7 +55,8 @@ def local_file(source: "Source", metadata: dict[str, Any]) -> Path | None:
     stems = list(dict.fromkeys((source.task.removeprefix("cft_"), source.task, *source.names)))
     for suffix in SUFFIXES:
         found = [folder / f"{stem}{suffix}" for stem in stems]
-        found += [path for stem in stems for path in sorted((folder / stem).rglob(f"*{suffix}")) if _holds_items(path)]
+        within = [path for stem in stems for path in sorted((folder / stem).rglob(f"*{suffix}"))]
+        found += [path for path in within if path.stem.partition("-")[0] in ("test", "task")]  # test-00000-of-00001
         found = [path for path in found if path.is_file()]
         if len(found) > 1:
             raise EvalError(
@@ -69,11 +69,6 @@ def local_file(source: "Source", metadata: dict[str, Any]) -> Path | None:
         f"{source.task}: {folder} has no file for it. Looked for {' and '.join(stems)} with {', '.join(SUFFIXES)}, and "
         f"for test.jsonl and the like in a folder of that name. {_way_out(source.task)}"
     )
-
-
-def _holds_items(path: Path) -> bool:
-    """Whether a file in a benchmark's folder holds the items: `test.jsonl`, `main/test-00000-of-00001.parquet`."""
-    return path.stem.partition("-")[0] in ("test", "task")
 
 
 def read_file(path: Path) -> list[Row]:
@@ -102,11 +97,10 @@ def numbered(place: Path | str, word: str, rows: list[Any]) -> list[Row]:
     Raises:
         DataError: there are none, or some are no objects.
     """
-    faults = [
-        f"{word} {i}: is a JSON {type(row).__name__}" for i, row in enumerate(rows, 1) if not isinstance(row, dict)
-    ]
-    if faults:
-        raise DataError(f"{place}: {len(faults)} are no objects\n  " + "\n  ".join(faults[:10]))
+    kinds = [(i, type(row).__name__) for i, row in enumerate(rows, 1) if not isinstance(row, dict)]
+    if kinds:
+        faults = "\n  ".join(f"{word} {i}: is a JSON {kind}" for i, kind in kinds[:10])
+        raise DataError(f"{place}: {len(kinds)} are no objects\n  {faults}")
     if not rows:
         raise DataError(f"{place}: has no rows.")
     return [(f"{word} {number}", row) for number, row in enumerate(rows, 1)]
@@ -169,10 +163,7 @@ def download(source: "Source") -> Path:
             f"Does a proxy stand between? {_way_out(source.task)}"
         )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        beside.write_bytes(data)
-        beside.replace(path)
+        write_bytes(path, data)
     except OSError as error:
         raise EvalError(f"{path}: cannot be written ({error.strerror}). Set CFT_CACHE to a folder that can.") from None
     return path

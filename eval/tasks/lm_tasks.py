@@ -71,10 +71,8 @@ class Task:
             EvalError: there is no limit, and the size is not known.
         """
         if self.size is None and limit is None:
-            raise EvalError(
-                f"{self.name}: it is not known how many items it has. Write `metadata: {{size: N}}` in {self.file}, or "
-                "set a limit."
-            )
+            how = f"Write `metadata: {{size: N}}` in {self.file}, or set a limit."
+            raise EvalError(f"{self.name}: it is not known how many items it has. {how}")
         return min(limit or self.size, self.size or limit)
 
     @property
@@ -179,7 +177,7 @@ def known_tasks(folder: str | None = None) -> dict[str, tuple[Path, dict[str, An
     if folder and not Path(folder).is_dir():
         raise EvalError(f"{folder}: is no folder. Correct eval.task_dir, which names a folder of lm-eval tasks.")
     found: dict[str, tuple[Path, dict[str, Any]]] = {}
-    for place in [TASKS_FOLDER, *([Path(folder)] if folder else [])]:
+    for place in filter(None, [TASKS_FOLDER, folder and Path(folder)]):
         for file in sorted(place.resolve().rglob("*.yaml")):
             settings = read_settings(file)
             if not isinstance(name := settings.get("task"), str):

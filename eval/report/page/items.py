@@ -31,19 +31,17 @@ def collect(report: dict, answers: dict[str, TaskAnswers]) -> dict:
         most = max(row.get("sample", 0) for row in rows) + 1
         samples = max(1, most * MOST // max(1, sum(min(len(row["response"]), length) for row in rows)))
         samples = samples if samples < most else None
-    tasks = []
-    for task in report["tasks"]:
-        arms = answers[task["task"]]
-        firsts = list({row["doc_id"]: row for row in reversed(next(iter(arms.values()))[1])}.values())[::-1]
-        tasks.append(
-            {
-                "name": task["task"],
-                "against": task["comparisons"][0]["against"] if task["comparisons"] else None,
-                "arms": list(arms),
-                "items": [_item(row) for row in firsts],
-                "answers": [_answers(rows, length, samples) for _, rows in arms.values()],
-            }
-        )
+    tasks = [
+        {
+            "name": task["task"],
+            "against": task["comparisons"][0]["against"] if task["comparisons"] else None,
+            "arms": list(arms),
+            "items": _items(next(iter(arms.values()))[1]),
+            "answers": [_answers(rows, length, samples) for _, rows in arms.values()],
+        }
+        for task in report["tasks"]
+        for arms in [answers[task["task"]]]
+    ]
     cut = any(len(row["response"]) > length for row in rows)
     return {"outcomes": OUTCOMES, "length": length if cut else None, "samples": samples, "tasks": tasks}
 
@@ -54,9 +52,13 @@ def fitting_length(rows: list[Row]) -> int:
     return next((at for at in LENGTHS if sum(min(length, at) for length in lengths) <= MOST), LENGTHS[-1])
 
 
-def _item(row: Row) -> dict:
-    shown = {"id": str(row["doc_id"]), "question": tidy(row["question"]), "gold": tidy(row["gold"])}
-    return shown | {key: tidy(str(row[key])) for key in ("subject", "level") if row.get(key)}
+def _items(rows: list[Row]) -> list[dict]:
+    found = {}
+    for row in rows:
+        shown = {"id": str(row["doc_id"]), "question": tidy(row["question"]), "gold": tidy(row["gold"])}
+        shown |= {key: tidy(str(row[key])) for key in ("subject", "level") if row.get(key)}
+        found.setdefault(row["doc_id"], shown)
+    return list(found.values())
 
 
 def _answers(rows: list[Row], length: int, samples: int | None) -> list[list[list]]:

@@ -69,12 +69,9 @@ def html_table(shown: Table | None) -> str:
 
 def picture(panel: Panel, task: dict, *, titled: bool) -> str:
     """A panel as a figure, with a title inside where no heading of the page says the same."""
-    drawn = plots.svg(panel, task, titled=titled)
-    told = f"{panel.caption}; the table has the numbers"
-    return (
-        f'<figure><div role="img" aria-label="{text(told)}">{drawn}</div>'
-        f"<figcaption>{text(panel.caption)}</figcaption></figure>"
-    )
+    label = text(f"{panel.caption}; the table has the numbers")
+    drawn = f'<div role="img" aria-label="{label}">{plots.svg(panel, task, titled=titled)}</div>'
+    return f"<figure>{drawn}<figcaption>{text(panel.caption)}</figcaption></figure>"
 
 
 def head(report: dict) -> str:
@@ -114,13 +111,11 @@ def task_section(task: dict, number: int) -> str:
     if "steps" in figures:
         cards.append(beside("Accuracy against training", figures["steps"], tables.step_table(task)))
     if "selection" in figures:
-        cards.append(selection_card(task, figures["selection"]))
-    cards.append(
-        card(
-            "What the answers are like",
-            *map(html_table, (tables.trait_table(task), tables.reflection_table(task), tables.opening_table(task))),
-        )
-    )
+        told = "".join(map(paragraph, curve.sentences(task)))
+        steps = map(html_table, (curve.curve_by_step(task), tables.step_table(task)))
+        cards.append(card("How the step was chosen", figures["selection"], told, *steps))
+    traits = (tables.trait_table(task), tables.reflection_table(task), tables.opening_table(task))
+    cards.append(card("What the answers are like", *map(html_table, traits)))
     if "published" in figures:
         cards.append(published_card(task, figures["published"]))
     anchor = f' id="task-{number}"'
@@ -180,20 +175,10 @@ def published_card(task: dict, figure: str) -> str:
         own = shown.caption.startswith(tables.SAME_MODEL)
         parts.append(html_table(shown) if own else aside(shown.caption, html_table(shown)))
     used = {score["protocol"]["prompt"] for score in found["scores"]} | {p["prompt"] for p in found["ours"].values()}
-    words = "".join(
-        f"<dt><code>{text(name)}</code></dt><dd>{text(meant)}</dd>"
-        for name, meant in found["prompts"].items()
-        if name in used
-    )
+    prompts = [(name, meant) for name, meant in found["prompts"].items() if name in used]
+    words = "".join(f"<dt><code>{text(name)}</code></dt><dd>{text(meant)}</dd>" for name, meant in prompts)
     parts.append(aside("What the prompts are", f'<dl class="facts">{words}</dl>'))
     return card("Beside published scores", *parts)
-
-
-def selection_card(task: dict, figure: str) -> str:
-    """How the step was chosen: picture, table, and that the test items had no part in it."""
-    told = "".join(map(paragraph, curve.sentences(task)))
-    steps = html_table(tables.step_table(task))
-    return card("How the step was chosen", figure, told, html_table(curve.curve_by_step(task)), steps)
 
 
 def aside(title: str, inside: str) -> str:
@@ -212,7 +197,6 @@ def run_again(report: dict) -> str:
         named = f"{shown.caption} on {task['task']}" if len(report["tasks"]) > 1 else shown.caption
         parts.append(html_table(Table(named, shown.headings, shown.rows)))
     if RECIPE in environment:
-        parts.append(
-            f"<details><summary>recipe.yaml</summary><pre><code>{text(environment[RECIPE])}</code></pre></details>"
-        )
+        recipe = f"<pre><code>{text(environment[RECIPE])}</code></pre>"
+        parts.append(f"<details><summary>recipe.yaml</summary>{recipe}</details>")
     return "".join(parts)

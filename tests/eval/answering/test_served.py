@@ -1,6 +1,5 @@
 """Scoring through an OpenAI-compatible server: what is asked, that a stop loses nothing, and what servers do wrong."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,8 @@ from cft.errors import CFTError, RecipeError
 from cft.recipe.blocks import Recipe
 from cft.recipe.load import load_recipe
 from eval.answering.run import evaluate
+from tests.support.evaluating import TASK, rows
 from tests.support.faulty_server import FaultyServer
-
-TASK = "cft_wordproblems"
 
 
 def recipe(url: str, **block) -> Recipe:
@@ -28,10 +26,6 @@ def recipe(url: str, **block) -> Recipe:
             "eval": scored,
         }
     )
-
-
-def answers(folder: Path, arm: str = "base") -> list[dict]:
-    return [json.loads(line) for line in (folder / TASK / arm / "answers.jsonl").read_text("utf-8").splitlines()]
 
 
 def score(found: Recipe, folder: Path) -> dict:
@@ -64,8 +58,8 @@ def test_every_item_is_asked_as_messages_without_a_tokenizer_of_the_model(serve,
     assert {call["model"] for call in calls} == {"base-model", "lora"}
     by_roles = {tuple(message["role"] for message in call["messages"]) for call in calls}
     assert by_roles == {("user",), ("system", "user")}
-    rows = answers(tmp_path / "eval")
-    assert all(row["outcome"] == "wrong" and row["tokens"] > 1 and row["finish_reason"] == "stop" for row in rows)
+    graded = rows(tmp_path / "eval", "base")
+    assert all(row["outcome"] == "wrong" and row["tokens"] > 1 and row["finish_reason"] == "stop" for row in graded)
     assert found[TASK]["base"]["settings"]["device"] in server.url
     assert not list((tmp_path / "eval").rglob("*progress*"))
 
@@ -84,8 +78,8 @@ def test_every_sample_has_its_own_seed_and_greedy_answers_have_none(serve, tmp_p
     score(recipe(server.url, samples=4, temperature=0.6), tmp_path / "sampled")
     seeds = [call["seed"] for call in asked(server)]
     assert len(seeds) == len(set(seeds)) == 12
-    rows = answers(tmp_path / "sampled")
-    assert [(row["doc_id"], row["sample"]) for row in rows] == [(i, k) for i in range(3) for k in range(4)]
+    graded = rows(tmp_path / "sampled", "base")
+    assert [(row["doc_id"], row["sample"]) for row in graded] == [(i, k) for i in range(3) for k in range(4)]
     greedy = serve()
     score(recipe(greedy.url), tmp_path / "greedy")
     assert {call["seed"] for call in asked(greedy)} == {None}
@@ -103,25 +97,20 @@ def test_a_server_that_fails_in_the_middle_loses_no_answer(serve, tmp_path):
     again = serve(port=int(broken.url.rpartition(":")[2].partition("/")[0]))
     score(found, tmp_path / "eval")
     assert kept >= 4 and len(asked(again)) == 12 - kept
-    assert [row["response"] for row in answers(tmp_path / "eval")] == [
-        row["response"] for row in answers(tmp_path / "whole")
-    ]
+    again, whole = ([row["response"] for row in rows(tmp_path / name, "base")] for name in ("eval", "whole"))
+    assert again == whole
 
 
-def test_a_server_that_does_not_know_the_model_is_told(serve, tmp_path):
+def test_a_server_that_does_not_know_the_model_or_is_not_there_is_told(serve, tmp_path):
     server = serve(only_model="another")
     with pytest.raises(CFTError, match=r"base-model.*is not known"):
         score(recipe(server.url), tmp_path / "eval")
-
-
-def test_a_server_that_is_not_there_is_told_before_anything_else(tmp_path):
     with pytest.raises(CFTError, match="cannot be reached"):
         score(recipe("http://127.0.0.1:9/v1"), tmp_path / "eval")
 
 
 def test_the_recipe_must_name_every_arm_at_the_endpoint(tmp_path):
+    endpoint = "eval.endpoint={base_url: 'http://localhost:8000/v1', batch: true}"
     with pytest.raises(RecipeError) as error:
-        load_recipe(
-            "quickstart", ["eval.endpoint={base_url: 'http://localhost:8000/v1', batch: true}", "eval.served={base: x}"]
-        )
+        load_recipe("quickstart", [endpoint, "eval.served={base: x}"])
     assert "does not name 'adapter'" in str(error.value) and "batch" in str(error.value)

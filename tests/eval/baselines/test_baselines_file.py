@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from cft.errors import EvalError
-from eval.baselines.match import Protocol, against, load_baselines
+from eval.baselines.match import beside
+from eval.baselines.schema import Protocol, load_baselines
 
 
 def small_file() -> dict:
@@ -19,11 +20,7 @@ def small_file() -> dict:
         "papers": {"x": {"title": "X", "arxiv": "1"}},
         "protocols": {
             "greedy": {
-                "prompt": "p",
-                "temperature": 0,
-                "samples": 1,
-                "grader": "g",
-                "selection": "test",
+                **{"prompt": "p", "temperature": 0, "samples": 1, "grader": "g", "selection": "test"},
                 "per_benchmark": {"b": {"temperature": 0.6, "samples": 4}},
             }
         },
@@ -35,13 +32,8 @@ def small_file() -> dict:
                 "protocol": "greedy",
                 "rows": [
                     {"model": "M", "method": "base", "scores": {"a": 10, "b": "20.0 ± 1.5", "both": 15.0}},
-                    {
-                        "model": "M",
-                        "method": "SFT",
-                        "data": "d",
-                        "scores": {"a": 40, "b": 50},
-                        "but": {"prompt": "q", "samples": 2},
-                    },
+                    {"model": "M", "method": "SFT", "data": "d", "scores": {"a": 40, "b": 50}}
+                    | {"but": {"prompt": "q", "samples": 2}},
                 ],
             }
         ],
@@ -58,27 +50,17 @@ def test_a_score_with_our_very_protocol_is_comparable(tmp_path: Path):
     content = small_file()
     content["protocols"]["greedy"] |= {"max_tokens": 100, "precision": "bfloat16"}
     book = load_baselines(written(tmp_path, content))
-    ours = Protocol(
-        model="M",
-        prompt="p",
-        temperature=0,
-        samples=1,
-        max_tokens=100,
-        grader="g",
-        precision="bfloat16",
-        selection="none",
-    )
-    base, sft = against(book, "a", ours)
-    assert base.comparable and base.baseline.value == 10
-    assert sft.reasons == ["prompt q, ours p", "checkpoint chosen on the test benchmark itself"]
+    ours = book.of("a")[0].protocol.model_copy(update={"max_tokens": 100, "precision": "bfloat16"})
+    (base, alike), (_, reasons) = beside(book, "a", ours)
+    assert base.value == 10 and alike == []
+    assert reasons == ["prompt q, ours p", "checkpoint chosen on the test benchmark itself"]
 
 
 def test_a_row_overrides_its_benchmark_and_this_its_table(tmp_path: Path):
     book = load_baselines(written(tmp_path, small_file()))
     found = {(r.method, r.benchmark): r for r in book.rows}
-    assert found["base", "a"].protocol == Protocol(
-        model="M", prompt="p", temperature=0, samples=1, grader="g", selection="none"
-    )
+    greedy = Protocol(model="M", prompt="p", temperature=0, samples=1, grader="g", selection="none")
+    assert found["base", "a"].protocol == greedy
     assert found["base", "b"].protocol.temperature == 0.6 and found["base", "b"].protocol.samples == 4
     assert (found["base", "b"].value, found["base", "b"].spread) == (20.0, 1.5)
     sft = found["SFT", "b"].protocol
@@ -130,14 +112,10 @@ def test_the_same_score_twice_is_refused(tmp_path: Path):
     assert "M, base, a: two scores from arXiv 1, T1" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "a: [1,\n"])
-def test_a_file_that_is_no_mapping_is_an_error_with_its_name(tmp_path: Path, text: str):
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "a: [1,\n", None])
+def test_a_file_that_is_no_mapping_or_missing_is_an_error_with_its_name(tmp_path: Path, text: str | None):
     path = tmp_path / "b.yaml"
-    path.write_text(text)
+    if text is not None:
+        path.write_text(text)
     with pytest.raises(EvalError, match=r"b\.yaml"):
         load_baselines(path)
-
-
-def test_a_missing_file_is_an_error_with_its_name(tmp_path: Path):
-    with pytest.raises(EvalError, match=r"none\.yaml"):
-        load_baselines(tmp_path / "none.yaml")

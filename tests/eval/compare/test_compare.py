@@ -20,6 +20,10 @@ def compared(*runs: Run, **options) -> tuple[dict, dict]:
     return report, answers["sums"]
 
 
+def against(report: dict) -> dict[str, str]:
+    return {pair["arm"]: pair["against"] for pair in report["comparisons"]}
+
+
 def test_runs_of_two_recipes_share_their_base_and_are_each_compared_with_it(tmp_path):
     one = make_run(tmp_path, "critiques", outcomes(10), outcomes(20))
     two = make_run(tmp_path, "answers", outcomes(10), outcomes(9))
@@ -74,7 +78,7 @@ def test_seeds_whose_bases_differ_are_compared_with_the_mean_of_their_bases(tmp_
     mean = next(c for c in report["comparisons"] if c["arm"] == "mean of 2 seeds adapter")
     assert mean["against"] == "mean of 2 seeds base"
     assert mean["difference"] == pytest.approx((10 + 9) / 2 / 40)
-    assert {c["arm"]: c["against"] for c in report["comparisons"]} == {
+    assert against(report) == {
         **{f"demo/{run.path.name[:4]} adapter": f"demo/{run.path.name[:4]} base" for run in runs},
         "mean of 2 seeds adapter": "mean of 2 seeds base",
     }
@@ -90,9 +94,7 @@ def test_each_model_has_its_own_base(tmp_path):
     one = make_run(tmp_path, "small", outcomes(10), outcomes(20))
     two = make_run(tmp_path, "large", outcomes(30), outcomes(35), model="llama", salt="x")
     report, answers = compared(one, two)
-    assert {c["arm"]: c["against"] for c in report["comparisons"]} == {
-        "small adapter": "qwen base", "large adapter": "llama base"
-    }  # fmt: skip
+    assert against(report) == {"small adapter": "qwen base", "large adapter": "llama base"}
     assert sorted(answers) == sorted(arm["name"] for arm in report["arms"]) and len(answers) == 4
     warnings = "\n".join(report["warnings"])
     assert "models differ: qwen (qwen base, small adapter), llama" in warnings
@@ -160,9 +162,7 @@ def test_an_arm_json_without_settings_or_fingerprint_is_compared_and_never_merge
             write_json(path, {"n": 40})
     report, answers = compared(one, two)
     assert sorted(answers) == ["one adapter", "one base", "two adapter", "two base"]
-    assert {c["arm"]: c["against"] for c in report["comparisons"]} == {
-        "one adapter": "one base", "two adapter": "two base"
-    }  # fmt: skip
+    assert against(report) == {"one adapter": "one base", "two adapter": "two base"}
 
 
 def test_several_samples_an_item_stay_together(tmp_path):

@@ -28,7 +28,7 @@ def gaining(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_json_has_the_agreed_shape_and_numbers(gaining: Path):
+def test_json_has_the_agreed_shape_and_markdown_says_the_answer_first_with_three_examples_each_way(gaining: Path):
     returned = report(gaining)
     stored = json.loads((gaining / "report" / "report.json").read_text())
     assert stored == returned
@@ -48,10 +48,6 @@ def test_json_has_the_agreed_shape_and_numbers(gaining: Path):
     assert comparison["flipped"] == {"gained": list(range(20, 38)), "lost": [38, 39]}
     assert stored["environment"]["libraries"] == {"torch": "2.13.0"}
     assert [task["task"] for task in stored["tasks"]] == ["sums"]
-
-
-def test_markdown_says_the_answer_first(gaining: Path):
-    report(gaining)
     text = (gaining / "report" / "report.md").read_text()
     first = text.split("\n\n")[1]
     assert "from 22.0 % (base) to 38.0 % (adapter)" in first
@@ -60,11 +56,6 @@ def test_markdown_says_the_answer_first(gaining: Path):
     assert "![" in text and "(report.png)" in text
     assert "1 min 23 s" in text and "1.5 GiB" in text
     assert "cft run demo seed=1" in text and "torch 2.13.0" in text
-
-
-def test_three_examples_each_way_in_full_when_short(gaining: Path):
-    report(gaining)
-    text = (gaining / "report" / "report.md").read_text()
     for item in (20, 28, 37, 38, 39):  # first, middle and last gained; both lost
         assert f"base answers item {item}\n" in text and f"adapter answers item {item}\n" in text
     assert text.count("**Item ") == 5
@@ -106,9 +97,12 @@ def test_many_answers_at_the_limit_are_a_warning(tmp_path: Path):
     assert "1 of 3" in warning and "eval.max_new_tokens" in warning
 
 
-def test_hostile_answers_stay_inside_their_code_blocks(tmp_path: Path):
-    save_arm(tmp_path / "eval", make_rows(["wrong", "correct"], "base", responses=[HOSTILE, "x"]))
-    save_arm(tmp_path / "eval", make_rows(["correct", "correct"], "adapter", responses=["y", "z"]))
+def test_hostile_answers_and_golds_stay_inside_their_code(tmp_path: Path):
+    base = make_rows(["wrong", "correct"], "base", responses=[HOSTILE, "x"])
+    adapter = make_rows(["correct", "correct"], "adapter", responses=["y", "z"])
+    base[0]["gold"] = adapter[0]["gold"] = "`a` ``b`` **c** <i>"
+    save_arm(tmp_path / "eval", base)
+    save_arm(tmp_path / "eval", adapter)
     report(tmp_path)
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     tokens = MarkdownIt("commonmark").parse(text)
@@ -116,16 +110,6 @@ def test_hostile_answers_stay_inside_their_code_blocks(tmp_path: Path):
     assert expected in [token.content for token in tokens if token.type == "fence"]
     outside = "".join(token.content for token in tokens if token.type in ("inline", "html_block"))
     assert "script" not in outside and "no heading" not in outside
-
-
-def test_hostile_gold_stays_inside_its_code_span(tmp_path: Path):
-    base, adapter = make_rows(["wrong"], "base"), make_rows(["correct"], "adapter")
-    for row in (*base, *adapter):
-        row["gold"] = "`a` ``b`` **c** <i>"
-    save_arm(tmp_path / "eval", base)
-    save_arm(tmp_path / "eval", adapter)
-    report(tmp_path)
-    tokens = MarkdownIt("commonmark").parse((tmp_path / "report" / "report.md").read_text())
     spans = [child.content for token in tokens for child in token.children or [] if child.type == "code_inline"]
     assert "`a` ``b`` **c** <i>" in spans
 
@@ -140,19 +124,13 @@ def test_a_long_answer_keeps_its_beginning_and_its_end(tmp_path: Path):
     assert len(text) < 6000
 
 
-def test_items_are_paired_by_id_whatever_the_order_in_the_file(gaining: Path):
-    straight = report(gaining)
-    path = gaining / "eval" / "sums" / "adapter" / "answers.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    write_jsonl(path, reversed(rows))
-    assert report(gaining) == straight
-
-
 def test_the_same_answers_give_the_same_files(gaining: Path):
     pictures = [f"sums-{name}.png" for name in ("outcomes", "changes")]
     names = ["report.json", "report.md", "report.html", "report.png", *pictures]
     report(gaining)
     before = [(gaining / "report" / name).read_bytes() for name in names]
+    path = gaining / "eval" / "sums" / "adapter" / "answers.jsonl"  # items are paired by id, not by their order
+    write_jsonl(path, [json.loads(line) for line in reversed(path.read_text().splitlines())])
     report(gaining)
     assert [(gaining / "report" / name).read_bytes() for name in names] == before
     assert sorted(path.name for path in (gaining / "report").iterdir()) == sorted(names)
@@ -198,15 +176,12 @@ def test_what_was_not_measured_is_a_dash(tmp_path: Path):
         assert f"| {fact} | – |" in text
 
 
-def test_table_for_the_console(gaining: Path):
+def test_table_for_the_console_shows_names_as_they_are_and_warnings(gaining: Path, tmp_path: Path):
     out = io.StringIO()
     print_table(report(gaining), Console(file=out, width=80))
     text = out.getvalue()
     assert "22.0 %" in text and "38.0 %" in text and "15.0 to 31.1" in text
     assert "McNemar p < 0.001" in text
-
-
-def test_console_table_shows_names_as_they_are_and_warnings(tmp_path: Path):
     arms = ("base", "[red]x[red]")
     for arm in arms:
         save_arm(tmp_path / "eval", make_rows(["wrong"] * 3, arm, responses=["same"] * 3))
@@ -239,7 +214,6 @@ def test_missing_arm(tmp_path: Path):
         ("adapter/answers.jsonl", lambda text: text[: text[:-1].rindex("\n") + 1], ["99", "100"]),
         ("adapter/answers.jsonl", lambda text: text[:-20], ["line 100", "cft eval"]),
         ("base/arm.json", lambda text: "{torn", ["arm.json", "cft eval"]),
-        ("base/arm.json", lambda text: "[1]", ["arm.json", "cft eval"]),
         ("base/arm.json", lambda text: "\ufeff", ["arm.json", "cft eval"]),
     ],
 )
@@ -268,23 +242,16 @@ def test_faulty_row_is_named_by_its_line(gaining: Path, change: dict, fragment: 
     refuse(gaining, "line 7", fragment)
 
 
-def test_arms_with_different_items(gaining: Path):
+@pytest.mark.parametrize(
+    ("key", "value", "fragments"),
+    [
+        ("doc_id", 400, ["different items", "4, 400"]),
+        ("prompt_sha256", "0000", ["prompt_sha256", "1 of 100", "doc_id 4"]),
+        ("gold", "0000", ["gold", "1 of 100", "doc_id 4"]),
+    ],
+)
+def test_arms_with_different_items_prompts_or_golds(gaining: Path, key: str, value, fragments: list[str]):
     rows = make_rows(["correct"] * 100, "adapter")
-    rows[4]["doc_id"] = 400
+    rows[4][key] = value
     save_arm(gaining / "eval", rows)
-    refuse(gaining, "different items", "4, 400", "score both arms again")
-
-
-@pytest.mark.parametrize("key", ["prompt_sha256", "gold"])
-def test_arms_with_different_prompts_or_golds(gaining: Path, key: str):
-    rows = make_rows(["correct"] * 100, "adapter")
-    rows[4][key] = "0000"
-    save_arm(gaining / "eval", rows)
-    refuse(gaining, key, "1 of 100", "doc_id 4", "score both arms again")
-
-
-def test_nothing_to_report(tmp_path: Path):
-    with pytest.raises(EvalError, match="nothing to report"):
-        report(tmp_path, arms=())
-    with pytest.raises(EvalError, match="nothing to report"):
-        report(tmp_path, tasks=())
+    refuse(gaining, *fragments, "score both arms again")

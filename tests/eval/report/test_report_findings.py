@@ -19,20 +19,17 @@ def test_prompts_are_the_same_within_a_variant_only():
     rows["adapter@fewshot"][5]["prompt_sha256"] = "other"
     with pytest.raises(EvalError, match=r"prompt_sha256 differs between arms 'base@fewshot' and 'adapter@fewshot'"):
         check_same_questions("t", rows)
-    check_same_questions("t", rows, prompts=False)
     rows["base@fewshot"][5]["question"] = "other"
     with pytest.raises(EvalError, match=r"question differs between arms 'base' and 'base@fewshot' on 1 of 40"):
-        check_same_questions("t", rows, prompts=False)
+        check_same_questions("t", rows)
 
 
 def test_a_trained_arm_is_set_against_the_best_prompt_and_against_its_own():
     scores = {"base": 5, "base@plain": 2, "base@fewshot": 20, "adapter": 22, "adapter@plain": 30, "step-3": 9}
     found = task_of({name: arm(name, correct) for name, correct in scores.items()})
     pairs = {control["arm"]: control for control in found["controls"]}
-    assert {name: control["against"] for name, control in pairs.items()} == {
-        "adapter": "base@fewshot",
-        "adapter@plain": "base@plain",
-    }
+    against = {name: control["against"] for name, control in pairs.items()}
+    assert against == {"adapter": "base@fewshot", "adapter@plain": "base@plain"}
     assert pairs["adapter"]["gained"] == 2 and pairs["adapter"]["difference"] == pytest.approx(0.05)
     first, second = markdown.answer(found)
     assert first.startswith("demo moved accuracy on cft_math500 from 12.5 % (base) to 55.0 % (adapter)")
@@ -64,13 +61,8 @@ def test_training_steps_start_at_the_base_and_end_at_the_adapter(tmp_path: Path)
     assert [point["arm"] for point in report(tmp_path, tuple(names))["steps"]] == ["base", "step-4", "step-8"]
     write_json(tmp_path / "train" / "metrics.json", {"summary": {"steps": 12}})
     (tmp_path / "recipe.yaml").write_text("name: demo\n")
-    found = report(tmp_path, tuple(names))
-    assert [(point["step"], point["arm"]) for point in found["steps"]] == [
-        (0, "base"),
-        (4, "step-4"),
-        (8, "step-8"),
-        (12, "adapter"),
-    ]
+    found = [(point["step"], point["arm"]) for point in report(tmp_path, tuple(names))["steps"]]
+    assert found == [(0, "base"), (4, "step-4"), (8, "step-8"), (12, "adapter")]
     assert (tmp_path / "report" / "sums-steps.png").is_file()
     assert "```text\nname: demo\n```" in (tmp_path / "report" / "report.md").read_text()
     assert report(tmp_path, ("base", "adapter"))["steps"] == []
@@ -128,16 +120,8 @@ def test_a_step_that_validation_items_chose_is_no_last_step_beside_published_sco
         return {name: protocol["selection"] for name, protocol in found["published"]["ours"].items()}
 
     assert set(selections().values()) == {"none"}
-    point = {
-        "step": 8,
-        "accuracy": 0.5,
-        "ci": [0.3, 0.7],
-        "n": 30,
-        "leaked": 0,
-        "truncated": 0,
-        "no_box": 0,
-        "tokens": 9,
-    }
+    point = {"step": 8, "accuracy": 0.5, "ci": [0.3, 0.7], "n": 30, "tokens": 9}
+    point |= dict.fromkeys(("leaked", "truncated", "no_box"), 0)
     curve = {"task": "cft_math_validation", "rule": "best", "selected_step": 8, "last_step": 12, "stopped_early": False}
     write_json(tmp_path / "train" / "selection" / "curve.json", curve | {"points": [point]})
     chosen = {"adapter": "validation", "adapter@plain": "validation"}

@@ -6,25 +6,17 @@ import pytest
 
 from cft.errors import EvalError
 from eval.statistics import statistics
-
-
-def answer(outcome: str, response: str = "text", tokens: int = 10) -> dict:
-    limit = outcome == "truncated"
-    return {
-        "outcome": outcome,
-        "response": response,
-        "tokens": tokens,
-        "finish_reason": "length" if limit else "stop",
-    }
+from eval.statistics.intervals import wilson
 
 
 def arm(*outcomes: str, response: str = "text") -> list[dict]:
     """Rows of one arm: the outcomes of a question's samples, told apart by blanks."""
-    return [
-        answer(outcome, response) | {"doc_id": doc_id, "sample": sample}
-        for doc_id, samples in enumerate(outcomes)
-        for sample, outcome in enumerate(samples.split())
-    ]
+    rows = []
+    for doc_id, samples in enumerate(outcomes):
+        for sample, outcome in enumerate(samples.split()):
+            rows.append({"doc_id": doc_id, "sample": sample, "outcome": outcome, "response": response, "tokens": 10})
+            rows[-1]["finish_reason"] = "length" if outcome == "truncated" else "stop"
+    return rows
 
 
 def test_summary_counts_every_outcome():
@@ -34,28 +26,15 @@ def test_summary_counts_every_outcome():
     summary = statistics.summarise(rows)
     assert summary["accuracy"] == pytest.approx(2 / 6)
     assert summary["outcomes"] == {"correct": 2, "wrong": 1, "no_answer": 1, "truncated": 1, "ungradable": 1}
-    assert summary["n"] == 6
-    assert summary["boxed"] == 4
-    assert summary["accuracy_boxed"] == 0.5
-    assert summary["hit_limit"] == 2
+    assert (summary["n"], summary["boxed"], summary["accuracy_boxed"], summary["hit_limit"]) == (6, 4, 0.5, 2)
     assert summary["tokens_per_answer"] == pytest.approx(20)
-
-
-def test_accuracy_among_boxed_answers_is_none_when_nothing_is_boxed():
     assert statistics.summarise(arm("no_answer"))["accuracy_boxed"] is None
 
 
 def test_comparison_splits_the_change_into_format_and_content():
-    pairs = (
-        [("no_answer", "correct")] * 4
-        + [("truncated", "correct")] * 2
-        + [("wrong", "correct")] * 3
-        + [("ungradable", "correct")] * 1
-        + [("correct", "truncated")] * 2
-        + [("correct", "wrong")] * 1
-        + [("correct", "correct")] * 5
-        + [("wrong", "wrong")] * 2
-    )
+    counts = {"no_answer correct": 4, "truncated correct": 2, "wrong correct": 3, "ungradable correct": 1}
+    counts |= {"correct truncated": 2, "correct wrong": 1, "correct correct": 5, "wrong wrong": 2}
+    pairs = [pair.split() for pair, count in counts.items() for _ in range(count)]
     comparison = statistics.compare(arm(*(b for b, _ in pairs)), arm(*(a for _, a in pairs), response="other"))
     assert (comparison["gained"], comparison["lost"], comparison["n"]) == (10, 3, 20)
     assert (comparison["both_correct"], comparison["both_failed"]) == (5, 2)
@@ -63,9 +42,8 @@ def test_comparison_splits_the_change_into_format_and_content():
     assert comparison["mcnemar_p"] == pytest.approx(2 * (1 + 13 + 78 + 286) / 2**13)
     assert comparison["same_text"] == 0
     split = comparison["format"]
-    assert (split["gained_unboxed"], split["gained_boxed"]) == (6, 4)
-    assert (split["lost_unboxed"], split["lost_boxed"]) == (2, 1)
-    assert split["both_boxed"] == 12
+    kinds = ("gained_unboxed", "gained_boxed", "lost_unboxed", "lost_boxed", "both_boxed")
+    assert [split[kind] for kind in kinds] == [6, 4, 2, 1, 12]
     assert split["both_boxed_against"] == pytest.approx(6 / 12)
     assert split["both_boxed_accuracy"] == pytest.approx(9 / 12)
     assert split["both_boxed_p"] == pytest.approx(2 * (1 + 5) / 32)
@@ -153,7 +131,7 @@ def test_groups_are_compared_within_themselves():
     assert (easy["group"], easy["n"], easy["difference"], easy["gained"], easy["lost"]) == ("2", 2, 0.5, 1, 0)
     assert (hard["group"], hard["n"], hard["difference"]) == ("10", 2, -0.5)
     assert easy["base"]["accuracy"] == 0.0 and easy["arm"]["accuracy"] == 0.5
-    assert easy["base"]["ci"] == list(statistics.wilson(0, 2))
+    assert easy["base"]["ci"] == list(wilson(0, 2))
     assert easy["p"] == easy["p_holm"] == 1.0
     assert statistics.by_group(base, other, "subject") == []
 

@@ -60,9 +60,7 @@ def test_curves_are_means_over_questions_and_start_at_the_accuracy():
 
 
 def test_a_curve_ends_at_the_number_of_samples():
-    assert curve_sizes(1) == [1]
-    assert curve_sizes(10) == [1, 2, 4, 8, 10]
-    assert curve_sizes(16) == [1, 2, 4, 8, 16]
+    assert [curve_sizes(k) for k in (1, 10, 16)] == [[1], [1, 2, 4, 8, 10], [1, 2, 4, 8, 16]]
 
 
 def test_answers_vote_by_their_text_where_no_groups_were_made():

@@ -9,22 +9,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import lm_eval
 import pytest
-from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
 from eval.grading import grade
 from eval.prompts import arm_prompts
 from eval.tasks.write import write_tasks
+from tests.support.lm_eval_tasks import INSTRUCTION, ROOT, TASKS, load, manager_of, scores
 
-ROOT = Path(__file__).parents[3]
-TASKS = ROOT / "eval" / "tasks"
 SAMPLED = ("amc23", "aime24", "aime25")
-INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 
 AIME = {"id": 1, "problem": "How many?", "solution": "We get \\boxed{033}.", "answer": "033", "url": "https://x.org"}
 BBEH = "Which option is right?\n(A) The first.\n(B) Ambiguous."
@@ -36,12 +31,7 @@ FILES: dict[str, tuple[str, list[dict], list[str], list[str] | None]] = {
         ["1000"],
         None,
     ),
-    "amc23": (
-        "amc23/test.jsonl",
-        [{"id": 0, "problem": "How far?", "answer": "27.0", "question": "How far?"}],
-        ["27.0"],
-        None,
-    ),
+    "amc23": ("amc23/test.jsonl", [{"id": 0, "problem": "Far?", "answer": "27.0", "question": "Far?"}], ["27.0"], None),
     "aime24": ("aime24/test.jsonl", [AIME, {"problem": "And?", "solution": "\\boxed{7}"}], ["033", "7"], None),
     "aime25": ("aime25.jsonl", [{"problem": "Sum?", "answer": 70, "id": "0"}], ["70"], None),
     "minerva": (
@@ -84,28 +74,6 @@ REAL_COUNTS = {"amc23": 40, "aime24": 30, "aime25": 30, "minerva": 272, "olympia
 REAL_COUNTS |= {"gsm8k_platinum": 1209, "bbeh_causal": 200, "bbeh_disambiguation": 120, "bbeh_time": 200}
 
 
-class ScriptedLM(LM):
-    """Answers each prompt by a function of the prompt and of how often it was asked; keeps what it was asked."""
-
-    def __init__(self, answer: Callable[[str, int], str]) -> None:
-        super().__init__()
-        self.answer, self.asked = answer, []
-
-    def generate_until(self, requests):
-        responses, counts = [], {}
-        for request in requests:
-            prompt, settings = request.args
-            counts[prompt] = counts.get(prompt, 0) + 1
-            self.asked.append((prompt, settings))
-            responses.append(self.answer(prompt, counts[prompt]))
-        return responses
-
-    def loglikelihood(self, requests):
-        raise NotImplementedError
-
-    loglikelihood_rolling = loglikelihood
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a file for every benchmark."""
@@ -128,20 +96,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def manager(data: Path, written: Path) -> TaskManager:
-    return TaskManager(include_path=str(written), include_defaults=False, metadata={"data_dir": str(data)})
-
-
-def load(manager: TaskManager, name: str):
-    return manager.load([name])["tasks"][name]
-
-
-def scores(manager: TaskManager, names: list[str], answer: Callable[[str, int], str]) -> tuple[dict, ScriptedLM]:
-    """Metrics of every task, and the model; `answer` gets the gold and how often this prompt was asked."""
-    tasks = [load(manager, name) for name in names]
-    golds = {task.doc_to_text(doc): task.doc_to_target(doc) for task in tasks for doc in task.eval_docs}
-    lm = ScriptedLM(lambda prompt, count: answer(golds[prompt], count))
-    results = lm_eval.simple_evaluate(lm, tasks=tasks, task_manager=manager, bootstrap_iters=0)
-    return results["results"], lm
+    return manager_of(written, data_dir=str(data))
 
 
 @pytest.mark.parametrize("benchmark", FILES)
@@ -207,28 +162,17 @@ def test_sources_are_pinned_and_licences_named(benchmark, manager):
 
 def test_the_plain_command_line_reads_a_folder_and_a_file(data, written, tmp_path):
     metadata = {"data_dir": str(data), "cft_aime25": str(data / "amc23" / "test.jsonl")}
-    command = [
-        sys.executable,
-        "-m",
-        "lm_eval",
-        "run",
-        "--include_path",
-        str(written),
-        "--model",
-        "dummy",
-        "--log_samples",
-    ]
+    command = [sys.executable, "-m", "lm_eval", "run", "--model", "dummy", "--log_samples"]
+    command += ["--include_path", str(written), "--output_path", str(tmp_path)]
     command += ["--tasks", "cft_aime25,cft_bbeh_time_plain", "--metadata", json.dumps(metadata)]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "--output_path", str(tmp_path)], env=environment, cwd=tmp_path, capture_output=True, text=True
-    )
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     logged = {}
     for path in tmp_path.rglob("samples_*.jsonl"):
         lines = path.read_text().splitlines()
         logged[path.name.rpartition("_")[0]] = [json.loads(line)["doc"]["question"] for line in lines]
-    assert logged["samples_cft_aime25"] == ["How far?"]
+    assert logged["samples_cft_aime25"] == ["Far?"]
     assert logged["samples_cft_bbeh_time_plain"] == ["Which day?", "What date?", "And then?"]
 
 
@@ -236,7 +180,6 @@ def test_the_plain_command_line_reads_a_folder_and_a_file(data, written, tmp_pat
 @pytest.mark.parametrize("benchmark", FILES)
 def test_all_real_golds_are_accepted(benchmark):
     folder = os.environ["CFT_TEST_BENCHMARKS"]
-    manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata={"data_dir": folder})
-    docs = list(load(manager, f"cft_{benchmark}").eval_docs)
+    docs = list(load(manager_of(data_dir=folder), f"cft_{benchmark}").eval_docs)
     assert len(docs) == REAL_COUNTS[benchmark]
     assert [d for d in docs if grade(d["answer"], f"\\boxed{{ ${d['answer']}$ }}").outcome != "correct"] == []

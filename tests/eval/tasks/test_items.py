@@ -60,21 +60,13 @@ def fault_of(source: dict, **metadata) -> str:
         ("rows.json", jsonl(ROWS)),
         ("rows.json", json.dumps(ROWS)),
         ("rows.json", json.dumps({"examples": ROWS, "canary": "do not train on this"}, indent=2)),
+        ("one.json", jsonl(ROWS[:1])),
+        ("rows.parquet", None),
     ],
 )
-def test_json_lines_a_list_and_an_object_with_a_list_are_the_same_items(name, text, tmp_path):
-    path = write(tmp_path / name, text)
-    assert load({"task": "cft_own"}, cft_own=path)["test"].to_list() == ITEMS
-
-
-def test_parquet_is_read(tmp_path):
-    path = write_parquet(tmp_path / "rows.parquet", ROWS)
-    assert load({"task": "cft_own"}, cft_own=path)["test"].to_list() == ITEMS
-
-
-def test_a_json_lines_file_of_one_row_may_be_called_json(tmp_path):
-    path = write(tmp_path / "one.json", jsonl(ROWS[:1]))
-    assert load({"task": "cft_own"}, cft_own=path)["test"].to_list() == ITEMS[:1]
+def test_json_lines_a_list_an_object_with_a_list_and_parquet_are_the_same_items(name, text, tmp_path):
+    path = write(tmp_path / name, text) if text else write_parquet(tmp_path / name, ROWS)
+    assert load({"task": "cft_own"}, cft_own=path)["test"].to_list() == ITEMS[: 1 if name == "one.json" else 2]
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from lm_eval.tasks import TaskManager
 
 from cft.errors import EvalError
 from cft.recipe.blocks import EvalBlock
 from eval.prompts import PROMPTS, Prompt, arm_prompts
 from eval.tasks.lm_tasks import find_task, known_tasks
 from tests.support.evaluating import make_recipe, rows, run
+from tests.support.lm_eval_tasks import ROOT, load, manager_of
 
-ROOT = Path(__file__).parents[3]
 MATH = '{"problem": "What is $1/2 + 1/4$?", "answer": "\\\\frac{3}{4}"}\n{"problem": "How many?", "answer": "1,234"}\n'
 # sha256 of the first ten prompts, joined by NUL; chats as the JSON of their messages
 SHA256 = {
@@ -59,19 +58,19 @@ def test_prompts_are_pinned(task, prompt, data):
 
 
 def test_plain_lm_eval_reads_the_written_folder_and_gives_the_same_prompts(written, data):
-    manager = TaskManager(include_path=str(written), include_defaults=False, metadata={"data_dir": str(data)})
+    manager = manager_of(written, data_dir=str(data))
     sampled = {"cft_aime24": 16, "cft_aime25": 16, "cft_amc23": 16, "cft_math500": 4, "cft_math_validation": 4}
     names = {f"{task}_{prompt}" for task in known_tasks() for prompt in arm_prompts()}
     assert set(manager.all_tasks) == names | set(known_tasks()) | {f"{task}_sampled" for task in sampled}
     for (task, prompt), expected in SHA256.items():
         name = f"{task}_{prompt}" if prompt else task
-        loaded = manager.load([name])["tasks"][name]
+        loaded = load(manager, name)
         chat = {"apply_chat_template": True, "fewshot_as_multiturn": True, "tokenizer_name": ""}
         chat["chat_template"] = lambda messages, **_: json.dumps(messages)
         loaded.build_all_requests(limit=10, **(chat if prompt is None or PROMPTS[prompt].chat else {}))
         assert sha256([instance.args[0] for instance in loaded.instances]) == expected
     for name in ("cft_aime24", "cft_math500"):
-        loaded = manager.load([f"{name}_sampled"])["tasks"][f"{name}_sampled"]
+        loaded = load(manager, f"{name}_sampled")
         assert (loaded.config.repeats, loaded.config.generation_kwargs["do_sample"]) == (sampled[name], True)
 
 

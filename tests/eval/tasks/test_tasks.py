@@ -9,16 +9,12 @@ import sys
 from datetime import date, timedelta
 from pathlib import Path
 
-import lm_eval
 import pytest
-from lm_eval.api.model import LM
-from lm_eval.tasks import TaskManager
 
 from cft.errors import EvalError
 from eval.tasks.wordproblems import ITEMS_PER_SPLIT, word_problems
+from tests.support.lm_eval_tasks import INSTRUCTION, ROOT, TASKS, load, manager_of, scores
 
-ROOT = Path(__file__).parents[3]
-TASKS = ROOT / "eval" / "tasks"
 LEGS = {"snake": 0} | dict.fromkeys(["chicken", "bird", "human", "duck"], 2)
 LEGS |= dict.fromkeys(["dog", "cat", "cow", "horse", "lion", "elephant", "giraffe", "tiger"], 4)
 LEGS |= dict.fromkeys(["ant", "beetle", "bee", "wasp", "grasshopper", "cricket"], 6) | {"spider": 8}
@@ -36,45 +32,11 @@ GSM_ROWS = [
 ]
 
 
-class ScriptedLM(LM):
-    """Answers each prompt by a function of the prompt; keeps what it was asked."""
-
-    def __init__(self, answer) -> None:
-        super().__init__()
-        self.answer, self.asked = answer, []
-
-    def generate_until(self, requests):
-        self.asked = [request.args for request in requests]
-        return [self.answer(request.args[0]) for request in requests]
-
-    def loglikelihood(self, requests):
-        raise NotImplementedError
-
-    loglikelihood_rolling = loglikelihood
-
-
-def write_rows(path: Path, rows: list) -> Path:
+def local_data(task: str, folder: Path) -> dict[str, str]:
+    rows = {"cft_math500": MATH_ROWS, "cft_gsm8k": GSM_ROWS}.get(task, [])
+    path = folder / f"{task}.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def load(task: str, **data: Path):
-    manager = TaskManager(
-        include_path=str(TASKS), include_defaults=False, metadata={k: str(v) for k, v in data.items()}
-    )
-    return manager.load([task])["tasks"][task]
-
-
-def local_data(task: str, folder: Path) -> dict[str, Path]:
-    rows = {"cft_math500": MATH_ROWS, "cft_gsm8k": GSM_ROWS}
-    return {task: write_rows(folder / f"{task}.jsonl", rows[task])} if task in rows else {}
-
-
-def scores(task, answer) -> tuple[dict, ScriptedLM]:
-    lm = ScriptedLM(answer)
-    manager = TaskManager(include_path=str(TASKS), include_defaults=False)  # else simple_evaluate reads 13,000 files
-    results = lm_eval.simple_evaluate(lm, tasks=[task], task_manager=manager, bootstrap_iters=0)
-    return results["results"][task.config.task], lm
+    return {task: str(path)} if rows else {}
 
 
 # items
@@ -131,10 +93,9 @@ def test_items_are_the_same_in_every_process():
     for seed in ("0", "1"):
         env = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
         out = subprocess.run([sys.executable, "-c", code], env=env, cwd="/", capture_output=True, text=True, check=True)
-        assert out.stdout.split() == [
-            "2bdf95d35c2dfd237de1e5c2066e5537a3267863370ffcd7b2cc5db7f97888ad",
-            "6154de37a63f5cc62b051a39baeb50c023649de98d2a2208001d457534d1a524",
-        ]
+        test, validation = out.stdout.split()
+        assert test == "2bdf95d35c2dfd237de1e5c2066e5537a3267863370ffcd7b2cc5db7f97888ad"
+        assert validation == "6154de37a63f5cc62b051a39baeb50c023649de98d2a2208001d457534d1a524"
 
 
 @pytest.mark.parametrize(
@@ -150,57 +111,43 @@ def test_word_problems_refuse_what_is_not_there(split, n, words):
 
 @pytest.mark.parametrize("name", ["cft_wordproblems", "cft_wordproblems_validation", "cft_math500", "cft_gsm8k"])
 def test_perfect_boxed_answers_score_one(name, tmp_path):
-    task = load(name, **local_data(name, tmp_path))
-    golds = {task.doc_to_text(doc): task.doc_to_target(doc) for doc in task.eval_docs}
-    metrics, lm = scores(task, lambda prompt: f"Let me think. \\boxed{{7}}? No.\n\nIt is \\boxed{{{golds[prompt]}}}.")
-    assert (metrics["exact_match,none"], metrics["no_answer,none"]) == (1.0, 0.0)
-    assert len(lm.asked) == len(golds) == len(task.eval_docs)
+    manager = manager_of(**local_data(name, tmp_path))
+    found, lm = scores(manager, [name], lambda gold, _: f"I think. \\boxed{{7}}? No.\n\nIt is \\boxed{{{gold}}}.")
+    assert (found[name]["exact_match,none"], found[name]["no_answer,none"]) == (1.0, 0.0)
+    assert len(lm.asked) == len(load(manager, name).eval_docs)
     for prompt, settings in lm.asked:
-        assert prompt.endswith("Please reason step by step, and put your final answer within \\boxed{}.")
+        assert prompt.endswith(INSTRUCTION)
         assert (settings["until"], settings["do_sample"]) == ([], False)
         assert settings["max_gen_toks"] == (2048 if name == "cft_math500" else 512)
 
 
 def test_wrong_boxes_and_missing_boxes_are_told_apart(tmp_path):
-    task = load("cft_gsm8k", **local_data("cft_gsm8k", tmp_path))
-    metrics, _ = scores(task, lambda prompt: "\\boxed{5}" if "Two" in prompt else "The answer is 1001.")
-    assert (metrics["exact_match,none"], metrics["no_answer,none"]) == (0.0, 0.5)
+    manager = manager_of(**local_data("cft_gsm8k", tmp_path))
+    found, _ = scores(manager, ["cft_gsm8k"], lambda gold, _: "\\boxed{5}" if gold == "4" else "The answer is 1001.")
+    assert (found["cft_gsm8k"]["exact_match,none"], found["cft_gsm8k"]["no_answer,none"]) == (0.0, 0.5)
 
 
 @pytest.mark.parametrize(
     ("task", "text", "words"),
     [
-        ("cft_math500", "", ["has no rows"]),
         ("cft_math500", '{"problem": "a", "answer": "1"}\n{"problem": "b", "ans', ["line 2", "torn"]),
         ("cft_math500", '{"problem": "a", "answer": "1"}\n\n{"problem": "b", "answer": "2"}\n', ["line 2", "empty"]),
-        ("cft_math500", '{"question": "a", "gold": "1"}\n', ["line 1", "problem and answer", "question, gold"]),
-        ("cft_math500", '{"problem": "a", "answer": null}\n', ["line 1", "answer is a JSON NoneType"]),
-        ("cft_math500", '{"problem": "a", "answer": " "}\n', ["line 1", "answer is empty"]),
-        ("cft_math500", '{"problem": "a", "answer": 1}\n{"answer": 1, "problem": "a"}\n', ["line 2", "repeats line 1"]),
         ("cft_gsm8k", '{"question": "a", "answer": "Four."}\n', ["line 1", "####"]),
+        ("cft_math500", None, ["cannot be read"]),
     ],
 )
 def test_faults_of_a_local_file_are_named_with_their_lines(task, text, words, tmp_path):
     file = tmp_path / "data.jsonl"
-    file.write_text(text, encoding="utf-8")
+    if text:
+        file.write_text(text, encoding="utf-8")
     with pytest.raises(EvalError) as error:
-        load(task, **{task: file})
+        load(manager_of(**{task: str(file)}), task)
     assert all(word in str(error.value) for word in [task, str(file), *words]), error.value
-
-
-def test_missing_local_file_is_named(tmp_path):
-    with pytest.raises(EvalError, match=r"nowhere\.jsonl: cannot be read"):
-        load("cft_math500", cft_math500=tmp_path / "nowhere.jsonl")
 
 
 def test_without_a_hub_the_way_to_local_data_is_shown(tmp_path):
     code = f"from lm_eval.tasks import TaskManager; TaskManager(include_path={str(TASKS)!r}).load(['cft_math500'])"
-    env = os.environ | {
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(tmp_path),
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-    }
+    env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     out = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
     assert out.returncode == 1
     assert "eval.data.cft_math500=FILE" in out.stderr and "EvalError" in out.stderr
