@@ -1,4 +1,4 @@
-r"""The grading rules of Qwen2.5-Math's evaluation, written anew to compare with; nothing else of the project uses them.
+r"""The grading rules of Qwen2.5-Math's evaluation, written for comparison; nothing else of the project uses them.
 
 Source: QwenLM/Qwen2.5-Math, `evaluation/parser.py` (what is read out of a response, how it is spelled) and
 `evaluation/grader.py` (equality). Kept with their faults: a factor of 100 and a relative error of 1e-4 are forgiven,

@@ -1,4 +1,4 @@
-"""The errors that are the user's to mend. The command line prints them without a traceback and exits 2.
+"""The errors that are the user's to fix. The command line prints them without a traceback and exits 2.
 
 A message names the fault, the value at fault, and the next thing to do. Anything that is not a
 `CFTError` is a bug: it keeps its traceback and exits 1.

@@ -102,7 +102,7 @@ def load_problem(name_or_path: str) -> Problem:
     try:
         raw = yaml.safe_load(read_user_text(path))
     except yaml.YAMLError as error:
-        raise DataError(f"{path}: is not YAML, {' '.join(str(error).split())}. Mend the file.") from None
+        raise DataError(f"{path}: is not YAML, {' '.join(str(error).split())}. Fix the file.") from None
     if not isinstance(raw, dict):
         raise DataError(f"{path}: holds no mapping. A problem needs at least the keys {', '.join(_TEXTS)}.")
     faults: list[str] = []

@@ -77,10 +77,10 @@ class Trial:
         context = self.models.loaded.config.get_text_config().max_position_embeddings
         room = context - len(ids)
         if limit > room:
-            mend = f"Give --max-new-tokens {room} at most." if room > 0 else "Shorten the question."
+            fix = f"Give --max-new-tokens {room} at most." if room > 0 else "Shorten the question."
             raise EvalError(
                 f"the question takes {len(ids)} tokens with its prompt and the answer may take {limit}: "
-                f"{len(ids) + limit} together, but the model reads {context}. {mend}"
+                f"{len(ids) + limit} together, but the model reads {context}. {fix}"
             )
         return ids
 

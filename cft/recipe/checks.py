@@ -22,18 +22,18 @@ def cross_faults(
         yield from _method_faults(data, train)
     if train and train.full:
         if train.lora:
-            mend = "Leave it out, or train.full"
-            yield Fault(("train", "lora"), "is not used when all weights are trained", mend, train.lora)
+            fix = "Leave it out, or train.full"
+            yield Fault(("train", "lora"), "is not used when all weights are trained", fix, train.lora)
         if model and model.quantization != "none":
-            mend = "Set it to none, or train a LoRA adapter"
-            yield Fault(("model", "quantization"), "4-bit weights cannot be trained", mend, model.quantization)
+            fix = "Set it to none, or train a LoRA adapter"
+            yield Fault(("model", "quantization"), "4-bit weights cannot be trained", fix, model.quantization)
         if scored and "merged" in scored.models:
-            mend = "Name adapter, which is the trained model"
-            yield Fault(("eval", "arms"), "with train.full there is nothing to merge", mend, scored.arms)
+            fix = "Name adapter, which is the trained model"
+            yield Fault(("eval", "arms"), "with train.full there is nothing to merge", fix, scored.arms)
     if train and scored:
         if train.method == "none" and scored.models != {"base"}:
-            mend = "Set eval.arms to [base], or choose another train.method"
-            yield Fault(("eval", "arms"), "train.method is none, so there is no adapter to score", mend, scored.arms)
+            fix = "Set eval.arms to [base], or choose another train.method"
+            yield Fault(("eval", "arms"), "train.method is none, so there is no adapter to score", fix, scored.arms)
         elif missing := sorted(scored.models - {"base", "adapter", "merged"} - {f"step-{n}" for n in train.keep_steps}):
             steps = sorted({*train.keep_steps, *(int(name.removeprefix("step-")) for name in missing)})
             fault = f"{', '.join(missing)} is not kept by the training"
@@ -45,8 +45,8 @@ def cross_faults(
         for task in scored.data:
             if task not in scored.tasks:
                 near = nearest(task, scored.tasks)
-                mend = f"Did you mean {near}?" if near else "Add it to eval.tasks, or remove it here"
-                yield Fault(("eval", "data", task), "is not a task of this recipe", mend, scored.data[task])
+                fix = f"Did you mean {near}?" if near else "Add it to eval.tasks, or remove it here"
+                yield Fault(("eval", "data", task), "is not a task of this recipe", fix, scored.data[task])
     if data and data.builder == "critiques":
         yield from _critiques_faults(data)
 
@@ -62,8 +62,8 @@ def _eval_faults(scored: "EvalBlock") -> Iterator[Fault]:
         yield Fault(("eval", "endpoint", "batch"), "is not offered for scoring", "Leave it out", True)
     if scored.endpoint:
         for model in sorted(scored.models - set(scored.served)):
-            mend = f"Write served: {{{model}: NAME}}, the name that the server has for it"
-            yield Fault(("eval", "served"), f"does not name {model!r}, which eval.arms asks for", mend, scored.served)
+            fix = f"Write served: {{{model}: NAME}}, the name that the server has for it"
+            yield Fault(("eval", "served"), f"does not name {model!r}, which eval.arms asks for", fix, scored.served)
     elif scored.served:
         fault = "names models of an endpoint, but there is none"
         yield Fault(("eval", "served"), fault, "Set eval.endpoint", scored.served)
@@ -83,24 +83,24 @@ def _select_faults(train: "TrainBlock", scored: "EvalBlock | None") -> Iterator[
         yield Fault(key, f"{given}, so it is not said when to ask", "Give one of them, such as every: 4", block.task)
     tested = scored.tasks if scored else []
     if block.task in tested:
-        mend = "Choose the step on other items: cft_wordproblems_validation, or cft_math_validation"
+        fix = "Choose the step on other items: cft_wordproblems_validation, or cft_math_validation"
         fault = "is in eval.tasks, so the test items would choose the step that they then score"
-        yield Fault((*key, "task"), fault, mend, block.task)
+        yield Fault((*key, "task"), fault, fix, block.task)
 
 
 def _critiques_faults(data: "CritiquesData") -> Iterator[Fault]:
     kinds = {teacher.kind for teacher in data.teachers}
     if "file" not in kinds and not data.students:
-        mend = "Add {samples: 48}, or a teacher {kind: file, path: ...}, which brings its own"
-        yield Fault(("data", "students"), "is empty, so there is nothing to criticise", mend, [])
+        fix = "Add {samples: 48}, or a teacher {kind: file, path: ...}, which brings its own"
+        yield Fault(("data", "students"), "is empty, so there is nothing to criticise", fix, [])
     if data.students and not data.problems:
         fault = "is empty, but data.students need a problem to solve"
         yield Fault(("data", "problems"), fault, "Name at least one", [])
     for i, student in enumerate(data.students):
         if student.samples > 1 and 0 in student.temperatures:
             fault = f"greedy decoding writes the same solution {student.samples} times"
-            mend = "Set temperatures above 0, or samples to 1"
-            yield Fault(("data", "students", i, "temperatures"), fault, mend, student.temperatures)
+            fix = "Set temperatures above 0, or samples to 1"
+            yield Fault(("data", "students", i, "temperatures"), fault, fix, student.temperatures)
     for key, blocks in (("students", data.students), ("teachers", data.teachers)):
         for i, block in enumerate(blocks):
             if not (endpoint := getattr(block, "endpoint", None)):
@@ -109,8 +109,8 @@ def _critiques_faults(data: "CritiquesData") -> Iterator[Fault]:
                 yield Fault(("data", key, i, "model"), "is missing, but an endpoint must be told one", "Name it", None)
             for name in sorted(TAKEN & endpoint.extra_body.keys()):
                 path = ("data", key, i, "endpoint", "extra_body", name)
-                mend = f"Set {name} where the recipe has it, not in extra_body"
-                yield Fault(path, "has a key of its own", mend, endpoint.extra_body[name])
+                fix = f"Set {name} where the recipe has it, not in extra_body"
+                yield Fault(path, "has a key of its own", fix, endpoint.extra_body[name])
 
 
 TAKEN = {

@@ -1,4 +1,4 @@
-"""Faults of a recipe: what is wrong with which key, where it stands, and how to mend it."""
+"""Faults of a recipe: what is wrong with which key, where it stands, and how to fix it."""
 
 import json
 import math
@@ -25,11 +25,11 @@ OVERRIDE = "override"  # the place of a value that the command line gave
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with a recipe, and how to mend it."""
+    """One thing wrong with a recipe, and how to fix it."""
 
     path: KeyPath
     fault: str
-    mend: str
+    fix: str
     value: Any = MISSING
     place: str = ""  # "FILE:LINE", or "override"
 
@@ -47,7 +47,7 @@ class Fault:
 
     def __str__(self) -> str:
         what = self.key if self.value is MISSING or self._secret else f"{self.key} = {show(self.value)}"
-        return f"{self.place} {what}: {self.fault}. {self.mend}{'' if self.mend.endswith('?') else '.'}".lstrip()
+        return f"{self.place} {what}: {self.fault}. {self.fix}{'' if self.fix.endswith('?') else '.'}".lstrip()
 
 
 def by_line(fault: Fault) -> float:
@@ -129,7 +129,7 @@ class Schema:
         if kind == "missing":
             return Fault(path, "is missing", f"Add it: {str(fields[path[-1]].description).rstrip('.')}")
         if kind == "extra_forbidden":
-            return Fault(path, "unknown key", self._mend_unknown(path, fields), value)
+            return Fault(path, "unknown key", self._fix_unknown(path, fields), value)
         if kind in ("union_tag_not_found", "union_tag_invalid"):
             tag, known = self.tags[path]
             if tag not in value:
@@ -147,7 +147,7 @@ class Schema:
                 path, after_tag = (*path, step), False
         return path
 
-    def _mend_unknown(self, path: KeyPath, fields: Mapping[str, Any]) -> str:
+    def _fix_unknown(self, path: KeyPath, fields: Mapping[str, Any]) -> str:
         key = str(path[-1])
         if nearest(key, fields):
             return did_you_mean(key, fields)
@@ -162,10 +162,10 @@ class Schema:
 
 
 def _value_fault(kind: str, value: Any, context: Mapping[str, Any]) -> tuple[str, str]:
-    """What is wrong with a value, and how to mend it."""
-    if kind == "value_error":  # raised by a validator of ours, as "fault. Mend"
-        fault, _, mend = str(context["error"]).partition(". ")
-        return fault, mend
+    """What is wrong with a value, and how to fix it."""
+    if kind == "value_error":  # raised by a validator of ours, as "fault. Fix"
+        fault, _, fix = str(context["error"]).partition(". ")
+        return fault, fix
     if kind == "literal_error":
         return "is not known", did_you_mean(str(value), re.findall(r"'([^']*)'", context["expected"]))
     if kind in ("too_short", "string_too_short"):
@@ -173,5 +173,5 @@ def _value_fault(kind: str, value: Any, context: Mapping[str, Any]) -> tuple[str
     for bound, words in _BOUNDS.items():
         if bound in context:
             return f"must be {words} {context[bound]:g}", "Choose another number"
-    what, mend = _KINDS.get(kind.partition("_")[0], (kind.replace("_", " "), "Correct it"))
-    return f"must be {what}", "Give it a value" if value is None else mend
+    what, fix = _KINDS.get(kind.partition("_")[0], (kind.replace("_", " "), "Correct it"))
+    return f"must be {what}", "Give it a value" if value is None else fix

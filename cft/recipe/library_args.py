@@ -104,7 +104,7 @@ def library_faults(train: dict[str, Any], dtype: str) -> list[Fault]:
 
     def check() -> list[list[Any]]:
         faults = _check(checked, config, dtype, device)
-        return [[f.path, f.fault, f.mend] + [f.value] * (f.value is not MISSING) for f in faults]
+        return [[f.path, f.fault, f.fix] + [f.value] * (f.value is not MISSING) for f in faults]
 
     rows = remembered("library_faults", [checked, config, dtype, device, gpu], check)
     return [Fault(tuple(path), *rest) for path, *rest in rows]
@@ -133,8 +133,8 @@ def device_faults(args: dict[str, Any], dtype: str, device: str, has_bf16: bool)
     """The precisions that are asked for and that the device does not have."""
     faults, lacks = [], "this GPU has no bfloat16"
     if args.get("fp16") is True and device == "cpu":
-        mend = "Leave it out, or take bf16"
-        faults.append(Fault(("train", "args", "fp16"), "needs a GPU, and there is none here", mend, True))
+        fix = "Leave it out, or take bf16"
+        faults.append(Fault(("train", "args", "fp16"), "needs a GPU, and there is none here", fix, True))
     if not has_bf16 and args.get("bf16") is True:
         faults.append(Fault(("train", "args", "bf16"), lacks, "Take fp16 here, and set model.dtype to float16", True))
     if not has_bf16 and args.get("bf16") is None and dtype == "bfloat16":
@@ -163,8 +163,8 @@ class Library:
             key = (alone or without)[0]
             value = values.pop(key)
             near = nearest(value, re.findall(r"'([^']+)'", said)) if isinstance(value, str) else None
-            mend = f"Did you mean {near}?" if near and near != value else "Correct it, or leave it out"
-            faults.append(Fault(("train", block, key), f"{self.name} says: {cut(said, 160)}", mend, value))
+            fix = f"Did you mean {near}?" if near and near != value else "Correct it, or leave it out"
+            faults.append(Fault(("train", block, key), f"{self.name} says: {cut(said, 160)}", fix, value))
         return faults
 
     def _make(self, values: dict[str, Any]) -> str | None:
@@ -184,8 +184,8 @@ def _key_fault(block: str, key: str, value: Any, libraries: dict[str, Library]) 
             if key in its.types:
                 return Fault(path, f"is a key of {its.name}", f"Move it to train.{other}", value)
         near = _SYNONYMS.get(key) or nearest(key, [known for known in library.types if known not in owned])
-        mend = f"Did you mean {near}?" if near else f"The documentation of {library.name} lists its keys"
-        return Fault(path, f"unknown key of {library.name}", mend, value)
+        fix = f"Did you mean {near}?" if near else f"The documentation of {library.name} lists its keys"
+        return Fault(path, f"unknown key of {library.name}", fix, value)
     if reason := owned.get(key):
         return Fault(path, "is not set here", reason[0].upper() + reason[1:], value)
     if key == "task_type" and value != "CAUSAL_LM":
@@ -210,10 +210,10 @@ def _type_fault(path: tuple[str, str, str], value: Any, library: Library) -> Fau
     try:
         TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
     except ValidationError:
-        mend = "Write true or false" if bool in parts else "Correct it"
+        fix = "Write true or false" if bool in parts else "Correct it"
         if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?|true|false", value, re.IGNORECASE):
-            mend = "Write it without quotes"
-        return Fault(path, f"must be {_type_name(hint)}", mend, value)
+            fix = "Write it without quotes"
+        return Fault(path, f"must be {_type_name(hint)}", fix, value)
     return None
 
 

@@ -24,7 +24,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, libraries: 
         libraries: check `train.lora` and `train.args` against PEFT and TRL too, which takes seconds to import them.
 
     Raises:
-        RecipeError: with all faults at once, each with its place, key, value and mend.
+        RecipeError: with all faults at once, each with its place, key, value and fix.
     """
     source, faults, recipe = read_recipe(find_recipe(name_or_path), overrides, libraries=libraries)
     if faults or recipe is None:

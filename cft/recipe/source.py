@@ -117,24 +117,24 @@ class Source:
                 continue
             below = (*path, key_node.value)
             if key_node.value in values:
-                mend = f"Remove one of them; the first is {self.places[below]}"
-                self.faults.append(Fault(below, "the key is there twice", mend, place=place(key_node)))
+                fix = f"Remove one of them; the first is {self.places[below]}"
+                self.faults.append(Fault(below, "the key is there twice", fix, place=place(key_node)))
                 continue
             self.places[below] = place(key_node)
             values[key_node.value] = self._build(value_node, below, place, seen)
         return values
 
-    def _refuse(self, path: KeyPath, node: yaml.Node, place: _Place, fault: str, mend: str) -> None:
+    def _refuse(self, path: KeyPath, node: yaml.Node, place: _Place, fault: str, fix: str) -> None:
         value = node.value if isinstance(node, yaml.ScalarNode) and node.value else MISSING
-        self.faults.append(Fault(path, fault, mend, value, place(node)))
+        self.faults.append(Fault(path, fault, fix, value, place(node)))
 
     def override(self, text: str, depth: int = 0) -> None:
         """Set one value: `key.sub=value`, the value in YAML, items by index, at most `depth` steps deep if not 0."""
         key, equals, written = text.partition("=")
         steps = path = tuple(key.strip().split(".", depth - 1))
         if not equals or not all(steps):
-            mend = "Write KEY=VALUE without spaces around the =, as in seed=1 or train.lora.r=8"
-            return self._refuse_override((text,), "is no override", mend)
+            fix = "Write KEY=VALUE without spaces around the =, as in seed=1 or train.lora.r=8"
+            return self._refuse_override((text,), "is no override", fix)
         if not written.strip():
             return self._refuse_override(path, "has no value", f"Write {key}=null, or {key}='\"\"' for empty text")
         try:
@@ -163,8 +163,8 @@ class Source:
             del self.places[old]
         holder[path[-1]] = self._build(root, path, lambda node: OVERRIDE, set())
 
-    def _refuse_override(self, path: KeyPath, fault: str, mend: str, value: Any = MISSING) -> None:
-        self.faults.append(Fault(path, fault, mend, value, OVERRIDE))
+    def _refuse_override(self, path: KeyPath, fault: str, fix: str, value: Any = MISSING) -> None:
+        self.faults.append(Fault(path, fault, fix, value, OVERRIDE))
 
 
 def _read_text(path: Path) -> str:
@@ -187,7 +187,7 @@ def _compose(text: str, name: str) -> yaml.Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(filter(None, [error.context, error.problem]))
-        raise RecipeError(f"{name}:{mark.line + 1}:{mark.column + 1}: is not YAML, {what}. {_mend(what)}.") from None
+        raise RecipeError(f"{name}:{mark.line + 1}:{mark.column + 1}: is not YAML, {what}. {_fix(what)}.") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         code = error.character if isinstance(error.character, int) else ord(error.character)
@@ -199,7 +199,7 @@ def _compose(text: str, name: str) -> yaml.Node:
     return node
 
 
-def _mend(problem: str) -> str:
+def _fix(problem: str) -> str:
     if "'\\t'" in problem:
         return "Indent with spaces, not tabs"
     if "mapping values are not allowed" in problem:

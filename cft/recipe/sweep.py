@@ -134,8 +134,8 @@ def _own_faults(sweep: Sweep, for_recipe: dict[str, str]) -> Iterator[Fault]:
         if twice:
             yield Fault(("vary", key), f"has {show(twice[0])} twice", "Name each value once")
         if key in for_recipe:
-            mend = f"Write vary.{key}=[...] to vary it otherwise, or vary=null"
-            yield Fault((key,), "is varied by this sweep", mend, place=OVERRIDE)
+            fix = f"Write vary.{key}=[...] to vary it otherwise, or vary=null"
+            yield Fault((key,), "is varied by this sweep", fix, place=OVERRIDE)
     named = [(("set", key), key) for key in sweep.set] + [(("vary", key), key) for key in sweep.vary]
     named += [(("points", name, key), key) for name, keys in sweep.points.items() for key in keys]
     for path, key in named:

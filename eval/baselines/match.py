@@ -16,7 +16,7 @@ from cft.errors import EvalError
 from cft.suggest import did_you_mean
 from eval.baselines.schema import Baseline, Baselines, Protocol
 
-BIASED = {"test": "on the test benchmark itself", "best per benchmark": "anew for each benchmark, on its test items"}
+BIASED = {"test": "on the test benchmark itself", "best per benchmark": "again for each benchmark, on its test items"}
 
 
 def reasons_against(published: Protocol, ours: Protocol, graders: Mapping[str, str] | None = None) -> list[str]:

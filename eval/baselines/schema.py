@@ -194,7 +194,7 @@ def load_baselines(path: Path | None = None) -> Baselines:
     """Read `baselines.yaml`, or another file of that form.
 
     Raises:
-        EvalError: the file cannot be read or has faults; all of them are listed with key, value and mend.
+        EvalError: the file cannot be read or has faults; all of them are listed with key, value and fix.
     """
     path = path or BASELINES_FILE
     try:

@@ -94,8 +94,8 @@ def choose_tasks(runs: Sequence[NamedRun], task: str | None) -> tuple[list[str],
     if task is not None:
         if task not in having:
             near = nearest(task, having)
-            mend = f" Did you mean {near}?" if near else ""
-            raise EvalError(f"--task {task}: no run has it.{mend} There are: {told}.")
+            fix = f" Did you mean {near}?" if near else ""
+            raise EvalError(f"--task {task}: no run has it.{fix} There are: {told}.")
         if lacking := [run.label for run in runs if run.label not in having[task]]:
             raise EvalError(
                 f"--task {task}: {', '.join(lacking)} did not score it. Add it to eval.tasks there. There are: {told}."

@@ -128,7 +128,7 @@ def test_runs_are_found_by_folder_and_by_recipe_and_others_are_named(tmp_path, r
         find_run("smokey", root)
 
 
-def test_a_root_that_cannot_be_written_is_the_users_to_mend(tmp_path):
+def test_a_root_that_cannot_be_written_is_the_users_to_fix(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="--runs"):
         open_run(load_recipe("smoke"), {}, tmp_path / "file")

@@ -147,7 +147,7 @@ def test_overrides_make_the_blocks_that_they_need(write_recipe):
     assert (recipe.train.args, recipe.eval.data) == ({"learning_rate": 2e-5}, {"sums": "a.jsonl"})
 
 
-def test_an_override_can_mend_a_fault_of_the_file(write_recipe):
+def test_an_override_can_fix_a_fault_of_the_file(write_recipe):
     content = GOOD.replace("some-model", "5").replace("{samples: 4}", "{samples: .inf}")
     assert load_recipe(write_recipe(content), ["model.id=m", "data.students.0.samples=3"]).data.students[0].samples == 3
 

@@ -1,4 +1,4 @@
-"""Endpoints in a recipe: every fault is told with its mend, and no key that was put there by mistake is repeated."""
+"""Endpoints in a recipe: every fault is told with its fix, and no key that was put there by mistake is repeated."""
 
 import pytest
 

@@ -20,7 +20,7 @@ def library_faults(tmp_path, monkeypatch):
     def said(**blocks: dict) -> dict[str, str]:
         first, again = (faults_of({"method": "cft"} | blocks, "bfloat16") for _ in range(2))
         assert first == again
-        return {fault.key.removeprefix("train."): f"{fault.fault}. {fault.mend}." for fault in first}
+        return {fault.key.removeprefix("train."): f"{fault.fault}. {fault.fix}." for fault in first}
 
     return said
 

@@ -142,7 +142,7 @@ def test_the_faults_of_the_sweep_itself_come_at_once(write_sweep):
         ),
     ],
 )
-def test_a_fault_is_named_with_its_line_and_mend(write_sweep, old, new, told):
+def test_a_fault_is_named_with_its_line_and_fix(write_sweep, old, new, told):
     assert old in SWEEP
     assert faults_of(write_sweep(SWEEP.replace(old, new))) == [told]
 

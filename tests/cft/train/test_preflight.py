@@ -99,7 +99,7 @@ def test_counts(tokenizer) -> None:
     }
 
 
-def test_all_rows_that_are_too_long_are_named_with_the_mend(tokenizer) -> None:
+def test_all_rows_that_are_too_long_are_named_with_the_fix(tokenizer) -> None:
     rows = [row("short"), row("long", completion="x" * 200), row("longer", completion="x" * 300)]
     longest = len(tokenize_row(rows[2], tokenizer).input_ids)
     with pytest.raises(TrainError) as caught:

@@ -287,7 +287,7 @@ def test_ctrl_c_says_how_to_go_on(tiny_model, tmp_path, monkeypatch) -> None:
     assert "going on from step 2" in run_train(recipe, examples, tmp_path)[1]
 
 
-def test_divergence_is_an_error_with_a_mend(tiny_model, tmp_path) -> None:
+def test_divergence_is_an_error_with_a_fix(tiny_model, tmp_path) -> None:
     examples = write_examples(tmp_path / "examples.jsonl", 4)
     args = {"num_train_epochs": 4, "learning_rate": 1e30, "max_grad_norm": 1e30, "warmup_steps": 0}
     with pytest.raises(TrainError, match=r"diverged: the gradient of step \d+ is .*learning_rate, which is 1e\+30"):

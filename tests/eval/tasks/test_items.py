@@ -251,7 +251,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_a_pinned_file_is_fetched_once_and_mended_when_the_cache_is_damaged(cache):
+def test_a_pinned_file_is_fetched_once_and_fixed_when_the_cache_is_damaged(cache):
     content = jsonl(ROWS).encode()
     with server(content) as (address, asked):
         source = {"task": "cft_own", "url": f"{address}/items.jsonl", "sha256": hashlib.sha256(content).hexdigest()}
