@@ -71,9 +71,11 @@ def load_arm(folder: Path, task: str, arm: str) -> ArmAnswers:
         raise EvalError(f"{path}: {fault}, arm {arm!r} has no answers. {again}")
     try:
         about = read_json(folder / ARM)
+        if not isinstance(about, dict | None):
+            raise ValueError(f"a JSON {type(about).__name__}")
         numbered = read_jsonl(path)
     except ValueError as error:
-        fault = error if isinstance(error, DataError) else f"{folder / ARM}: is not JSON ({error})."
+        fault = error if isinstance(error, DataError) else f"{folder / ARM}: is no JSON object ({error})."
         raise EvalError(f"{fault}\nDelete {folder} and score the arm again with `cft eval`.") from None
     if about is None:
         raise EvalError(f"{folder}: arm.json is missing, so scoring {arm!r} on {task!r} has not finished. {again}")

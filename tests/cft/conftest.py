@@ -12,7 +12,25 @@ import pytest
 from cft.errors import RecipeError
 from cft.models.fetch import hub_reachable
 from cft.recipe.load import load_recipe
-from tests.support.recipe_text import GOOD
+
+GOOD = """\
+name: demo
+model: {id: some-model}
+data:
+  builder: critiques
+  problems: [bakery]
+  students: [{samples: 4}]
+  teachers:
+    - kind: exact
+    - {kind: file, path: critiques.jsonl}
+train:
+  method: cft
+  lora: {r: 8}
+  args:
+    learning_rate: 2e-4
+eval:
+  tasks: [sums]
+"""
 
 
 @pytest.fixture

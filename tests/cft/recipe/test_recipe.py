@@ -13,7 +13,7 @@ from cft.errors import RecipeError
 from cft.recipe.blocks import Recipe, Style
 from cft.recipe.load import load_recipe
 from cft.recipe.shipped import find_recipe, list_recipes, recipes_folder
-from tests.support.recipe_text import GOOD
+from tests.cft.conftest import GOOD
 
 # What a good recipe becomes
 

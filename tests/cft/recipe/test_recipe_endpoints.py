@@ -4,7 +4,7 @@ import pytest
 
 from cft.errors import RecipeError
 from cft.recipe.load import load_recipe
-from tests.support.recipe_text import GOOD
+from tests.cft.conftest import GOOD
 
 KEY = "sk-0123456789abcdef"
 TEACHER = "data.teachers=[{{kind: model, model: m, endpoint: {{base_url: 'http://localhost:8000/v1', {}}}}}]"

@@ -5,7 +5,7 @@ import pytest
 from cft.errors import RecipeError
 from cft.recipe.load import load_recipe
 from cft.suggest import nearest
-from tests.support.recipe_text import GOOD
+from tests.cft.conftest import GOOD
 
 # Faults of keys and values
 

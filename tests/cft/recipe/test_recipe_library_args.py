@@ -9,7 +9,7 @@ from cft.recipe.library_args import device_faults
 from cft.recipe.library_args import library_faults as faults_of
 from cft.recipe.load import load_recipe
 from cft.recipe.shipped import list_recipes
-from tests.support.recipe_text import GOOD
+from tests.cft.conftest import GOOD
 
 
 @pytest.fixture

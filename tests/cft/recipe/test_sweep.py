@@ -8,7 +8,7 @@ import pytest
 from cft.errors import RecipeError
 from cft.recipe.shipped import find_sweep, list_sweeps
 from cft.recipe.sweep import load_sweep
-from tests.support.recipe_text import GOOD
+from tests.cft.conftest import GOOD
 
 SWEEP = """\
 name: tries
