@@ -78,7 +78,7 @@ class Endpoint:
         begun = time.monotonic()
         try:
             async with asyncio.timeout(LONGEST_CALL * self.block.timeout):
-                answer = await self._request(call)
+                answer = await self.request(call)
         except (openai.APITimeoutError, TimeoutError):
             raise RetryableError(f"nothing came for {self.block.timeout:g} s") from None
         except openai.APIStatusError as error:
@@ -92,7 +92,8 @@ class Endpoint:
             raise RetryableError(self._clean(f"the answer broke off ({type(error).__name__}: {error})")) from None
         return replace(answer, seconds=round(time.monotonic() - begun, 3))
 
-    async def _request(self, call: Call) -> Answer:
+    async def request(self, call: Call) -> Answer:
+        """The server's answer to one call; what fails is raised as the openai client raises it."""
         body = request_body(call, self.block) | (STREAM if self.block.stream else {})
         known = {key: body.pop(key) for key in ("model", "messages", *STREAM) if key in body}
         # A gateway that knows this header answers a repeated call from its memory, unpaid.

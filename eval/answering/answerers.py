@@ -199,10 +199,10 @@ class Served(Answerer):
 class CompletionsEndpoint(Endpoint):
     """The same server, asked to go on with a text (`/v1/completions`) instead of answering messages."""
 
-    async def _request(self, call: Call, client: Any) -> Answer:
+    async def request(self, call: Call) -> Answer:
         body = request_body(call, self.block)
         (message,), model = body.pop("messages"), body.pop("model")
-        found = await client.completions.create(model=model, prompt=message["content"], extra_body=body)
+        found = await self.client.completions.create(model=model, prompt=message["content"], extra_body=body)
         choice = found.choices[0] if found.choices else None
         if choice is None or not choice.finish_reason:
             raise RetryableError("the answer was cut off on its way (it has no finish_reason)")
