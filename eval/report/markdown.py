@@ -8,7 +8,7 @@ from cft.words import spread, tidy
 from eval.answering.answers import TaskAnswers, model_of, parts_of
 from eval.report import curve, tables
 from eval.report.tables import RECIPE, TESTS, Table, bounds, count_words, interval, p_value, percent, points
-from eval.statistics.intervals import ALPHA
+from eval.statistics.power import ALPHA
 
 EXAMPLES = 3  # flipped questions shown each way
 QUESTION_LENGTH, ANSWER_LENGTH = 800, 1000  # characters shown of a long text: its beginning and its end

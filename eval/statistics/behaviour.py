@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from eval.statistics.intervals import ALPHA
+from eval.statistics.power import ALPHA
 from eval.statistics.samples import UNBOXED
 
 # What is looked for in a text in lower case: words one of which must be there, and the pattern. Looking for the words

@@ -12,13 +12,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import binomtest, bootstrap, norm, t
+from scipy.stats import binomtest, bootstrap, t
 
-ALPHA = 0.05
+from eval.statistics.power import ALPHA, Z_ALPHA
+
 RESAMPLES = 9999
 SEED = 0
-
-Z_ALPHA = float(norm.ppf(1 - ALPHA / 2))
 
 Interval = tuple[float, float]
 

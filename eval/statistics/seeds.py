@@ -6,7 +6,8 @@ import numpy as np
 from scipy.stats import t
 
 from cft.errors import EvalError
-from eval.statistics.intervals import ALPHA, paired_interval, unseen_interval
+from eval.statistics.intervals import paired_interval, unseen_interval
+from eval.statistics.power import ALPHA
 
 
 def seed_effect(differences: Sequence[Sequence[float]] | np.ndarray) -> dict:
