@@ -211,6 +211,9 @@ def train_to_end(job: Job, setting: Setting, trainer: Trainer) -> Trainer:
     """Train from the newest checkpoint, or from the start, to the last step; its `select` says what chose the step."""
     progress, term = TrainProgress(job.console), SaveOnTerm(job.console)
     trainer.remove_callback(PrinterCallback)
+    for adapter in getattr(trainer.model, "peft_config", {}).values():
+        if isinstance(adapter.target_modules, set):  # else a pattern, or None; a set is saved in any order
+            adapter.target_modules = sorted(adapter.target_modules)
     trainer.select = None
     if job.items:
         from cft.train.select.selection import SelectStep

@@ -97,8 +97,6 @@ def fit(job: Job, setting: Setting) -> Trainer:
         )
     except (TypeError, ValueError) as error:
         raise TrainError(f"train.lora or train.args: {said(error)}. See peft.LoraConfig and trl.SFTConfig.") from error
-    for adapter in getattr(trainer.model, "peft_config", {}).values():
-        adapter.target_modules = sorted(adapter.target_modules)  # a set, saved in another order by every process
     trainer.product_dtype = recipe.model.dtype
     check_rows_stay_apart(trainer)
     if any(compiling.values()):

@@ -1,6 +1,10 @@
-"""`train.keep_steps`: adapters of earlier steps are kept, through a kill too, and are those of a shorter training."""
+"""Adapters that are kept: of earlier steps (`train.keep_steps`), through a kill too; of modules given as a pattern."""
+
+import json
 
 import pytest
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from cft.errors import TrainError
 from tests.support.training import interrupted, make_recipe, run_train, same_weights, write_examples
@@ -42,3 +46,15 @@ def test_a_training_that_was_stopped_keeps_the_same_steps(trained, tiny_model, t
 def test_a_step_that_training_never_reaches_is_told_at_its_start(trained, tiny_model, tmp_path):
     with pytest.raises(TrainError, match=r"names step 7, but training has 6 steps"):
         run_train(recipe_with(tiny_model, [2, 7]), trained[0], tmp_path)
+
+
+def test_a_pattern_of_target_modules_is_kept_and_loads_again(tiny_model, tmp_path) -> None:
+    pattern = r".*\.(q_proj|v_proj)"
+    recipe = make_recipe(tiny_model, {"max_steps": 1}, {"r": 4, "target_modules": pattern})
+    run_train(recipe, write_examples(tmp_path / "examples.jsonl", 2), tmp_path)
+    config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    assert config["target_modules"] == pattern
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    loaded = PeftModel.from_pretrained(base, tmp_path / "adapter").state_dict()
+    names = {name.split(".lora_")[0].rpartition(".")[2] for name in loaded if ".lora_" in name}
+    assert names == {"q_proj", "v_proj"}
