@@ -30,6 +30,11 @@ PROMPTS = {
 }
 
 
+def is_chat(prompt: str | None) -> bool:
+    """Whether the model's chat template is applied to this prompt; None is the task's own."""
+    return prompt is None or PROMPTS[prompt].chat
+
+
 def arm_prompts() -> list[str]:
     """The prompts that an arm may have."""
     return [name for name, prompt in PROMPTS.items() if not prompt.sampled]

@@ -110,15 +110,6 @@ def floor_of(module: str, floors: dict[str, int]) -> int:
     return floors[max(fitting, key=len)] if fitting else -1
 
 
-def rooms(graph: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The imports between folders."""
-    found: dict[str, set[str]] = {}
-    for module, others in graph.items():
-        here = module.rpartition(".")[0]
-        found.setdefault(here, set()).update(other.rpartition(".")[0] for other in others)
-    return {room: {other for other in others if other in found} - {room} for room, others in found.items()}
-
-
 def main() -> int:
     console, known = Console(width=120), modules()
     graph = {name: imports(path, known) for name, path in known.items() if name.count(".")}

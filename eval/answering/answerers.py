@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from eval.tasks.lm_tasks import Items
 
 OnProgress = Callable[[int, int], None]  # (answers done, new tokens since the last call)
+SAMPLING = ("max_new_tokens", "samples", "temperature", "top_k", "top_p")  # keys of EvalBlock and of Decoding
 Say = Callable[[str], None]
 
 
@@ -44,8 +45,9 @@ class Answerer(ABC):
 
     def sampling(self) -> dict[str, Any]:
         """What decides the answers beside model and prompt; the seed of greedy answers does not."""
-        keys = ("max_new_tokens", "samples", "temperature", "top_k", "top_p")
-        return {key: getattr(self.block, key) for key in keys} | ({"seed": self.seed} if self.block.temperature else {})
+        return {key: getattr(self.block, key) for key in SAMPLING} | (
+            {"seed": self.seed} if self.block.temperature else {}
+        )
 
     def generation_kwargs(self, items: "Items") -> dict[str, Any]:
         """How the answers were decoded, in lm-eval's terms."""
@@ -106,9 +108,8 @@ class Local(Answerer):
 
     def answer(self, arm: Arm, items: "Items", log: Path, on_progress: OnProgress) -> Answered:
         block = self.block
-        alike = ("max_new_tokens", "batch_size", "samples", "temperature", "top_k", "top_p")
         decoding = Decoding(
-            **{key: getattr(block, key) for key in alike},
+            **{key: getattr(block, key) for key in ("batch_size", *SAMPLING)},
             seed=self.seed,
             stop_strings=items.stop_strings,
             special_tokens=not (items.chat and self.template),

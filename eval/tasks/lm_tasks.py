@@ -17,7 +17,7 @@ from cft.models.generate import Completion
 from cft.recipe.blocks import EvalBlock
 from cft.suggest import did_you_mean
 from eval.grading import Grade, grade, is_cut_off
-from eval.prompts import PROMPTS
+from eval.prompts import PROMPTS, is_chat
 from eval.tasks.item_files import local_file, read_file
 from eval.tasks.source import read_source
 
@@ -126,7 +126,7 @@ class Task:
             EvalError: the items cannot be loaded, or cannot be used.
         """
         manager, task = self.load(prompt)
-        chat = prompt is None or PROMPTS[prompt].chat
+        chat = is_chat(prompt)
         with quiet():
             docs = list(task.eval_docs)[:limit]
             task.build_all_requests(

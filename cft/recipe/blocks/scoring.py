@@ -18,7 +18,7 @@ from cft.recipe.blocks.base import Block, Count, Names, Text
 from cft.recipe.blocks.endpoint import EndpointBlock
 from cft.suggest import did_you_mean, nearest
 from eval.elicitors.table import ELICITORS
-from eval.prompts import PROMPTS, arm_prompts
+from eval.prompts import arm_prompts
 
 MODEL = r"base|adapter|merged|step-[1-9]\d*"
 MODELS = ("base", "adapter", "merged", "step-1")  # one of each kind, for suggestions
@@ -96,11 +96,6 @@ class Arm(Block):
     def _short(self, dump: SerializerFunctionWrapHandler) -> Any:
         plain = self.elicitor is None or (not self.elicitor.options and self.name.endswith(f"+{self.elicitor.name}"))
         return self.name if plain else dump(self)
-
-    @property
-    def is_chat(self) -> bool:
-        """Whether the model's chat template is applied to the prompt."""
-        return self.prompt is None or PROMPTS[self.prompt].chat
 
     def __str__(self) -> str:
         return self.name

@@ -27,6 +27,7 @@ from cft.recipe.load import load_recipe
 from eval.answering.arms import Models, adapter_of
 from eval.elicitors.table import ELICITORS
 from eval.grading import Grade
+from eval.prompts import is_chat
 from eval.report.report import write_report
 from tests.support.evaluating import TASK, count_batches, make_adapter, make_recipe, rows, run
 from tests.support.exporting import make_base, make_run, save_adapter
@@ -48,9 +49,14 @@ def arms_of(*arms) -> list[Arm]:
 
 def test_an_arm_is_a_model_and_a_prompt():
     short, block, plain = arms_of("step-12@fewshot", {"model": "adapter", "prompt": "system"}, "base")
-    assert (short.model, short.prompt, short.is_chat, short.name) == ("step-12", "fewshot", False, "step-12@fewshot")
-    assert (block.name, block.is_chat) == ("adapter@system", True)
-    assert (plain.model, plain.prompt, plain.elicitor, plain.is_chat) == ("base", None, None, True)
+    assert (short.model, short.prompt, is_chat(short.prompt), short.name) == (
+        "step-12",
+        "fewshot",
+        False,
+        "step-12@fewshot",
+    )
+    assert (block.name, is_chat(block.prompt)) == ("adapter@system", True)
+    assert (plain.model, plain.prompt, plain.elicitor, is_chat(plain.prompt)) == ("base", None, None, True)
     assert adapter_of("step-12", Path("train/adapter")) == Path("train/steps/step-12")
     recipe = make_recipe(Path("model"), arms=[{"model": "base", "prompt": "plain"}, "adapter"])
     assert recipe.dump()["eval"]["arms"] == ["base@plain", "adapter"]  # the short form, where there is one
