@@ -3,13 +3,15 @@
 Its FSDP and DeepSpeed branches leave CPU processes out, while torch shards over gloo as well. Started by hand:
 accelerate launch --config_file cft/train/launch/fsdp2.yaml -m tests.support.gloo_worker JOB.json
 With STOP_IN=N in the environment each process sends itself SIGTERM in step N, as a scheduler would. With LIMIT=N the
-second process has N bytes of memory above what its modules take.
+second process has N bytes of memory above what its modules take. A thread that never ends stands for those that a
+library leaves behind: the process must end all the same.
 """
 
 import os
 import resource
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import torch
@@ -38,4 +40,5 @@ if __name__ == "__main__":
     stopping.SaveOnTerm.on_step_begin = stop_in
     ours = sft.our_defaults  # with use_cpu accelerate would not shard
     sft.our_defaults = lambda *args, **more: ours(*args, **more) | {"use_cpu": False}
-    sys.exit(worker.main(Path(sys.argv[1])))
+    threading.Thread(target=threading.Event().wait).start()
+    worker.main(Path(sys.argv[1]))

@@ -1,5 +1,6 @@
 """One of several training processes: python -m cft.train.launch.worker JOB.json (see `cft.train.launch.start`)."""
 
+import atexit
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import time
 import traceback
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -18,8 +20,12 @@ from cft.files import write_json
 PATIENCE = timedelta(hours=6)  # of processes that wait for each other; the library's is ten minutes on GPUs
 
 
-def main(job_file: Path) -> int:
-    """Train as the job says, in step with the other processes; what goes wrong is left beside the job file."""
+def main(job_file: Path) -> NoReturn:
+    """Train as the job says, in step with the other processes; what goes wrong is left beside the job file.
+
+    The process ends without the interpreter's own end: a thread of the process group that still wants the interpreter
+    would abort the process then, and one that waits for a process that is gone would keep it.
+    """
     job = json.loads(job_file.read_text())
     rank = int(os.environ.get("RANK", "0"))
     end_with(job["parent"])
@@ -34,10 +40,12 @@ def main(job_file: Path) -> int:
     except BaseException:
         kind, text = "bug", traceback.format_exc()
     if kind is None:
-        return 0
-    write_json(job_file.with_name(f"error-{rank}.json"), {"kind": kind, "text": text})
+        atexit._run_exitfuncs()  # a tracker sends its last records here
+    else:
+        write_json(job_file.with_name(f"error-{rank}.json"), {"kind": kind, "text": text})
     sys.stdout.flush()
-    os._exit(3)  # not by way of the process group's own end, which may wait for processes that are gone
+    sys.stderr.flush()
+    os._exit(0 if kind is None else 3)
 
 
 def work(job: dict) -> None:
@@ -82,4 +90,4 @@ def _terminate(number, frame) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    main(Path(sys.argv[1]))
