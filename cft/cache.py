@@ -9,14 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cft.errors import CFTError
 from cft.files import content_id, read_json, sha256_folder, write_json
+from cft.foreign import user_path
 
 
 def cache_folder() -> Path:
-    """CFT_CACHE, else XDG_CACHE_HOME/cft, else ~/.cache/cft."""
-    if own := os.environ.get("CFT_CACHE"):
-        return Path(own).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser().absolute() / "cft"
+    """CFT_CACHE, else XDG_CACHE_HOME/cft, else ~/.cache/cft. CFTError where none of them can be told."""
+    own, above = os.environ.get("CFT_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        path = user_path(own) if own else user_path(above or "~/.cache") / "cft"
+    except CFTError as error:
+        raise CFTError(f"the cache folder: {error} Set CFT_CACHE to a folder that can be written.") from None
+    return path.absolute()
 
 
 def remembered(name: str, question: Any, find: Callable[[], Any]) -> Any:
@@ -24,12 +29,12 @@ def remembered(name: str, question: Any, find: Callable[[], Any]) -> Any:
 
     A record that is damaged or cannot be written is as good as none. Question and answer are JSON values.
     """
-    path = cache_folder() / name / f"{content_id(question, _surroundings(tuple(sys.path)), length=32)}.json"
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        return read_json(path)["answer"]
+    file = f"{content_id(question, _surroundings(tuple(sys.path)), length=32)}.json"
+    with contextlib.suppress(CFTError, LookupError, TypeError):
+        return read_json(cache_folder() / name / file)["answer"]
     answer = find()
-    with contextlib.suppress(OSError):
-        write_json(path, {"answer": answer})
+    with contextlib.suppress(CFTError, OSError):
+        write_json(cache_folder() / name / file, {"answer": answer})
     return answer
 
 

@@ -1,15 +1,24 @@
 """Files that are never half-written: atomic writes, JSON Lines that survive a kill, content hashes."""
 
+import codecs
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cft.errors import CFTError, DataError
+from cft.errors import CFTError, DataError, EvalError, ModelError, RunError
+from cft.foreign import check_shape, decoded, open_file, parse_json, read_bytes
 from cft.words import size
+
+CURES = {  # what to do with a file that is damaged, by the error that its reader raises
+    DataError: "Correct the file",
+    EvalError: "Correct the file",
+    ModelError: "Get it again, or correct it",
+    RunError: "It was changed after it was written: put it back, or delete it and give the command again",
+}
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -36,12 +45,31 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict | None:
-    """The JSON object in `path`, or None if there is no such file. Our own files are written whole, so no repair."""
+def read_json(
+    path: Path, shape: Mapping[str, Any] | None = None, error: type[CFTError] = RunError
+) -> dict[str, Any] | None:
+    """The JSON object in `path`, or None if there is no such file.
+
+    Args:
+        shape: key -> type of the values that the caller reads, in whatever form pydantic knows: {"counts": dict,
+            "r": Annotated[int, Field(gt=0)], "seed": NotRequired[int]}. Other keys may hold anything.
+
+    Raises:
+        CFTError: of the class `error`, naming file and place: it is no ordinary file, no JSON, not an object, or some
+            values are missing or of another type; all of them are named.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(decoded(read_bytes(path, error)))
+        if not isinstance(value, dict):
+            raise ValueError(f"is a JSON {type(value).__name__}, not an object")
+        check_shape(value, shape or {})
     except FileNotFoundError:
         return None
+    except CFTError:
+        raise
+    except ValueError as fault:
+        raise error(f"{path}: {fault}. {CURES.get(error, 'Correct the file')}.") from None
+    return value
 
 
 def dump_jsonl(rows: Iterable[dict]) -> str:
@@ -75,53 +103,54 @@ def read_own_jsonl(path: Path) -> list[dict]:
     return [row for _, row in parse_jsonl(whole, path)]
 
 
-def read_jsonl(path: Path) -> list[tuple[int, dict]]:
+def read_jsonl(path: Path, error: type[CFTError] = DataError) -> list[tuple[int, dict]]:
     """`(line number, row)` of a JSON Lines file that the user wrote.
 
     Raises:
-        DataError: naming every line that is empty, not UTF-8 or not a JSON object; or a missing or empty file.
+        CFTError: of the class `error`: the file is missing, empty or no ordinary file; or every line that is empty, not
+            UTF-8, or not a JSON object that `cft.foreign.parse_json` takes.
     """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path in the recipe.") from None
-    rows = list(parse_jsonl(data, path))
+        data = read_bytes(path, error)
+    except FileNotFoundError:
+        raise error(f"{path}: there is no such file. Check the path in the recipe.") from None
+    rows = list(parse_jsonl(data, path, error))
     if not rows:
-        raise DataError(f"{path}: has no rows. It must hold one JSON object a line.")
+        raise error(f"{path}: has no rows. It must hold one JSON object a line.")
     return rows
 
 
-def parse_jsonl(data: bytes, path: Path) -> Iterator[tuple[int, dict]]:
-    """Yield `(line number, row)`; raise one DataError that lists all faulty lines (the first ten in words)."""
+def parse_jsonl(data: bytes, path: Path, error: type[CFTError] = DataError) -> Iterator[tuple[int, dict]]:
+    """Yield `(line number, row)`; raise one `error` that lists all faulty lines (the first ten in words)."""
     faults, rows = [], []
-    lines = data.split(b"\n")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise error(f"{path}: is UTF-16. Save the file as UTF-8.")
+    lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
     if lines and lines[-1] == b"":
         lines.pop()
     for number, line in enumerate(lines, 1):
         try:
             text = line.decode("utf-8")
             if not text.strip():
-                faults.append(f"line {number}: is empty; remove it")
-                continue
-            row = json.loads(text)
-        except UnicodeDecodeError as error:
-            faults.append(f"line {number}: is not UTF-8 (byte {error.start}); save the file as UTF-8")
-        except json.JSONDecodeError as error:
-            torn = " (the last line: torn?)" if number == len(lines) else ""
-            faults.append(f"line {number}: is not JSON, {error.msg} at column {error.colno}{torn}")
+                raise ValueError("is empty; remove it")
+            row = parse_json(text)
+            if not isinstance(row, dict):
+                raise ValueError(f"is a JSON {type(row).__name__}, not an object")
+        except UnicodeDecodeError as fault:
+            faults.append(f"line {number}: is not UTF-8 (byte {fault.start}); save the file as UTF-8")
+        except ValueError as fault:
+            torn = " (the last line: torn?)" if number == len(lines) and "is not JSON" in str(fault) else ""
+            faults.append(f"line {number}: {fault}{torn}")
         else:
-            if isinstance(row, dict):
-                rows.append((number, row))
-            else:
-                faults.append(f"line {number}: is a JSON {type(row).__name__}, not an object")
+            rows.append((number, row))
     if faults:
-        raise faulty(path, faults, "faulty line(s)")
+        raise faulty(path, faults, "faulty line(s)", error)
     yield from rows
 
 
-def faulty(path: Path, faults: Sequence[str], kind: str = "fault(s)") -> DataError:
+def faulty(path: Path, faults: Sequence[str], kind: str = "fault(s)", error: type[CFTError] = DataError) -> CFTError:
     """One error that counts all faults of a file, with the first ten in words."""
-    return DataError(f"{path}: {len(faults)} {kind}\n  {listed(faults)}")
+    return error(f"{path}: {len(faults)} {kind}\n  {listed(faults)}")
 
 
 def listed(faults: Sequence[str], most: int = 10) -> str:
@@ -130,17 +159,9 @@ def listed(faults: Sequence[str], most: int = 10) -> str:
     return "\n  ".join([*faults[:most], *more])
 
 
-def read_user_text(path: Path) -> str:
-    """The text of a file that the user wrote. Raises DataError if it is not UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 (byte {error.start}). Save the file as UTF-8.") from None
-
-
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    with path.open("rb") as file:
+    """Hex sha256 of the bytes of an ordinary file; DataError for a pipe or a device, which may have no end."""
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

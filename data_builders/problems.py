@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 
 from cft.errors import DataError
-from cft.files import faulty, read_user_text
+from cft.files import faulty
+from cft.foreign import read_text
 from cft.recipe.shipped import by_stem, find_file, recipes_folder
 from cft.suggest import nearest
 from data_builders.arithmetic.claims import claims, numbers
@@ -100,7 +101,7 @@ def load_problem(name_or_path: str) -> Problem:
     """
     path = find_problem(name_or_path)
     try:
-        raw = yaml.safe_load(read_user_text(path))
+        raw = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
         raise DataError(f"{path}: is not YAML, {' '.join(str(error).split())}. Fix the file.") from None
     if not isinstance(raw, dict):

@@ -21,6 +21,7 @@ MOST_LINES, MOST_FILES = 350, 17
 FLOORS = """
 cft.errors
 cft.suggest cft.words
+cft.foreign
 cft.files cft.memory
 cft.cache
 eval.grading

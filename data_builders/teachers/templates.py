@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from cft.files import content_id, faulty, read_user_text
+from cft.files import content_id, faulty
+from cft.foreign import read_text
 from cft.recipe.shipped import by_stem, find_file, recipes_folder
 from cft.suggest import did_you_mean
 
@@ -56,7 +57,7 @@ def load_template(name_or_path: str) -> Template:
         DataError: when it has an unknown placeholder or lacks a needed one.
     """
     path = find_template(name_or_path)
-    text = read_user_text(path).strip()
+    text = read_text(path).strip()
     faults = []
     for number, line in enumerate(text.splitlines(), 1):
         for word in _PLACEHOLDER.findall(line):
