@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from data_builders.asking.calls import Call, cost_of, ledger_path, read_ledger
+from data_builders.asking.calls import TEMPLATE_TOKENS, Call, cost_of, ledger_path, read_ledger
 from data_builders.asking.prices import find_price
 from data_builders.problems import Problem, load_problem
 from data_builders.students import candidates_of, plan_solutions, select
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 CHARACTERS_PER_TOKEN = 3.3  # English prose with arithmetic, Qwen2.5 and SmolLM2 tokenizers
 TOKENS_PER_ANSWER = 260  # a small model's answer to a word problem
 TOKENS_PER_CRITIQUE = 400
-TEMPLATE_TOKENS = 20  # what a chat template adds
 
 
 def estimate_calls(data: "CritiquesData", seed: int, student_name: str, ledgers: Path) -> list[dict]:

@@ -16,7 +16,9 @@ def once(items: list[Any]) -> list[Any]:
 
 Text = Annotated[str, Field(min_length=1)]
 Names = Annotated[list[Text], AfterValidator(once)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Samples = Annotated[int, Field(ge=1, le=100_000)]  # of one prompt: each is a call that is held in memory
+Temperature = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
 class Block(BaseModel):
