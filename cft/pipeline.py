@@ -98,6 +98,7 @@ def data_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     told = ", ".join(f"{key.replace('_', ' ')} {counts[key]}" for key in shown if counts.get(key))
     told = told.translate(str.maketrans("", "", "{}'"))
     paid = "cost unknown (no price)" if cost is None else f"cost ${cost:.4f}" if cost else ""
+    paid += f" (estimated for {counts['estimated']} answers)" if paid and counts.get("estimated") else ""
     console.print(f"data: {told}{', ' + paid if paid else ''}", highlight=False)
 
 

@@ -27,7 +27,8 @@ def estimate_calls(data: "CritiquesData", seed: int, student_name: str, ledgers:
     Returns:
         {"model", "host", "role", "calls", "kept": answers that are there already, "at_most": whether "calls" is only a
         bound (a teacher's, before its candidates are known), "input_tokens" and "output_tokens" of the calls still to
-        be made, "cost_usd": theirs, None if no price is known, "kept_usd": what the kept answers cost}.
+        be made, "cost_usd": theirs, None if no price is known, "kept_usd": what the kept answers cost, "estimated": of
+        how many kept ones the tokens are estimated}.
 
     Raises:
         DataError: for a problem, template, file or ledger that cannot be read.
@@ -88,4 +89,5 @@ def _priced(
         cost = round(price.cost(given, answered), 4) if price else None
     owed = {"input_tokens": round(given), "output_tokens": round(answered), "cost_usd": cost}
     row = {"model": model, "host": host, "role": role, "calls": calls, "at_most": at_most}
-    return row | owed | {"kept": len(kept), "kept_usd": cost_of(kept)}
+    estimated = sum(row.get("estimated", False) for row in kept)
+    return row | owed | {"kept": len(kept), "kept_usd": cost_of(kept), "estimated": estimated}

@@ -108,7 +108,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         at = email.utils.parsedate_to_datetime(value).timestamp()
         now = time.time()
         with suppress(TypeError, ValueError, OverflowError):  # by the server's own clock, where it shows it
-            now = email.utils.parsedate_to_datetime(headers.get("date", "")).timestamp()
+            now = email.utils.parsedate_to_datetime(headers.get("date", "")[-29:]).timestamp()  # the last of several
         seconds = at - now
     if seconds is None or seconds != seconds:
         return None

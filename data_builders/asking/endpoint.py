@@ -105,14 +105,14 @@ class Endpoint:
         cut = len(body) > MOST_BYTES
         try:
             try:
-                events = read_events(body)
-            except RetryableError as error:  # half a JSON object is no news
-                if fault:
-                    raise RetryableError(fault) from None
-                if not cut:
-                    raise error
-                events = []
-            return read_reply(events, call, fault, cut)
+                events, whole = read_events(body)
+            except RetryableError:
+                if not (cut or fault):
+                    raise
+                events, whole = [], False  # half a JSON object says nothing
+            if not (whole or fault):
+                fault = "the answer was cut off on its way"
+            return read_reply(events, call, fault=fault, cut=cut)
         except RetryableError as error:
             raise RetryableError(self.mask.fault(str(error)), written=error.written) from None
         except BodyError as error:
@@ -151,7 +151,7 @@ class Endpoint:
                 if len(body) > MOST_ERROR_BYTES:
                     break
         try:
-            events = read_events(bytes(body))
+            events, _ = read_events(bytes(body))
         except RetryableError:
             events = [body.decode("utf-8", "replace")]
         raise self._status_fault(response.status_code, words_of(events[0]) if events else "", response.headers)

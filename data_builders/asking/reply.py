@@ -26,6 +26,7 @@ FINISHED = {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete",
 CUT_OFF = {
     *("length", "max_tokens", "max_length", "model_length", "max_output_tokens", "max_new_tokens", "token_limit"),
     *("model_context_window_exceeded", "context_window_exceeded", "incomplete", "truncated", "pause_turn"),
+    *("tool_calls", "tool_use", "function_call"),  # it wants to go on when a tool has answered, and there is none
 }
 REFUSED = {
     *("content_filter", "content_filtered", "refusal", "refused", "safety", "recitation", "blocklist", "spii"),
@@ -61,7 +62,8 @@ class _Seen:
     def add(self, event: Any) -> None:
         if not isinstance(event, dict):
             return
-        self.error = self.error or event.get("error")
+        if self.finish is None:  # what happens after the end takes nothing away
+            self.error = self.error or event.get("error")
         model, usage, choices = (event.get(key) for key in ("model", "usage", "choices"))
         self.model = model if isinstance(model, str) and model else self.model
         self.usage = usage if isinstance(usage, dict) and usage else self.usage
@@ -103,12 +105,12 @@ class _Seen:
             into.append(str(part))
 
 
-def read_reply(events: Sequence[Any], call: Call, fault: str | None = None, cut: bool = False) -> Answer:
+def read_reply(events: Sequence[Any], call: Call, *, fault: str | None = None, cut: bool = False) -> Answer:
     """The answer in a chat or text completion.
 
     Args:
         events: the JSON values that came: one, or those of a stream.
-        fault: why no more came, where the connection broke.
+        fault: why not all came, where it did not; an answer that had ended before is one all the same.
         cut: whether more would have come than is read.
 
     Raises:
@@ -125,10 +127,9 @@ def read_reply(events: Sequence[Any], call: Call, fault: str | None = None, cut:
     if seen.choice is None and not cut:
         what = _shown(events[0]) if events else "nothing"
         raise RetryableError(fault or f"is base_url right? The answer is no chat completion, but {what}")
-    if seen.finish is None and not cut:
-        fault = fault or "the answer was cut off on its way (it has no finish_reason)"
+    if seen.finish is None and fault and not cut:
         raise RetryableError(fault, written=written)
-    finish = plain(seen.finish) if seen.finish is not None else "length"
+    finish = plain(seen.finish) if seen.finish is not None else "missing"
     if finish in FAILED:
         raise RetryableError(f"the server broke off its answer (finish_reason {finish!r})", written=written)
     most = call.sampling["max_tokens"] * MOST_CHARACTERS + 1000
@@ -163,7 +164,7 @@ def is_known(finish: str) -> bool:
 
 
 def _status(finish: str, text: str) -> Status:
-    """How an answer ended. An unknown way counts as cut off: a half text must not be taken for a whole one."""
+    """How an answer ended. What is not known to be whole counts as cut off: a half text must not be trained on."""
     if finish in REFUSED:
         return "refused"
     if finish in CUT_OFF:
@@ -177,7 +178,7 @@ def _count(told: Any, least: int) -> int | None:
     """A number of tokens, if it can be one."""
     if isinstance(told, bool) or not isinstance(told, int | float) or not least <= told <= MOST_TOKENS:
         return None
-    return int(told)
+    return int(told) if told == int(told) else None
 
 
 def repaired(text: str) -> str:
@@ -185,8 +186,8 @@ def repaired(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def read_events(data: bytes) -> list[Any]:
-    """The JSON values of a body: those of a stream's events, or the one that it is. What is torn off is left out.
+def read_events(data: bytes) -> tuple[list[Any], bool]:
+    """The JSON values of a body: those of a stream's events, or the one that it is; and whether it has come whole.
 
     Raises:
         RetryableError: if the body is neither, or if an event that has come whole is no JSON.
@@ -194,7 +195,7 @@ def read_events(data: bytes) -> list[Any]:
     encoding = json.detect_encoding(data)
     text = data.decode(encoding, "surrogatepass" if encoding.startswith("utf-16") else "replace").lstrip("\ufeff \r\n")
     if not re.match(r"(?:data|event|id|retry|):", text):
-        return [_loads(text)] if text.strip() else []
+        return ([_loads(text)] if text.strip() else []), True
     events, lines, is_error = [], [], False
     for line in re.split(r"\r\n|\n|\r", text):
         name, _, value = line.partition(":")
@@ -204,11 +205,12 @@ def read_events(data: bytes) -> list[Any]:
             is_error = value.strip() == "error"
         elif not line and lines:
             if lines[0].strip() == "[DONE]":
-                break
+                return events, True
             found = _loads_lines(lines)
-            events += [{"error": one} if is_error and "error" not in one else one for one in found]
+            bare = is_error and not any(isinstance(one, dict) and "error" in one for one in found)
+            events += [{"error": found}] if bare else found
             lines, is_error = [], False
-    return events
+    return events, bool(lines) and lines[0].strip() == "[DONE]"
 
 
 def _loads_lines(lines: list[str]) -> list[Any]:
