@@ -97,7 +97,7 @@ class Endpoint:
         if not is_known(answer.finish_reason) and answer.finish_reason not in self.odd:
             self.odd.add(answer.finish_reason)
             self.on_wait(f"{self.host}: finish_reason {answer.finish_reason!r} is not known: it counts as cut off", 0)
-        text, model = self.mask.answer(answer.text), answer.served_model and self.mask.fault(answer.served_model)
+        text, model = self.mask.answer(answer.text), answer.served_model and self.mask.answer(answer.served_model)
         return replace(answer, text=text, served_model=model, seconds=round(time.monotonic() - begun, 3))
 
     def _read(self, body: bytes, call: Call, fault: str | None) -> Answer:

@@ -192,8 +192,7 @@ def read_events(data: bytes) -> tuple[list[Any], bool]:
     Raises:
         RetryableError: if the body is neither, or if an event that has come whole is no JSON.
     """
-    encoding = json.detect_encoding(data)
-    text = data.decode(encoding, "surrogatepass" if encoding.startswith("utf-16") else "replace").lstrip("\ufeff \r\n")
+    text = data.decode(json.detect_encoding(data), "replace").lstrip("\ufeff \r\n")
     if not re.match(r"(?:data|event|id|retry|):", text):
         return ([_loads(text)] if text.strip() else []), True
     events, lines, is_error = [], [], False

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from cft.recipe.blocks.base import Block, Count
 
-KEY_LIKE = re.compile(r"\b(?:sk|key|hf|gsk|xai)[-_][A-Za-z0-9_-]{8,}")
+KEY_LIKE = re.compile(r"\b(?:sk|hf|gsk|xai)[-_](?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{16,}")
 USD = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
@@ -52,7 +52,8 @@ def _is_host(parts: SplitResult) -> bool:
 
 
 def _variable(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or len(name) > 60:
+    mixed = len(name) > 24 and all(re.search(kind, name) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or len(name) > 60 or mixed or KEY_LIKE.match(name):
         raise ValueError("is no name of an environment variable. Write the name, never the key: OPENAI_API_KEY")
     return name
 
