@@ -12,12 +12,13 @@ from data_builders.asking.calls import Answer, Call, Ledger, Price, tokens_at_mo
 from data_builders.asking.connection import Mask, api_key, connection_fault, open_client, retry_after
 from data_builders.asking.engine import Budget, Engine, OnWait, RejectedError, RetryableError
 from data_builders.asking.prices import find_price
-from data_builders.asking.reply import MOST_BYTES, BodyError, is_known, read_events, read_reply, words_of
+from data_builders.asking.reply import BodyError, is_known, read_events, read_reply, words_of
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import EndpointBlock
 
 LONGEST_CALL = 20  # times the time-out that one attempt may take in all, however steadily it trickles
+MOST_BYTES = 32 * 2**20  # of a body: 100,000 streamed tokens, each with all that servers put around it
 MOST_ERROR_BYTES = 100_000  # of an error's body
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 

@@ -16,7 +16,6 @@ from cft.words import tidy
 from data_builders.asking.calls import Answer, Call, Status, tokens_at_most
 from data_builders.asking.engine import RetryableError
 
-MOST_BYTES = 32 * 2**20  # of a body: 100,000 streamed tokens, each with all that servers put around it
 MOST_CHARACTERS = 32  # a token, on average over an answer
 MOST_TOKENS = 10_000_000  # of a call: more than any model's context
 MOST_WORDS = 1500  # characters of an error; who shows it cuts it, after a key in it is masked

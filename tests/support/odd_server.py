@@ -12,12 +12,8 @@ Reply = tuple[int, dict[str, str], bytes]  # status, headers, body
 def whole(text: object = "It is \\boxed{5}.", finish: object = "stop", **more: object) -> dict:
     """A chat completion that is not streamed."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
-    return {
-        "id": "x",
-        "model": "odd-1",
-        "choices": [choice],
-        "usage": {"prompt_tokens": 9, "completion_tokens": 7},
-    } | more
+    usage = {"prompt_tokens": 9, "completion_tokens": 7}
+    return {"id": "x", "model": "odd-1", "choices": [choice], "usage": usage} | more
 
 
 def pieces(*contents: object, finish: object = "stop", done: bool = True) -> bytes:
@@ -29,14 +25,16 @@ def pieces(*contents: object, finish: object = "stop", done: bool = True) -> byt
 
 @contextmanager
 def odd_server(answer: Callable[[str, dict], object]) -> Iterator[tuple[str, list[dict]]]:
-    """Its address, and the requests so far: {"path", "headers"}. `answer(path, body)` gives a `Reply`, or what is sent
-    as JSON with status 200."""
+    """Its address, and the requests so far: {"path", "headers" by name in lower case}.
+
+    `answer(path, body)` gives a `Reply`, or what is sent as JSON with status 200.
+    """
     seen: list[dict] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            seen.append({"path": self.path, "headers": dict(self.headers)})
+            seen.append({"path": self.path, "headers": {name.lower(): value for name, value in self.headers.items()}})
             given = answer(self.path, body)
             status, headers, data = given if isinstance(given, tuple) else (200, {}, json.dumps(given).encode())
             self.send_response(status)
