@@ -33,15 +33,9 @@ class Asking:
         self.model, self.ledgers, self.budget = model, ledgers, Budget(max_cost)
         self.rows: list[dict] = []
         self.ignore_temperature: set[str] = set()  # models that gave the same text for all samples of a prompt
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(20),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        self.progress = Progress(
-            *columns, TextColumn("{task.fields[note]}", markup=False), console=console, transient=True
-        )
+        name, note = (TextColumn(f"{{task.{key}}}", markup=False) for key in ("description", "fields[note]"))
+        columns = name, BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), note
+        self.progress = Progress(*columns, console=console, transient=True)
         self.task = None
 
     @contextmanager

@@ -12,7 +12,7 @@ from data_builders.asking.calls import Answer, Call, Ledger, Price, tokens_at_mo
 from data_builders.asking.connection import Mask, api_key, connection_fault, open_client, retry_after
 from data_builders.asking.engine import Budget, Engine, OnWait, RejectedError, RetryableError
 from data_builders.asking.prices import find_price
-from data_builders.asking.reply import BodyError, is_known, read_events, read_reply, words_of
+from data_builders.asking.reply import ENDS, BodyError, read_events, read_reply, words_of
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import EndpointBlock
@@ -95,7 +95,7 @@ class Endpoint:
             cause = error.__cause__ or error
             fault = self.mask.fault(f"the connection broke ({type(cause).__name__}: {cause})")
         answer = self._read(bytes(body), call, fault)
-        if not is_known(answer.finish_reason) and answer.finish_reason not in self.odd:
+        if answer.finish_reason not in ENDS.keys() | self.odd:
             self.odd.add(answer.finish_reason)
             self.on_wait(f"{self.host}: finish_reason {answer.finish_reason!r} is not known: it counts as cut off", 0)
         text, model = self.mask.answer(answer.text), answer.served_model and self.mask.answer(answer.served_model)

@@ -205,7 +205,7 @@ class Engine:
         doubled = FIRST_WAIT * 2 ** min(max(faults, self.limited // self.block.concurrency, 1) - 1, 10)
         wait = min(doubled, LONGEST_WAIT) * random.uniform(0.5, 1.0)
         if error.after is not None and error.after >= FIRST_WAIT:
-            wait = error.after * random.uniform(1.0, 1.1)
+            wait = error.after + random.uniform(0.0, min(error.after / 10, 5.0))
         if error.limited:
             self.resume_at = max(self.resume_at, time.monotonic() + wait)
         self.on_wait(str(error), wait)

@@ -8,12 +8,11 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from cft.words import tidy
-from data_builders.asking.calls import Answer, Call, Status, tokens_at_most
+from data_builders.asking.calls import Answer, Call, tokens_at_most
 from data_builders.asking.engine import RetryableError
 
 MOST_CHARACTERS = 32  # a token, on average over an answer
@@ -21,20 +20,17 @@ MOST_TOKENS = 10_000_000  # of a call: more than any model's context
 MOST_WORDS = 1500  # characters of an error; who shows it cuts it, after a key in it is masked
 
 # How servers say that an answer has ended: OpenAI, vLLM, TGI, Anthropic, Gemini, Mistral, Cohere, Bedrock, DeepSeek ...
-FINISHED = {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed", "end", "done", "finished"}
-CUT_OFF = {
-    *("length", "max_tokens", "max_length", "model_length", "max_output_tokens", "max_new_tokens", "token_limit"),
-    *("model_context_window_exceeded", "context_window_exceeded", "incomplete", "truncated", "pause_turn"),
-    *("tool_calls", "tool_use", "function_call"),  # it wants to go on when a tool has answered, and there is none
+# A call for a tool is cut off too: the model would go on when it had the tool's answer, and there is no tool.
+_ENDS = {
+    "ok": "stop eos eos_token end_turn stop_sequence complete completed end done finished",
+    "truncated": "length max_tokens max_length model_length max_output_tokens max_new_tokens token_limit incomplete "
+    "model_context_window_exceeded context_window_exceeded truncated pause_turn tool_calls tool_use function_call",
+    "refused": "content_filter content_filtered refusal refused safety recitation blocklist spii prohibited_content "
+    "language guardrail_intervened error_toxic moderation blocked sensitive",
+    "failed": "error abort aborted cancelled canceled timeout network_error failed interrupted user_cancel error_limit "
+    "insufficient_system_resource server_error internal_error unavailable",
 }
-REFUSED = {
-    *("content_filter", "content_filtered", "refusal", "refused", "safety", "recitation", "blocklist", "spii"),
-    *("prohibited_content", "language", "guardrail_intervened", "error_toxic", "moderation", "blocked", "sensitive"),
-}
-FAILED = {
-    *("error", "abort", "aborted", "cancelled", "canceled", "timeout", "network_error", "failed", "interrupted"),
-    *("insufficient_system_resource", "user_cancel", "error_limit", "server_error", "internal_error", "unavailable"),
-}
+ENDS = {word: end for end, words in _ENDS.items() for word in words.split()}
 
 
 class BodyError(Exception):
@@ -73,7 +69,7 @@ class _Seen:
 
     def _add_choice(self, choice: dict) -> None:
         finish = choice.get("finish_reason")
-        if finish is not None and (self.finish is None or plain(self.finish) in FINISHED):
+        if finish is not None and (self.finish is None or ENDS.get(plain(self.finish)) == "ok"):
             self.finish = finish
         message = next((choice[key] for key in ("delta", "message", "text") if choice.get(key) is not None), None)
         if not isinstance(message, dict):
@@ -129,20 +125,22 @@ def read_reply(events: Sequence[Any], call: Call, *, fault: str | None = None, c
     if seen.finish is None and fault and not cut:
         raise RetryableError(fault, written=written)
     finish = plain(seen.finish) if seen.finish is not None else "missing"
-    if finish in FAILED:
+    status = ENDS.get(finish, "truncated")  # what is not known to be whole must not be trained on as such
+    if status == "failed":
         raise RetryableError(f"the server broke off its answer (finish_reason {finish!r})", written=written)
     most = call.sampling["max_tokens"] * MOST_CHARACTERS + 1000
     if cut or len(text) > most:
-        text, finish, written = text[:most], "length", max(written, call.sampling["max_tokens"])
-    if refused := bool(seen.refusals):
-        text, finish = text or repaired("".join(seen.refusals)), "content_filter"
-    told = seen.usage.get("prompt_tokens", seen.usage.get("input_tokens"))
-    asked = _count(told, least=1)
-    told = seen.usage.get("completion_tokens", seen.usage.get("output_tokens"))
-    used = _count(told, least=bool(text or thoughts))
+        text, finish, status = text[:most], "length", "truncated"
+        written = max(written, call.sampling["max_tokens"])
+    if seen.refusals:
+        text, finish, status = text or repaired("".join(seen.refusals)), "content_filter", "refused"
+    if status == "ok" and not text.strip():
+        status = "empty"
+    asked = _count(seen.usage, "prompt_tokens", "input_tokens", least=1)
+    used = _count(seen.usage, "completion_tokens", "output_tokens", least=bool(text or thoughts))
     return Answer(
         text,
-        "refused" if refused else _status(finish, text),
+        status,
         finish,
         seen.model and tidy(repaired(seen.model))[:200],
         call.tokens_at_most if asked is None else asked,
@@ -158,26 +156,11 @@ def plain(finish: Any) -> str:
     return re.sub(r"^finish_?reason_", "", text)[:40]
 
 
-def is_known(finish: str) -> bool:
-    return finish in FINISHED | CUT_OFF | REFUSED
-
-
-def _status(finish: str, text: str) -> Status:
-    """How an answer ended. What is not known to be whole counts as cut off: a half text must not be trained on."""
-    if finish in REFUSED:
-        return "refused"
-    if finish in CUT_OFF:
-        return "truncated"
-    if not text.strip():
-        return "empty"
-    return "ok" if finish in FINISHED else "truncated"
-
-
-def _count(told: Any, least: int) -> int | None:
-    """A number of tokens, if it can be one."""
-    if isinstance(told, bool) or not isinstance(told, int | float) or not least <= told <= MOST_TOKENS:
-        return None
-    return int(told) if told == int(told) else None
+def _count(usage: dict, *names: str, least: int) -> int | None:
+    """A number of tokens under one of the names, if it can be one."""
+    count = next((usage[name] for name in names if name in usage), None)
+    fits = isinstance(count, int | float) and not isinstance(count, bool) and least <= count <= MOST_TOKENS
+    return int(count) if fits and count == int(count) else None
 
 
 def repaired(text: str) -> str:
@@ -204,19 +187,11 @@ def read_events(data: bytes) -> tuple[list[Any], bool]:
         elif not line and lines:
             if lines[0].strip() == "[DONE]":
                 return events, True
-            found = _loads_lines(lines)
-            bare = is_error and not any(isinstance(one, dict) and "error" in one for one in found)
-            events += [{"error": found}] if bare else found
+            event = _loads("\n".join(lines))
+            bare = is_error and not (isinstance(event, dict) and "error" in event)
+            events.append({"error": event} if bare else event)
             lines, is_error = [], False
     return events, bool(lines) and lines[0].strip() == "[DONE]"
-
-
-def _loads_lines(lines: list[str]) -> list[Any]:
-    """The values of an event's lines: one over all of them, or, as some servers write it, one in each."""
-    if len(lines) > 1:
-        with suppress(RetryableError):
-            return [_loads("\n".join(lines))]
-    return [_loads(line) for line in lines if line.strip() not in ("", "[DONE]")]
 
 
 def _loads(text: str) -> Any:
@@ -245,22 +220,21 @@ def words_of(error: Any) -> str:
     if not isinstance(error, dict):
         text = "" if error is None else error if isinstance(error, str) else _shown(error)
         return "an HTML page" if "<" in text[:50] else text[:MOST_WORDS]
-    said = next((error[key] for key in ("message", "detail", "msg", "title") if error.get(key)), error)
-    text = said if isinstance(said, str) else _shown(said)
-    more = error["metadata"].get("raw") if isinstance(error.get("metadata"), dict) else None  # a gateway's provider
-    codes = [str(code)[:MOST_WORDS] for code in (error.get("code"), more) if code and isinstance(code, str | int)]
-    codes = [code for code in codes if code not in text]
-    return text[:MOST_WORDS] + (f" ({', '.join(codes)})" if codes else "")
+    text = next((error[key] for key in ("message", "detail", "msg", "title") if error.get(key)), error)
+    text = text if isinstance(text, str) else _shown(text)
+    raw = error["metadata"].get("raw") if isinstance(error.get("metadata"), dict) else None  # of a gateway's provider
+    codes = [str(code) for code in (error.get("code"), raw) if isinstance(code, str | int) and str(code) not in text]
+    return (text[:MOST_WORDS] + (f" ({', '.join(codes)})" if codes else ""))[: 2 * MOST_WORDS]
 
 
 def status_of(error: Any) -> int:
     """The HTTP status that an error in a body stands for."""
-    told = [error.get(key) for key in ("code", "status", "status_code")] if isinstance(error, dict) else []
-    for code in told:
-        if isinstance(code, str | int) and re.fullmatch("[45][0-9][0-9]", str(code)[:9]):
+    keys = ("code", "status", "status_code", "type")
+    codes = [str(error[key]) for key in keys if isinstance(error, dict) and isinstance(error.get(key), str | int)]
+    for code in codes:
+        if re.fullmatch("[45][0-9][0-9]", code):
             return int(code)
-    kind = error.get("type") if isinstance(error, dict) else None
-    words = f"{words_of(error)} {[one for one in (kind, *told) if isinstance(one, str)]}"
+    words = " ".join([words_of(error), *codes])
     kinds = {
         429: r"rate.?limit|too.many.requests|throttl|resource.?exhausted",
         401: r"invalid.api.key|authentication|unauthori[sz]ed",

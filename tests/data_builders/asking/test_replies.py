@@ -155,5 +155,4 @@ def test_what_can_be_read_is_read():
     late = pieces("a", done=False) + b'data: {"error": {"message": "too late"}}\n\n'
     assert read(late).text == "a"
     assert read(b": ping\r\n\r\nevent: x\r\n" + pieces("a").replace(b"\n", b"\r\n")).text == "a"
-    assert read(pieces("a").replace(b"\n\n", b"\n") + b"\n").text == "a"  # one line after another
     assert read({"choices": [{"text": "a", "finish_reason": "stop"}]}).text == "a"
