@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 Client = TypeVar("Client")
 LONGEST_ASKED = 366 * 86400.0  # seconds; what a Retry-After says beyond it is no time
-SHORTEST_MASKED = 8  # characters of a key that is replaced in answers; shorter ones are words, such as EMPTY
 
 
 def api_key(block: "EndpointBlock") -> str | None:
@@ -41,24 +40,15 @@ def api_key(block: "EndpointBlock") -> str | None:
     return key
 
 
-class Mask:
-    """Replaces a key in what a server sends, should it echo it."""
+def masked(text: str, key: str | None) -> str:
+    """`text` without the key, should a server have sent it back, or spelled it out."""
+    return re.sub(r"[\s%.,-]?".join(map(re.escape, key)), "***", text) if key else text
 
-    def __init__(self, key: str | None) -> None:
-        # Between the characters, too: an error may spell a key out.
-        self.pattern = re.compile(r"[\s%.,-]?".join(map(re.escape, key))) if key else None
-        self.everywhere = len(key or "") >= SHORTEST_MASKED
 
-    def answer(self, text: str) -> str:
-        """A text of a model without the key."""
-        return self.pattern.sub("***", text) if self.pattern and self.everywhere else text
-
-    def fault(self, text: str) -> str:
-        """One short line without the key, or any other that looks like one."""
-        text = tidy(" ".join(text[:2000].split()))
-        if self.pattern:
-            text = self.pattern.sub("***", text)
-        return re.sub(r"\b(sk|key|hf|gsk|xai)[-_][A-Za-z0-9_-]{8,}", "***", text)[:300]
+def fault_line(text: str, key: str | None) -> str:
+    """What a server says, as one short line without the key, or any other that looks like one."""
+    text = masked(tidy(" ".join(text[:4000].split())), key)
+    return re.sub(r"\b(sk|key|hf|gsk|xai)[-_][A-Za-z0-9_-]{8,}", "***", text)[:300]
 
 
 def open_client(kind: Callable[..., Client], **options: object) -> Client:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cft.errors import DataError
 from data_builders.asking.calls import Answer, Call, Ledger, Price, tokens_at_most
-from data_builders.asking.connection import Mask, api_key, connection_fault, open_client, retry_after
+from data_builders.asking.connection import api_key, connection_fault, fault_line, masked, open_client, retry_after
 from data_builders.asking.engine import Budget, Engine, OnWait, RejectedError, RetryableError
 from data_builders.asking.prices import find_price
 from data_builders.asking.reply import ENDS, BodyError, read_events, read_reply, words_of
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LONGEST_CALL = 20  # times the time-out that one attempt may take in all, however steadily it trickles
 MOST_BYTES = 32 * 2**20  # of a body: 100,000 streamed tokens, each with all that servers put around it
 MOST_ERROR_BYTES = 100_000  # of an error's body
+SHORTEST_MASKED = 8  # characters of a key that is replaced in answers; shorter ones are words, such as EMPTY
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -30,7 +31,6 @@ class Endpoint:
         self.block, self.model, self.budget, self.on_wait = block, model, budget, on_wait
         self.host, self.price = block.host, find_price(block, model)
         self.key: str | None = None
-        self.mask = Mask(None)
         self.client: Any = None
         self.odd: set[str] = set()  # finish reasons that are not known
 
@@ -54,7 +54,6 @@ class Endpoint:
         if owed:
             self.budget.check_price(self, self.model)
             self.key = api_key(self.block)
-            self.mask = Mask(self.key)
             if asyncio.run(self._answer(owed, ledger)):
                 raise KeyboardInterrupt
 
@@ -93,12 +92,13 @@ class Endpoint:
             fault = f"nothing came for {self.block.timeout:g} s"
         except (openai.APIConnectionError, httpx2.RequestError) as error:
             cause = error.__cause__ or error
-            fault = self.mask.fault(f"the connection broke ({type(cause).__name__}: {cause})")
+            fault = self._line(f"the connection broke ({type(cause).__name__}: {cause})")
         answer = self._read(bytes(body), call, fault)
         if answer.finish_reason not in ENDS.keys() | self.odd:
             self.odd.add(answer.finish_reason)
             self.on_wait(f"{self.host}: finish_reason {answer.finish_reason!r} is not known: it counts as cut off", 0)
-        text, model = self.mask.answer(answer.text), answer.served_model and self.mask.answer(answer.served_model)
+        secret = self.key if len(self.key or "") >= SHORTEST_MASKED else None
+        text, model = masked(answer.text, secret), answer.served_model and masked(answer.served_model, secret)
         return replace(answer, text=text, served_model=model, seconds=round(time.monotonic() - begun, 3))
 
     def _read(self, body: bytes, call: Call, fault: str | None) -> Answer:
@@ -115,7 +115,7 @@ class Endpoint:
                 fault = "the answer was cut off on its way"
             return read_reply(events, call, fault=fault, cut=cut)
         except RetryableError as error:
-            raise RetryableError(self.mask.fault(str(error)), written=error.written) from None
+            raise RetryableError(self._line(str(error)), written=error.written) from None
         except BodyError as error:
             found = self._status_fault(error.status, str(error), {})
             if isinstance(found, RetryableError):
@@ -140,7 +140,7 @@ class Endpoint:
         if response.status_code < 300:
             return
         if response.status_code < 400:
-            where = self.mask.fault(response.headers.get("location", "nowhere"))
+            where = self._line(response.headers.get("location", "nowhere"))
             raise DataError(
                 f"{self.host} answers {response.status_code}: it sends on to {where}. Prompts and keys do not go "
                 "there: if that is the server that you mean, write its address as base_url."
@@ -157,8 +157,11 @@ class Endpoint:
             events = [body.decode("utf-8", "replace")]
         raise self._status_fault(response.status_code, words_of(events[0]) if events else "", response.headers)
 
+    def _line(self, text: str) -> str:
+        return fault_line(text, self.key)
+
     def _status_fault(self, status: int, words: str, headers: Mapping[str, str]) -> Exception:
-        text = self.mask.fault(words)
+        text = self._line(words)
         text = f": {text}" if text else ""
         where = f"{self.host} answers {status}"
         if status == 401:
