@@ -6,16 +6,17 @@ a good result stay owed, and are written again.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cft.errors import DataError
-from cft.files import read_jsonl, write_jsonl
+from cft.files import faulty, write_jsonl
+from cft.foreign import read_bytes
 from cft.words import tidy
 from data_builders.asking.calls import Call, Ledger, ledger_path
 from data_builders.asking.endpoint import request_body, spent
 from data_builders.asking.engine import Budget, RetryableError
 from data_builders.asking.prices import find_price
-from data_builders.asking.reply import BodyError, read_reply
+from data_builders.asking.reply import BodyError, read_events, read_reply
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import EndpointBlock
@@ -42,7 +43,7 @@ class BatchFiles:
         """
         by_key, faults = {call.key: call for call in calls}, []
         for path in sorted(self.requests.parent.glob(self.results)):
-            for number, row in read_jsonl(path):
+            for number, row in _results(path):
                 self._take(row, by_key, ledger, faults, f"{path.name} line {number}")
         owed = ledger.owed(calls)
         if not owed:
@@ -82,3 +83,20 @@ class BatchFiles:
             ledger.add(call, read_reply([{"error": failed} if failed else body], call), self)
         except (RetryableError, BodyError) as error:
             faults.append(f"{where}: {tidy(str(error))[:160] or 'no response'}")
+
+
+def _results(path: Path) -> list[tuple[int, Any]]:
+    """`(line number, row)` of a results file, read like what comes over the network: one odd answer spoils no other.
+
+    Raises:
+        DataError: naming the lines that are no JSON.
+    """
+    rows, faults = [], []
+    for number, line in enumerate(read_bytes(path).split(b"\n"), 1):
+        try:
+            rows += [(number, row) for row in read_events(line)[0] if isinstance(row, dict)]
+        except RetryableError:
+            faults.append(f"line {number}: is not JSON")
+    if faults:
+        raise faulty(path, faults, "faulty line(s)")
+    return rows

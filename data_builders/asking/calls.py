@@ -15,16 +15,24 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Literal, Protocol, Self
+from typing import Literal, NotRequired, Protocol, Self
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import NonNegativeFloat, NonNegativeInt
 
 from cft.errors import DataError
 from cft.files import content_id, dump_jsonl, listed, parse_jsonl, read_own_jsonl, write_jsonl
+from cft.foreign import check_shape
 
 # What an answer may be. All of these were paid for, so none is asked for again.
 Status = Literal["ok", "truncated", "refused", "empty"]
+KEPT = {  # what the row of an answered call must hold to be used
+    **dict.fromkeys(("key", "model", "text", "finish_reason", "prompt_sha256"), str),
+    **dict.fromkeys(("input_tokens", "output_tokens"), NonNegativeInt | None),
+    "status": Status,
+    "cost_usd": NonNegativeFloat | None,
+    "estimated": NotRequired[bool],
+}
 SYNC_SECONDS = 1.0  # a power cut loses at most the rows of so long; a kill loses none
 BYTES_PER_TOKEN = 2.5  # fewer than in any usual text, so that an estimate is not too small
 TEMPLATE_TOKENS = 20  # what a chat template adds to a prompt
@@ -177,23 +185,6 @@ class Ledger:
             write_jsonl(self.path, self.rows.values())
 
 
-class _Kept(BaseModel):
-    """What must hold of an answered call's row for it to be used."""
-
-    model_config = ConfigDict(strict=True)
-
-    key: str
-    model: str
-    status: Status
-    text: str
-    finish_reason: str
-    prompt_sha256: str
-    input_tokens: Annotated[int, Field(ge=0)] | None
-    output_tokens: Annotated[int, Field(ge=0)] | None
-    cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
-    estimated: bool = False
-
-
 def _answered(lines: Iterable[tuple[int, dict]], path: Path) -> dict[str, dict]:
     """The answered calls by key, of numbered lines; of a key that is there twice, the first."""
     rows: dict[str, dict] = {}
@@ -202,17 +193,14 @@ def _answered(lines: Iterable[tuple[int, dict]], path: Path) -> dict[str, dict]:
         if row.get("status") == "failed":
             continue
         try:
-            _Kept.model_validate(row)
-        except ValidationError as error:
-            first = error.errors()[0]
-            faults.append(f"line {number}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+            check_shape(row, KEPT)
+        except ValueError as fault:
+            faults.append(f"line {number}: {fault}")
         else:
             rows.setdefault(row["key"], row)
     if faults:
-        raise DataError(
-            f"{path}: {len(faults)} damaged line(s)\n  {listed(faults)}\n"
-            "Correct them (an unknown number is null), or delete them: their calls are then asked again."
-        )
+        fix = "Correct them (an unknown number is null), or delete them: their calls are then asked again."
+        raise DataError(f"{path}: {len(faults)} damaged line(s)\n  {listed(faults)}\n{fix}")
     return rows
 
 

@@ -114,3 +114,13 @@ def test_no_batch_is_written_that_could_cost_more_than_allowed(tmp_path):
     assert not list(tmp_path.glob("*requests*"))
     with pytest.raises(DataError, match="wait for a batch"):
         ask(tmp_path, calls, max_cost=1.0)
+
+
+def test_an_odd_answer_is_read_and_spoils_no_other(requested):
+    folder, calls, requests = requested
+    lines = [json.dumps(result(request, text="It is \ud83d wrong.")) for request in requests]
+    lines[1] = lines[1].replace(": 100,", ": NaN,").replace(": 10,", ": " + "9" * 5000 + ",")
+    (folder / "gpt-4.1-mini.batch-results.jsonl").write_text("\n".join(lines))
+    rows = ask(folder, calls)
+    assert [row["text"] for row in rows.values()] == ["It is \ufffd wrong."] * 6
+    assert [row["estimated"] for row in rows.values()] == [False, True, False, False, False, False]

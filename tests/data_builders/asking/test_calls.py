@@ -128,7 +128,7 @@ def test_names_of_models_become_names_of_files_that_differ(tmp_path):
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"cost_usd": ...}, "cost_usd: Field required"),
+        ({"cost_usd": ...}, "cost_usd: is missing"),
         ({"cost_usd": "x"}, "cost_usd: "),
         ({"cost_usd": -1.0}, "cost_usd: "),
         ({"output_tokens": "7"}, "output_tokens: "),
