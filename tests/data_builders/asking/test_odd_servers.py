@@ -12,8 +12,7 @@ from data_builders.asking import endpoint
 from data_builders.asking.calls import Ledger, read_ledger
 from data_builders.asking.connection import connection_fault, retry_after
 from data_builders.asking.engine import Budget
-from tests.support.asking import ask, plan
-from tests.support.odd_server import odd_server, pieces, whole
+from tests.support.asking import ask, odd_server, pieces, plan, whole
 
 KEY = "sk-secret-0123456789abcdef"
 DOLLAR_A_TOKEN = {"input": 0, "output": 1e6}

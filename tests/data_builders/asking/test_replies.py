@@ -7,8 +7,7 @@ import pytest
 
 from data_builders.asking.engine import RetryableError
 from data_builders.asking.reply import BodyError, read_events, read_reply
-from tests.support.asking import plan
-from tests.support.odd_server import pieces, whole
+from tests.support.asking import pieces, plan, whole
 
 (CALL,) = plan(1)  # at most 64 tokens
 
