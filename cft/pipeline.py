@@ -53,7 +53,7 @@ def run_stages(
     """Bring the named stages of the recipe's run to their end and return the run.
 
     Args:
-        max_cost: USD that the answers of all models may cost, kept ones included: in making data, and in scoring.
+        max_cost: USD that the answers of all models may cost, kept ones included: making data and scoring together.
         tracker: what training is reported to (`cft.train.loop.trackers`).
         launch, processes: how the train stage starts several processes (`cft.train.launch.start`).
 
@@ -146,7 +146,9 @@ def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     from eval.answering.run import evaluate
 
     where = {"adapter": run.adapter if scores_adapter else None, "folder": stage.path, "others": run.same_arms}
-    counts = evaluate(recipe, console=console, max_cost=max_cost, **where)
+    made = (run.manifest("data") or {}).get("cost_usd") or 0.0
+    left = None if max_cost is None else max(0.0, max_cost - made)
+    counts = evaluate(recipe, console=console, max_cost=left, **where)
     stage.finish(seed=recipe.seed, counts=counts)
 
 

@@ -134,7 +134,7 @@ class Ledger:
                 litter.unlink(missing_ok=True)
             self._read()
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            with suppress(PermissionError):  # another user's file
+            with suppress(OSError):  # another user's file, or a disk without modes
                 self.path.chmod(0o600)
         except BaseException:
             self._unlock()

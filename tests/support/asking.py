@@ -16,7 +16,6 @@ from data_builders.asking.calls import Call, Ledger
 from data_builders.asking.endpoint import Endpoint
 from data_builders.asking.engine import Budget
 
-
 Reply = tuple[int, dict[str, str], bytes]  # status, headers, body
 
 
