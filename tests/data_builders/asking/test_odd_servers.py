@@ -1,18 +1,24 @@
 """Servers that cost money or trust: no usage, no pause, odd sizes, keys sent back, redirects, proxies."""
 
+import itertools
 import json
 import time
 from email.utils import formatdate
 
 import pytest
+from rich.console import Console
 
 from cft.errors import DataError
-from cft.recipe.blocks import EndpointBlock
+from cft.recipe.blocks import EndpointBlock, ModelBlock
 from data_builders.asking import endpoint
+from data_builders.asking.backends import Asking
 from data_builders.asking.calls import Ledger, read_ledger
 from data_builders.asking.connection import connection_fault, retry_after
 from data_builders.asking.engine import Budget
+from data_builders.build import build
+from data_builders.estimate import estimate_calls
 from tests.support.asking import ask, odd_server, pieces, plan, whole
+from tests.support.building import WRONG, data
 
 KEY = "sk-secret-0123456789abcdef"
 DOLLAR_A_TOKEN = {"input": 0, "output": 1e6}
@@ -51,6 +57,20 @@ def test_rows_of_unknown_cost_count_as_an_estimate(tmp_path):
         with pytest.raises(DataError, match=r"--max-cost 150: \$120.0000 is spent"):
             ask(url, ledger, plan(4), Budget(150), price=DOLLAR_A_TOKEN)
     assert len(seen) == 3
+
+
+def test_card_and_plan_say_what_is_estimated_and_every_limit_holds(tmp_path):
+    count = itertools.count(84)
+    answers = odd_server(lambda path, request: whole(WRONG.replace("83", str(next(count))), usage=None))
+    with answers as (url, _):
+        students = [{"samples": 6, "model": "m", "endpoint": {"base_url": url, "price": {"input": 1.0, "output": 1e4}}}]
+        block = data(students=students, max_candidates=2)
+        asking = Asking(ModelBlock(id="tiny"), tmp_path / "calls", Console(quiet=True))
+        counts = build(block, folder=tmp_path / "out", seed=0, asking=asking)
+    assert counts["set_aside"] == {"not chosen": 4} and counts["estimated"] == 6
+    assert "Tokens of 6 answers are estimated" in (tmp_path / "out" / "README.md").read_text()
+    (row,) = estimate_calls(block, 0, "tiny", tmp_path / "calls")
+    assert (row["kept"], row["estimated"]) == (6, 6)
 
 
 def test_attempts_that_broke_off_are_paid_for_too(tmp_path):
