@@ -53,7 +53,7 @@ def run_stages(
     """Bring the named stages of the recipe's run to their end and return the run.
 
     Args:
-        max_cost: USD that the answers of all models may cost, kept ones included: in making data, and in scoring.
+        max_cost: USD that the answers of all models may cost, kept ones included: making data and scoring together.
         tracker: what training is reported to (`cft.train.loop.trackers`).
         launch, processes: how the train stage starts several processes (`cft.train.launch.start`).
 
@@ -98,6 +98,7 @@ def data_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     told = ", ".join(f"{key.replace('_', ' ')} {counts[key]}" for key in shown if counts.get(key))
     told = told.translate(str.maketrans("", "", "{}'"))
     paid = "cost unknown (no price)" if cost is None else f"cost ${cost:.4f}" if cost else ""
+    paid += f" (estimated for {counts['estimated']} answers)" if paid and counts.get("estimated") else ""
     console.print(f"data: {told}{', ' + paid if paid else ''}", highlight=False)
 
 
@@ -145,7 +146,9 @@ def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     from eval.answering.run import evaluate
 
     where = {"adapter": run.adapter if scores_adapter else None, "folder": stage.path, "others": run.same_arms}
-    counts = evaluate(recipe, console=console, max_cost=max_cost, **where)
+    made = (run.manifest("data") or {}).get("cost_usd") or 0.0
+    left = None if max_cost is None else max(0.0, max_cost - made)
+    counts = evaluate(recipe, console=console, max_cost=left, **where)
     stage.finish(seed=recipe.seed, counts=counts)
 
 

@@ -38,8 +38,8 @@ def build(
         {"candidates", "outcomes": {outcome: n}, "pass_rate": of the sampled candidates or None, "students":
         {name: {"samples", "pass_rate"}}, "set_aside": {why: n} of candidates, "critiques", "accepted", "dropped":
         {reason: n} of critiques, "dropped_by_teacher", "agreement": among teachers, "over_max_examples", "examples",
-        "ignores_temperature": models that gave the same text for all samples, "cost_usd"}; only {"examples"} for
-        demonstrations.
+        "ignores_temperature": models that gave the same text for all samples, "cost_usd", "estimated": answers whose
+        tokens a server did not tell}; only {"examples"} for demonstrations.
 
     Raises:
         DataError: for a problem or file that cannot be used, for calls that failed, or when no example is left.
@@ -82,6 +82,7 @@ def build(
         "examples": len(examples),
         "ignores_temperature": sorted(asking.ignore_temperature),
         "cost_usd": cost_of(asking.rows),
+        "estimated": sum(row.get("estimated", False) for row in asking.rows),
     }
     if not examples:
         raise DataError(_nothing_left(counts))

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from data_builders.asking.calls import Call, cost_of, ledger_path, read_ledger
+from data_builders.asking.calls import TEMPLATE_TOKENS, Call, cost_of, ledger_path, read_ledger
 from data_builders.asking.prices import find_price
 from data_builders.problems import Problem, load_problem
 from data_builders.students import candidates_of, plan_solutions, select
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 CHARACTERS_PER_TOKEN = 3.3  # English prose with arithmetic, Qwen2.5 and SmolLM2 tokenizers
 TOKENS_PER_ANSWER = 260  # a small model's answer to a word problem
 TOKENS_PER_CRITIQUE = 400
-TEMPLATE_TOKENS = 20  # what a chat template adds
 
 
 def estimate_calls(data: "CritiquesData", seed: int, student_name: str, ledgers: Path) -> list[dict]:
@@ -28,7 +27,8 @@ def estimate_calls(data: "CritiquesData", seed: int, student_name: str, ledgers:
     Returns:
         {"model", "host", "role", "calls", "kept": answers that are there already, "at_most": whether "calls" is only a
         bound (a teacher's, before its candidates are known), "input_tokens" and "output_tokens" of the calls still to
-        be made, "cost_usd": theirs, None if no price is known, "kept_usd": what the kept answers cost}.
+        be made, "cost_usd": theirs, None if no price is known, "kept_usd": what the kept answers cost, "estimated": of
+        how many kept ones the tokens are estimated}.
 
     Raises:
         DataError: for a problem, template, file or ledger that cannot be read.
@@ -89,4 +89,5 @@ def _priced(
         cost = round(price.cost(given, answered), 4) if price else None
     owed = {"input_tokens": round(given), "output_tokens": round(answered), "cost_usd": cost}
     row = {"model": model, "host": host, "role": role, "calls": calls, "at_most": at_most}
-    return row | owed | {"kept": len(kept), "kept_usd": cost_of(kept)}
+    estimated = sum(row.get("estimated", False) for row in kept)
+    return row | owed | {"kept": len(kept), "kept_usd": cost_of(kept), "estimated": estimated}

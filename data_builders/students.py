@@ -9,6 +9,7 @@ from data_builders.choose import choose_candidates
 from data_builders.problems import Problem
 from data_builders.prompts import messages, solve_prompt
 from data_builders.similarity import near_duplicates
+from data_builders.thoughts import final_text
 from eval.grading import grade
 
 if TYPE_CHECKING:
@@ -50,12 +51,6 @@ def candidate(key: str, problem: Problem, text: str, finish: str, **more: object
     graded = grade(problem.answer, text, truncated=finish == "length")
     row = {"id": key, "problem": problem.id, **more, "text": text, "finish_reason": finish}
     return row | {"outcome": graded.outcome, "answer": graded.answer}
-
-
-def final_text(text: str) -> str:
-    """What a reasoning model wrote after its thinking; nothing if it never stopped thinking."""
-    before, mark, after = text.rpartition("</think>")
-    return after.strip() if mark else "" if text.lstrip().startswith("<think>") else before + after
 
 
 def select(

@@ -42,7 +42,8 @@ def print_plan(plan: dict, console: Console) -> None:
 def _calls_line(row: dict) -> str:
     """What one model will be asked, in a line."""
     calls = f"at most {row['calls']}" if row["at_most"] else str(row["calls"])
-    kept = f" ({row['kept']} kept)" if row["kept"] else ""
+    usage = f", usage estimated for {row['estimated']}" if row["estimated"] else ""
+    kept = f" ({row['kept']} kept{usage})" if row["kept"] else ""
     return (
         f"  {row['role']} {row['model']} ({row['host']}): {calls} calls{kept}, ~{row['input_tokens']:,} tokens in, "
         f"~{row['output_tokens']:,} out, {dollars(row['cost_usd'])}, {roughly(row['seconds'])}"

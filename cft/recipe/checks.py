@@ -4,11 +4,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cft.recipe.blocks.train import METHODS
-from cft.recipe.faults import Fault
+from cft.recipe.faults import Fault, KeyPath
 from cft.suggest import nearest
 
 if TYPE_CHECKING:
-    from cft.recipe.blocks import CritiquesData, DemonstrationsData, EvalBlock, ModelBlock, NoData, TrainBlock
+    from cft.recipe.blocks import (
+        CritiquesData,
+        DemonstrationsData,
+        EndpointBlock,
+        EvalBlock,
+        ModelBlock,
+        NoData,
+        TrainBlock,
+    )
 
 
 def cross_faults(
@@ -61,6 +69,7 @@ def _eval_faults(scored: "EvalBlock") -> Iterator[Fault]:
     if scored.endpoint and scored.endpoint.batch:
         yield Fault(("eval", "endpoint", "batch"), "is not offered for scoring", "Leave it out", True)
     if scored.endpoint:
+        yield from _extra_faults(scored.endpoint, ("eval", "endpoint", "extra_body"))
         for model in sorted(scored.models - set(scored.served)):
             fix = f"Write served: {{{model}: NAME}}, the name that the server has for it"
             yield Fault(("eval", "served"), f"does not name {model!r}, which eval.arms asks for", fix, scored.served)
@@ -107,13 +116,16 @@ def _critiques_faults(data: "CritiquesData") -> Iterator[Fault]:
                 continue
             if block.model is None:
                 yield Fault(("data", key, i, "model"), "is missing, but an endpoint must be told one", "Name it", None)
-            for name in sorted(TAKEN & endpoint.extra_body.keys()):
-                path = ("data", key, i, "endpoint", "extra_body", name)
-                fix = f"Set {name} where the recipe has it, not in extra_body"
-                yield Fault(path, "has a key of its own", fix, endpoint.extra_body[name])
+            yield from _extra_faults(endpoint, ("data", key, i, "endpoint", "extra_body"))
+
+
+def _extra_faults(endpoint: "EndpointBlock", path: KeyPath) -> Iterator[Fault]:
+    for name in sorted(TAKEN & endpoint.extra_body.keys()):
+        fix = f"Set {name} where the recipe has it, not in extra_body"
+        yield Fault((*path, name), "has a key of its own", fix, endpoint.extra_body[name])
 
 
 TAKEN = {
     *("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "stream", "stream_options"),
-    *("seed", "n"),
+    *("seed", "n", "best_of"),
 }

@@ -37,7 +37,9 @@ class Fault:
     def _secret(self) -> bool:
         """Whether the value may be a password or an API key that was put where it does not belong."""
         return bool(self.path) and bool(
-            _SECRET.search(str(self.path[-1])) or re.search(r"://[^/]*@|://.*[?]", str(self.value))
+            _SECRET.search(str(self.path[-1]))
+            or re.search(r"://[^/]*@|://.*[?#]", str(self.value))
+            or (self.path[-1] == "base_url" and re.search(r"[@?#]|\b(sk|key|hf|gsk|xai)[-_]", str(self.value)))
         )
 
     @property

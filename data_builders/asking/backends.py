@@ -33,8 +33,9 @@ class Asking:
         self.model, self.ledgers, self.budget = model, ledgers, Budget(max_cost)
         self.rows: list[dict] = []
         self.ignore_temperature: set[str] = set()  # models that gave the same text for all samples of a prompt
-        columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn()
-        self.progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=console, transient=True)
+        name, note = (TextColumn(f"{{task.{key}}}", markup=False) for key in ("description", "fields[note]"))
+        columns = name, BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), note
+        self.progress = Progress(*columns, console=console, transient=True)
         self.task = None
 
     @contextmanager
@@ -68,7 +69,7 @@ class Asking:
 
             return InProcess(local_model(self.model, block), block.batch_size, self.note)
         if block.endpoint.batch:
-            return BatchFiles(block.endpoint, block.model, self.ledgers)
+            return BatchFiles(block.endpoint, block.model, self.ledgers, self.budget)
         return Endpoint(block.endpoint, block.model, self.budget, self._waits)
 
     def check(self, data: "CritiquesData") -> None:

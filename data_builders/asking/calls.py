@@ -4,24 +4,43 @@ A ledger is a JSON Lines file of one row a call, appended as the answers come. W
 for and the ledger has no answer to, so a run that stops anywhere loses at most the calls that were in flight.
 """
 
+import glob
+import math
 import os
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self, get_args
+from typing import Literal, NotRequired, Protocol, Self
 
 from filelock import FileLock, Timeout
+from pydantic import NonNegativeFloat, NonNegativeInt
 
 from cft.errors import DataError
-from cft.files import content_id, dump_jsonl, parse_jsonl, read_own_jsonl, write_jsonl
+from cft.files import content_id, dump_jsonl, listed, parse_jsonl, read_own_jsonl, write_jsonl
+from cft.foreign import check_shape
 
 # What an answer may be. All of these were paid for, so none is asked for again.
 Status = Literal["ok", "truncated", "refused", "empty"]
+KEPT = {  # what the row of an answered call must hold to be used
+    **dict.fromkeys(("key", "model", "text", "finish_reason", "prompt_sha256"), str),
+    **dict.fromkeys(("input_tokens", "output_tokens"), NonNegativeInt | None),
+    "status": Status,
+    "cost_usd": NonNegativeFloat | None,
+    "estimated": NotRequired[bool],
+}
 SYNC_SECONDS = 1.0  # a power cut loses at most the rows of so long; a kill loses none
+BYTES_PER_TOKEN = 2.5  # fewer than in any usual text, so that an estimate is not too small
+TEMPLATE_TOKENS = 20  # what a chat template adds to a prompt
+
+
+def tokens_at_most(text: str) -> int:
+    """How many tokens a text has where nobody says it: an estimate on the safe side."""
+    return math.ceil(len(text.encode("utf-8", "replace")) / BYTES_PER_TOKEN)
 
 
 @dataclass(frozen=True)
@@ -43,6 +62,11 @@ class Call:
     def characters(self) -> int:
         return sum(len(message["content"]) for message in self.messages)
 
+    @property
+    def tokens_at_most(self) -> int:
+        """Those of the prompt, estimated on the safe side."""
+        return tokens_at_most("".join(message["content"] for message in self.messages)) + TEMPLATE_TOKENS
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -56,6 +80,7 @@ class Answer:
     output_tokens: int | None = None
     seconds: float | None = None
     attempts: int = 1
+    estimated: bool = False  # whether a number of tokens is ours, as the server told none that can be
 
 
 @dataclass(frozen=True)
@@ -88,7 +113,7 @@ class Ledger:
     """The answers that are there, on disk and in memory. Use it as a context manager: it is locked while it is open.
 
     Raises:
-        DataError: when another process has it open, or a line that is not the last is no JSON object.
+        DataError: when another process has it open, or for damaged lines. What a kill left of the last one is cut off.
     """
 
     path: Path
@@ -105,18 +130,27 @@ class Ledger:
                 f"{self.path}: another process is asking this model. Wait for it, or stop it; it can go on later."
             ) from None
         try:
+            for litter in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.tmp"):  # of a killed process
+                litter.unlink(missing_ok=True)
             self._read()
-            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            with suppress(OSError):  # another user's file, or a disk without modes
+                self.path.chmod(0o600)
         except BaseException:
-            self._lock.release()
+            self._unlock()
             raise
         self._synced = time.monotonic()
         return self
 
+    def _unlock(self) -> None:
+        with suppress(OSError):  # an open file cannot be removed on Windows
+            Path(self._lock.lock_file).unlink()  # while it is held: who waits for it looks for the file again
+        self._lock.release()
+
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         os.fsync(self._file)
         os.close(self._file)
-        self._lock.release()
+        self._unlock()
 
     def owed(self, calls: Iterable[Call]) -> list[Call]:
         """The calls that have no answer yet, each once."""
@@ -146,21 +180,27 @@ class Ledger:
     def _read(self) -> None:
         """Read the file; write it again, without failures and repeated keys, when a good part of it is such."""
         lines = read_own_jsonl(self.path)
-        self.rows = _answered(lines)
+        self.rows = _answered(enumerate(lines, 1), self.path)
         if len(lines) - len(self.rows) > max(100, len(self.rows)):
             write_jsonl(self.path, self.rows.values())
 
 
-def _answered(lines: Iterable[dict]) -> dict[str, dict]:
-    """The answered calls by key; of a key that is there twice, the first."""
+def _answered(lines: Iterable[tuple[int, dict]], path: Path) -> dict[str, dict]:
+    """The answered calls by key, of numbered lines; of a key that is there twice, the first."""
     rows: dict[str, dict] = {}
-    for row in lines:
-        if (
-            row.get("status") in get_args(Status)
-            and isinstance(row.get("key"), str)
-            and isinstance(row.get("text"), str)
-        ):
+    faults = []
+    for number, row in lines:
+        if row.get("status") == "failed":
+            continue
+        try:
+            check_shape(row, KEPT)
+        except ValueError as fault:
+            faults.append(f"line {number}: {fault}")
+        else:
             rows.setdefault(row["key"], row)
+    if faults:
+        fix = "Correct them (an unknown number is null), or delete them: their calls are then asked again."
+        raise DataError(f"{path}: {len(faults)} damaged line(s)\n  {listed(faults)}\n{fix}")
     return rows
 
 
@@ -169,7 +209,7 @@ def read_ledger(path: Path) -> dict[str, dict]:
     if not path.exists():
         return {}
     data = path.read_bytes()
-    return _answered(row for _, row in parse_jsonl(data[: data.rfind(b"\n") + 1], path))
+    return _answered(parse_jsonl(data[: data.rfind(b"\n") + 1], path), path)
 
 
 def ledger_path(folder: Path, model: str) -> Path:

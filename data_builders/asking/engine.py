@@ -3,9 +3,11 @@
 - At most `concurrency` calls are in flight.
 - Only rate limits, server errors, broken answers and time-outs are tried again, at most `max_attempts` times a call.
   A rate limit (429) pauses all calls, for as long as `Retry-After` says or else doubling, and uses up no attempt.
+  A `Retry-After` shorter than the first wait says nothing: a server that keeps answering "at once" is not flooded.
 - The circuit breaker ends it when nothing works: at the start after a few failures, later after `patience` seconds
   without any answer.
-- A call is not sent if the answers so far and those in flight could together cost more than the budget.
+- A call is not sent if the answers so far and those in flight could together cost more than the budget. What an attempt
+  wrote before it broke off counts as paid for.
 - Ctrl-C sends no new calls and waits for those in flight, which are paid for; a second Ctrl-C does not wait.
 """
 
@@ -27,14 +29,14 @@ if TYPE_CHECKING:
 OnWait = Callable[[str, float], None]  # with a fault and the seconds until it is tried again; 0: for the user to see
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds
 FIRST_FAILURES = 4  # beyond one for each worker, before anything has worked
-CHARACTERS_PER_TOKEN = 2.5  # fewer than in any usual text, so that a reserve is not too small
 
 
 class RetryableError(Exception):
     """An attempt failed in a way that another may not."""
 
-    def __init__(self, fault: str, *, after: float | None = None, limited: bool = False) -> None:
+    def __init__(self, fault: str, *, after: float | None = None, limited: bool = False, written: int = 0) -> None:
         super().__init__(fault)
+        self.written = written  # tokens of an answer that broke off, estimated
         self.after = after  # seconds that the server asks to wait
         self.limited = limited  # a rate limit, not a fault
 
@@ -51,6 +53,10 @@ class Budget:
     spent: float = 0.0
     reserved: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.limit is not None and not self.limit >= 0:
+            raise DataError(f"--max-cost {self.limit}: is no amount. Write USD, such as --max-cost 5.")
+
     def check_price(self, backend: "Backend", model: str) -> None:
         if self.limit is not None and backend.price is None:
             raise DataError(
@@ -58,9 +64,13 @@ class Budget:
                 "price: {input: USD, output: USD} for a million tokens in its endpoint block, or leave out --max-cost."
             )
 
+    def holds(self, amount: float = 0.0) -> bool:
+        """Whether what is spent and set aside, and `amount` more, is within the limit."""
+        return self.limit is None or self.spent + self.reserved + amount <= self.limit
+
     def reserve(self, amount: float) -> bool:
         """Set `amount` aside for a call about to be sent; False if that could go over the limit."""
-        if self.limit is not None and self.spent + self.reserved + amount > self.limit:
+        if not self.holds(amount):
             return False
         self.reserved += amount
         return True
@@ -118,7 +128,7 @@ class Engine:
         while self.queue and not self.stopping:
             call = self.queue.pop()
             price = self.backend.price
-            most = price.cost(call.characters / CHARACTERS_PER_TOKEN + 20, call.sampling["max_tokens"]) if price else 0
+            most = price.cost(call.tokens_at_most, call.sampling["max_tokens"]) if price else 0
             while not self.budget.reserve(most):
                 if not self.in_flight:  # whose cost could still turn out lower
                     self.stop = self.stop or self._over_budget(most)
@@ -128,12 +138,12 @@ class Engine:
                     return
             self.in_flight += 1
             try:
-                await self._attempts(call)
+                await self._attempts(call, most)
             finally:
                 self.in_flight -= 1
                 self.budget.reserved = max(0.0, self.budget.reserved - most) if self.in_flight else 0.0
 
-    async def _attempts(self, call: "Call") -> None:
+    async def _attempts(self, call: "Call", most: float) -> None:
         tried = faults = 0
         while not self.stopping:
             if (pause := self.resume_at - time.monotonic()) > 0:
@@ -153,6 +163,10 @@ class Engine:
             except RetryableError as error:
                 faults += not error.limited
                 self._note_failure(error)
+                if error.written and self.backend.price:
+                    self.budget.spent += self.backend.price.cost(call.tokens_at_most, error.written)
+                    if not self.budget.holds():
+                        self.stop = self.stop or self._over_budget(most)
                 if faults >= self.block.max_attempts:
                     self._give_up(call, f"{error}, {faults} times", tried)
                     return
@@ -190,8 +204,8 @@ class Engine:
         """Wait before the next attempt at a call that had so many faults."""
         doubled = FIRST_WAIT * 2 ** min(max(faults, self.limited // self.block.concurrency, 1) - 1, 10)
         wait = min(doubled, LONGEST_WAIT) * random.uniform(0.5, 1.0)
-        if error.after is not None:
-            wait = error.after if error.limited else max(error.after, wait)
+        if error.after is not None and error.after >= FIRST_WAIT:
+            wait = error.after + random.uniform(0.0, min(error.after / 10, 5.0))
         if error.limited:
             self.resume_at = max(self.resume_at, time.monotonic() + wait)
         self.on_wait(str(error), wait)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import yaml
+from pydantic import TypeAdapter
 
 from cft.errors import DataError
+from cft.recipe.blocks.endpoint import PriceBlock
 from cft.recipe.shipped import recipes_folder
 from data_builders.asking.calls import Price
 
@@ -46,11 +48,9 @@ def price_table(path: Path) -> dict[str, dict[str, tuple[float, float]]]:
         return {}
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return {
-            host: {str(model): (float(p["input"]), float(p["output"])) for model, p in models.items()}
-            for host, models in raw.items()
-        }
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        table = TypeAdapter(dict[str, dict[str, PriceBlock]]).validate_python(raw)
+        return {host: {model: (p.input, p.output) for model, p in models.items()} for host, models in table.items()}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]}). "
             "It must hold host: {model: {input: USD, output: USD}}."

@@ -62,7 +62,9 @@ def data_card(
         lines += _table(("teachers", "candidates that both judged", "same verdict", "same answer"), pairs)
     lines += _table(("accepted critiques", ""), _diversity(accepted, examples))
     if counts["cost_usd"]:
-        lines += [f"The answers of all models cost ${counts['cost_usd']:.4f}.", ""]
+        number = counts["estimated"]
+        note = f" Tokens of {number} answers are estimated: their server did not tell usable numbers." if number else ""
+        lines += [f"The answers of all models cost ${counts['cost_usd']:.4f}.{note}", ""]
     return "\n".join(lines)
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from data_builders.asking.calls import Call
 from data_builders.problems import Problem
 from data_builders.prompts import messages
-from data_builders.students import final_text, sampling_of
+from data_builders.students import sampling_of
 from data_builders.teachers.templates import Template, load_template
+from data_builders.thoughts import final_text
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import ModelTeacher

@@ -4,6 +4,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from cft.models.generate import Completion, render, until
 from cft.models.source import resolve
 from cft.recipe.blocks import Arm, EvalBlock
-from data_builders.asking.calls import Answer, Call, Ledger
-from data_builders.asking.endpoint import Endpoint, request_body
-from data_builders.asking.engine import Budget, RetryableError
+from data_builders.asking.calls import Call, Ledger
+from data_builders.asking.endpoint import STREAM, Endpoint
+from data_builders.asking.engine import Budget
 from eval.answering.arms import Models, load_elicitor
 from eval.answering.batched import BatchedDecoding, Decoding
 
@@ -200,13 +201,8 @@ class Served(Answerer):
 class CompletionsEndpoint(Endpoint):
     """The same server, asked to go on with a text (`/v1/completions`) instead of answering messages."""
 
-    async def request(self, call: Call) -> Answer:
-        body = request_body(call, self.block)
-        (message,), model = body.pop("messages"), body.pop("model")
-        found = await self.client.completions.create(model=model, prompt=message["content"], extra_body=body)
-        choice = found.choices[0] if found.choices else None
-        if choice is None or not choice.finish_reason:
-            raise RetryableError("the answer was cut off on its way (it has no finish_reason)")
-        status = "truncated" if choice.finish_reason == "length" else "ok" if choice.text.strip() else "empty"
-        usage = [getattr(found.usage, key, None) for key in ("prompt_tokens", "completion_tokens")]
-        return Answer(choice.text, status, choice.finish_reason, found.model, *usage)
+    def send(self, body: dict, headers: dict[str, str]) -> AbstractAsyncContextManager[Any]:
+        (message,) = body.pop("messages")
+        known = {key: body.pop(key) for key in ("model", *STREAM) if key in body}
+        create = self.client.completions.with_streaming_response.create
+        return create(prompt=message["content"], **known, extra_body=body, extra_headers=headers)

@@ -1,6 +1,13 @@
-"""Asks a server for many answers, in a process that may be killed: -m tests.support.asking URL LEDGER N C."""
+"""Asks a server for many answers, in a process that may be killed (-m tests.support.asking URL LEDGER N C), or a server
+in this process, which answers each request with what a test gives it.
+"""
 
+import json
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from cft.recipe.blocks import EndpointBlock
@@ -8,6 +15,8 @@ from data_builders.asking import engine
 from data_builders.asking.calls import Call, Ledger
 from data_builders.asking.endpoint import Endpoint
 from data_builders.asking.engine import Budget
+
+Reply = tuple[int, dict[str, str], bytes]  # status, headers, body
 
 
 def plan(count: int, model: str = "fake-teacher") -> list[Call]:
@@ -27,6 +36,55 @@ def ask(url: str, ledger: Path, calls: list[Call], budget: Budget | None = None,
     with Ledger(ledger) as open_ledger:
         endpoint.answer(calls, open_ledger)
         return open_ledger.rows
+
+
+def whole(text: object = "It is \\boxed{5}.", finish: object = "stop", **more: object) -> dict:
+    """A chat completion that is not streamed."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
+    usage = {"prompt_tokens": 9, "completion_tokens": 7}
+    return {"id": "x", "model": "odd-1", "choices": [choice], "usage": usage} | more
+
+
+def pieces(*contents: object, finish: object = "stop", done: bool = True) -> bytes:
+    """The body of a streamed one."""
+    deltas = [{"choices": [{"index": 0, "delta": {"content": content}}]} for content in contents]
+    events = [*deltas, {"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}]
+    return "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode() + b"data: [DONE]\n\n" * done
+
+
+@contextmanager
+def odd_server(answer: Callable[[str, dict], object]) -> Iterator[tuple[str, list[dict]]]:
+    """Its address, and the requests so far: {"path", "headers" by name in lower case}.
+
+    `answer(path, body)` gives a `Reply`, or what is sent as JSON with status 200.
+    """
+    seen: list[dict] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            seen.append({"path": self.path, "headers": {name.lower(): value for name, value in self.headers.items()}})
+            given = answer(self.path, body)
+            status, headers, data = given if isinstance(given, tuple) else (200, {}, json.dumps(given).encode())
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            try:
+                self.wfile.write(data)
+            except ConnectionError:
+                return  # the client has read enough
+
+        def log_message(self, *parts: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", seen
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 if __name__ == "__main__":

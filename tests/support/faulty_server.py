@@ -31,7 +31,7 @@ ERRORS = {  # fault: status, code, message
 }
 HTML = {"503-html": 503, "html-200": 200}
 FINISH = {"truncated": "length", "refused": "content_filter", "no-finish": None}
-PAID = {None, "slow", "empty", "truncated", "refused"}  # what counts as answered
+PAID = {None, "slow", "empty", "truncated", "refused", "no-finish"}  # what counts as answered
 AT_ONCE = {"down", "401", "404"}  # decided before any work: no latency
 FAULTS = [
     *["429", "429-date", "500", "503-html", "cut", "drop", "stall", "slow", "garbage", "html-200"],

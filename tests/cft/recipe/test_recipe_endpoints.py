@@ -28,6 +28,28 @@ def teacher(settings: str) -> str:
         (AT.format("localhost:8000"), "is no address of a server"),
         (AT.format("http://u:KEY@h/v1"), "holds more than an address"),
         (AT.format("http://h/v1?key=KEY"), "holds more than an address"),
+        (AT.format("http://:KEY@h/v1"), "holds more than an address"),
+        (AT.format("http://h/v1#KEY"), "holds more than an address"),
+        (AT.format("http://h/KEY/v1"), "holds more than an address"),
+        (AT.format("u:KEY@h/v1"), "holds more than an address"),
+        (AT.format("http://h:65536/v1"), "is no address of a server"),
+        (AT.format("http://h:0/v1"), "is no address of a server"),
+        (AT.format("http://h:x/v1"), "is no address of a server"),
+        (AT.format("http://a..b/v1"), "is no address of a server"),
+        (AT.format("http://" + "a" * 64 + "/v1"), "is no address of a server"),
+        (AT.format("http://1.2.3.456/v1"), "is no address of a server"),
+        (AT.format("http://[v1.x]/v1"), "is no address of a server"),
+        (AT.format("http://[::1/v1"), "is no address of a server"),
+        (AT.format("http://０.0.0.0/v1"), "has. Write a name beyond ASCII in its xn-- form"),
+        (AMONG.format('"http://h\\0/v1"'), "holds white space or characters that no address has"),
+        (AMONG.format('"http://h/v1\\e[31m"'), "holds white space or characters that no address has"),
+        (teacher("api_key_env: AIzaSyA0123456789abcdefABCDEF"), "api_key_env: is no name of an environment variable"),
+        (teacher("price: {input: 1e308, output: 1}"), "endpoint.price.input = 1e+308: must be at most 1"),
+        (teacher("price: {input: .inf, output: 1}"), "endpoint.price.input"),
+        (teacher("timeout: .inf"), "endpoint.timeout"),
+        ("data.max_candidates=99999999999", "data.max_candidates = 99999999999: must be at most 1"),
+        ("data.students=[{samples: 1000000000}]", "samples = 1000000000: must be at most 1"),
+        ("eval.endpoint={base_url: 'http://h/v1', extra_body: {n: 5}}", "eval.endpoint.extra_body.n = 5: has a key of"),
         (AMONG.format("3"), "endpoint.base_url = 3: must be text. Put it in quotes"),
         (AMONG.format("['http://a/v1', 'http://b/v1']"), "is a list, but an endpoint is one address. Put several"),
         (AMONG.format("['http://u:KEY@h/v1']"), "`vllm serve --data-parallel-size N`, Ray Serve, or any reverse proxy"),
@@ -42,6 +64,17 @@ def test_faults_of_endpoints(write_recipe, override, fault):
     with pytest.raises(RecipeError) as caught:
         load_recipe(write_recipe(GOOD), [override.replace("KEY", KEY)])
     assert fault in str(caught.value) and KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:8000/v1", "https://api.openai.com/v1/", "http://[::1]:8000/v1", "http://my_vllm-1:8000/v1",
+        "https://router.huggingface.co/hf-inference/models/x/v1", "http://xn--mnchen-3ya.de/v1", "HTTP://10.0.0.1",
+    ],
+)  # fmt: skip
+def test_usual_addresses_are_taken(write_recipe, url):
+    assert load_recipe(write_recipe(GOOD), [AT.format(url)]).data.teachers[0].endpoint.base_url == url
 
 
 def test_an_endpoint_has_defaults_for_all_but_its_address(write_recipe):

@@ -9,13 +9,14 @@ from cft.files import read_jsonl, write_jsonl
 from cft.recipe.blocks import EndpointBlock
 from data_builders.asking.batch_files import BatchFiles
 from data_builders.asking.calls import Ledger
+from data_builders.asking.engine import Budget
 from tests.support.asking import plan
 
 BLOCK = EndpointBlock(base_url="https://api.openai.com/v1", batch=True, max_tokens_key="max_completion_tokens")
 
 
-def ask(folder, calls, model="gpt-4.1-mini"):
-    backend = BatchFiles(BLOCK, model, folder)
+def ask(folder, calls, model="gpt-4.1-mini", max_cost=None):
+    backend = BatchFiles(BLOCK, model, folder, Budget(max_cost))
     with Ledger(folder / f"{model}.jsonl") as ledger:
         backend.answer(calls, ledger)
         return ledger.rows
@@ -88,3 +89,38 @@ def test_a_results_file_that_is_none_is_named(requested):
     (folder / "gpt-4.1-mini.batch-results.jsonl").write_text("<html>\n" + json.dumps({}) + "\n")
     with pytest.raises(DataError, match=r"batch-results.jsonl: 1 faulty line.*\n.*line 1: is not JSON"):
         ask(folder, calls)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        None, 5, {}, {"body": None}, {"body": 5}, {"body": {"choices": 5}}, {"body": {"choices": [5]}},
+        {"status_code": 429, "body": {"error": {"message": "slow down \ud800"}}},
+        {"body": {"choices": [{"finish_reason": "error", "message": {"content": "half"}}]}},
+    ],
+)  # fmt: skip
+def test_results_of_odd_shapes_stay_owed(requested, response):
+    folder, calls, requests = requested
+    line = json.dumps(result(requests[0], response=response))
+    (folder / "gpt-4.1-mini.batch-results.jsonl").write_text(line + "\n")
+    with pytest.raises(DataError, match=r"6 of 6 calls wait for a batch\. 1 results could not be used"):
+        ask(folder, calls)
+
+
+def test_no_batch_is_written_that_could_cost_more_than_allowed(tmp_path):
+    calls = plan(6, "gpt-4.1-mini")
+    with pytest.raises(DataError, match=r"--max-cost 1e-06: .* a batch of 6 calls .* could cost"):
+        ask(tmp_path, calls, max_cost=1e-6)
+    assert not list(tmp_path.glob("*requests*"))
+    with pytest.raises(DataError, match="wait for a batch"):
+        ask(tmp_path, calls, max_cost=1.0)
+
+
+def test_an_odd_answer_is_read_and_spoils_no_other(requested):
+    folder, calls, requests = requested
+    lines = [json.dumps(result(request, text="It is \ud83d wrong.")) for request in requests]
+    lines[1] = lines[1].replace(": 100,", ": NaN,").replace(": 10,", ": " + "9" * 5000 + ",")
+    (folder / "gpt-4.1-mini.batch-results.jsonl").write_text("\n".join(lines))
+    rows = ask(folder, calls)
+    assert [row["text"] for row in rows.values()] == ["It is \ufffd wrong."] * 6
+    assert [row["estimated"] for row in rows.values()] == [False, True, False, False, False, False]

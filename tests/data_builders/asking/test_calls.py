@@ -123,3 +123,37 @@ def test_names_of_models_become_names_of_files_that_differ(tmp_path):
     paths = [ledger_path(tmp_path, name) for name in names]
     assert len(set(paths)) == len(names) and all(p.parent == tmp_path and len(p.name) < 100 for p in paths)
     assert paths[0].name == "qwen2.5-coder-0.5b.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"cost_usd": ...}, "cost_usd: is missing"),
+        ({"cost_usd": "x"}, "cost_usd: "),
+        ({"cost_usd": -1.0}, "cost_usd: "),
+        ({"output_tokens": "7"}, "output_tokens: "),
+        ({"text": None}, "text: "),
+        ({"status": "done"}, "status: "),
+        ({"key": 5}, "key: "),
+    ],
+)
+def test_a_damaged_row_is_named_and_nothing_is_lost(tmp_path, change, fault):
+    path = fill(tmp_path / "m.jsonl", 3)
+    lines = path.read_text().splitlines()
+    row = {key: value for key, value in (json.loads(lines[1]) | change).items() if value is not ...}
+    path.write_text("\n".join([lines[0], json.dumps(row), lines[2], ""]))
+    before = path.read_bytes()
+    for read in (read_ledger, lambda it: Ledger(it).__enter__()):
+        with pytest.raises(DataError, match=rf"m.jsonl: 1 damaged line\(s\)\n  line 2: {fault}[^\n]*\nCorrect them"):
+            read(path)
+    assert path.read_bytes() == before and [it.name for it in tmp_path.iterdir()] == ["m.jsonl"]
+
+
+def test_a_ledger_is_the_users_own_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.touch(0o644)
+    (tmp_path / ".m.jsonl.123.tmp").touch()  # of a process that was killed
+    (tmp_path / ".other.jsonl.123.tmp").touch()
+    fill(path, 2)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert sorted(it.name for it in tmp_path.iterdir()) == [".other.jsonl.123.tmp", "m.jsonl"]

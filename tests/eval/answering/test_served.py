@@ -6,8 +6,10 @@ import pytest
 from rich.console import Console
 
 from cft.errors import CFTError, RecipeError
-from cft.recipe.blocks import Recipe
+from cft.pipeline import eval_stage
+from cft.recipe.blocks import ModelBlock, Recipe
 from cft.recipe.load import load_recipe
+from cft.runs import open_run
 from eval.answering.run import evaluate
 from tests.support.evaluating import TASK, rows
 from tests.support.faulty_server import FaultyServer
@@ -99,6 +101,16 @@ def test_a_server_that_fails_in_the_middle_loses_no_answer(serve, tmp_path):
     assert kept >= 4 and len(asked(again)) == 12 - kept
     again, whole = ([row["response"] for row in rows(tmp_path / name, "base")] for name in ("eval", "whole"))
     assert again == whole
+
+
+def test_what_making_the_data_cost_counts_towards_the_cost_of_scoring(serve, tmp_path):
+    endpoint = {"base_url": serve().url, "price": {"input": 0.0, "output": 1e6}}  # at most $64 an answer
+    found = recipe("http://h/v1", arms=["base"], endpoint=endpoint)
+    found = found.model_copy(update={"model": ModelBlock(id="smollm2-135m")})
+    run = open_run(found, {}, tmp_path)
+    run.stage("data", {}).finish(seed=0, counts={}, cost_usd=40.0)
+    with pytest.raises(CFTError, match=r"--max-cost 50: .* so it was not sent"):
+        eval_stage(found, run, Console(quiet=True), max_cost=90.0)
 
 
 def test_a_server_that_does_not_know_the_model_or_is_not_there_is_told(serve, tmp_path):
