@@ -30,9 +30,7 @@ def adapter_identity(adapter: Path) -> dict[str, str]:
     """
     from safetensors import SafetensorError, safe_open
 
-    files = [adapter / name for name in (CONFIG, WEIGHTS)]
-    if is_whole(adapter):
-        files = sorted([adapter / "config.json", *adapter.glob("*.safetensors")])
+    files = files_of(adapter)
     if not all(file.is_file() for file in files):
         raise EvalError(f"{adapter}: is no adapter; {' and '.join(file.name for file in files)} must be in it.")
     for file in files:
@@ -45,6 +43,14 @@ def adapter_identity(adapter: Path) -> dict[str, str]:
         except (SafetensorError, OSError) as error:
             raise EvalError(f"{file}: is damaged ({one_line(error)}). {again(adapter)}") from None
     return {file.name: sha256_file(file) for file in files}
+
+
+def files_of(adapter: Path) -> list[Path]:
+    """The files that make a trained folder, whether they are there or not."""
+    if is_whole(adapter):
+        weights = list(adapter.glob("*.safetensors")) or [adapter / "model.safetensors"]
+        return sorted([adapter / "config.json", *weights])
+    return [adapter / CONFIG, adapter / WEIGHTS]
 
 
 def again(adapter: Path) -> str:
