@@ -21,7 +21,7 @@ from cft.plan.memory import PROMPT_TOKENS, plan_memory
 from cft.recipe.blocks import ModelBlock, Recipe
 from cft.rows import tokenize_row
 from cft.runs import Run, run_of
-from cft.train.loop.defaults import optimizer_steps, training_epochs
+from cft.train.loop.defaults import optimizer_steps, recomputes, training_epochs
 from cft.train.select.choice import planned_answers
 from data_builders.asking.prices import find_price
 from data_builders.build import planned_characters
@@ -61,8 +61,9 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         peak, share = (card.flops, MFU) if card else (flops, TRAINING)
         if not peak or not architecture:
             return None
-        recomputes = bool(recipe.train.args.get("gradient_checkpointing", device != "cpu"))
-        total = sum(architecture.flops(*row, full=recipe.train.full, recomputes=recomputes) for row in rows)
+        said = recomputes(recipe.train.args)
+        work = {"full": recipe.train.full, "recomputes": device != "cpu" if said is None else bool(said)}
+        total = sum(architecture.flops(*row, **work) for row in rows)
         return round(LOAD_SECONDS + epochs * total / (peak * share))
 
     stages, pairs, costs, asked = [], [], [], []
