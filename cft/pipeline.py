@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import jinja2
 from rich.console import Console
 
 from cft.devices import pick_device, slow_dtype
@@ -15,7 +16,7 @@ from cft.recipe.blocks import METHODS, Recipe
 from cft.runs import ANSWERS, ARM, EVAL, MANIFEST, STAGES, Run, Stage, open_run, versions
 from cft.train.launch.start import Launch, check_launch, launch_training
 from cft.train.loop.trackers import check_tracker
-from cft.weights.adapter import CONFIG, changes_base, files_of, is_whole, read_config
+from cft.weights.adapter import CONFIG, changes_base, files_left, is_whole, read_config
 from data_builders.asking.backends import Asking, local_identities
 from data_builders.build import build, input_files
 from eval.grading import grader_identity
@@ -90,7 +91,7 @@ def check_prompts(recipe: Recipe) -> None:
     try:
         messages = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "1+1?"}]
         render(load_tokenizer(recipe.model), messages)
-    except ModelError as error:
+    except (ModelError, jinja2.TemplateError) as error:
         raise ModelError(
             f"eval.arms: {', '.join(with_system)} cannot be asked, with a system message. {error}"
         ) from error
@@ -140,8 +141,8 @@ def train_stage(
         "seed": recipe.seed,
     }
     stage = run.stage("train", inputs)
-    folders = [run.adapter, *map(run.kept_adapter, recipe.train.keep_steps)]
-    if _skip(stage, console, [file for folder in folders for file in files_of(folder)]):
+    steps = stage.manifest["counts"]["steps"] if stage.manifest else 0
+    if _skip(stage, console, files_left(run.train, recipe.train.keep_steps, steps)):
         return
     if launch:
         counts = launch_training(recipe, run.examples, stage.path, launch, console=console, tracker=tracker)

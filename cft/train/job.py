@@ -50,7 +50,7 @@ from cft.train.loop.stopping import SaveOnTerm
 from cft.train.loop.trainer import StopIfDiverged
 from cft.train.preflight import Preflight
 from cft.train.select.choice import StoppedEarly, drop_adapters
-from cft.weights.adapter import files_of
+from cft.weights.adapter import files_left
 
 if TYPE_CHECKING:
     from eval.tasks.lm_tasks import Items
@@ -146,8 +146,10 @@ def run(job: Job, fit: Fit) -> dict[str, Any]:
         KeyboardInterrupt: after saying where the same command will go on; Terminated after SIGTERM.
     """
     done, settings = read_json(job.folder / METRICS), job.settings
-    whole = all(file.is_file() for file in files_of(job.adapter))
-    finished = whole and done and done["settings"] == settings  # killed after its last step
+    finished = done and done["settings"] == settings  # killed after its last step
+    if finished:
+        left = files_left(job.folder, job.recipe.train.keep_steps, done["summary"]["steps"])
+        finished = all(file.is_file() for file in left)
     ranks.wait()  # each process has looked before one changes what it looked at
     if not finished:
         ranks.on_main(lambda: make_room(job))

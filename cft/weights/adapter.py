@@ -10,6 +10,7 @@ from cft.errors import LIBRARY_ERRORS, EvalError
 from cft.files import sha256_file
 from cft.models.fetch import one_line
 from cft.models.load import without_clock
+from cft.runs import ADAPTER, STEPS, step_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -51,6 +52,12 @@ def files_of(adapter: Path) -> list[Path]:
         weights = list(adapter.glob("*.safetensors")) or [adapter / "model.safetensors"]
         return sorted([adapter / "config.json", *weights])
     return [adapter / CONFIG, adapter / WEIGHTS]
+
+
+def files_left(train: Path, keep_steps: list[int], steps: int) -> list[Path]:
+    """The files of all adapters that a training of so many steps leaves in its folder, there or not."""
+    kept = [train / STEPS / step_name(step) for step in keep_steps if step <= steps]
+    return [file for folder in (train / ADAPTER, *kept) for file in files_of(folder)]
 
 
 def again(adapter: Path) -> str:

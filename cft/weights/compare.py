@@ -4,6 +4,7 @@ Positions are those of the completions, where the adapter was trained and where 
 """
 
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from cft.files import read_own_jsonl
@@ -79,10 +80,13 @@ def logits_of(model: "PreTrainedModel", texts: list[Text]) -> list["torch.Tensor
 
 
 def probe(model: "PreTrainedModel", *rows: list[int]) -> list["torch.Tensor"]:
-    """Logits (T, V) of rows of token ids, on the CPU; of a fixed row across the vocabulary where none are given."""
+    """Logits (PROBED, V) of rows of token ids, on the CPU; of one across the vocabulary where none are given.
+
+    Rows are cut to PROBED tokens or repeated up to them: a length that nothing else has costs memory on a CPU.
+    """
     vocabulary = model.config.get_text_config().vocab_size
     rows = rows or ([(37 * i + 11) % vocabulary for i in range(PROBED)],)
-    return logits_of(model, [Text(row[:PROBED], 0) for row in rows])
+    return logits_of(model, [Text(list(islice(cycle(row), PROBED)), 0) for row in rows])
 
 
 def same_bits(one: list["torch.Tensor"], other: list["torch.Tensor"]) -> bool:
