@@ -13,11 +13,10 @@ import shutil
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peft import PeftModel
 from rich.console import Console
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Trainer
@@ -42,7 +41,7 @@ from cft.train.loop.checkpoints import (
     to_rounding,
 )
 from cft.train.loop.defaults import LORA
-from cft.train.loop.delivery import TRAINED, check_on_new_base, foresee, save
+from cft.train.loop.delivery import check_on_new_base, foresee, save
 from cft.train.loop.fallback import Setting, safer_for
 from cft.train.loop.faults import explain, is_ours, is_out_of_memory, judged, out_of_memory, safer_setting
 from cft.train.loop.progress import TrainProgress
@@ -279,9 +278,8 @@ def finish(job: Job, trainer: Trainer, used: Setting) -> dict[str, Any]:
     if ranks.is_main():
         if select:
             shutil.copytree(select.best, folder)
-            if isinstance(trainer.model, PeftModel):  # has gone on from there
-                trainer.model.load_adapter(str(folder), TRAINED)
-        check_on_new_base(trainer, folder, lambda: job.load_base(used), job.recipe.model.id)
+        base = partial(job.load_base, used)
+        check_on_new_base(trainer, folder, base, job.recipe.model.id, earlier=bool(select))
         if job.recipe.model.chat_template is not None:  # else the base's own tokenizer is the right one
             job.tokenizer.save_pretrained(folder)
         write_card(folder, recipe=job.recipe, source=job.source, summary=summary, log=log, versions=versions())

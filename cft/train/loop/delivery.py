@@ -61,20 +61,25 @@ def save(trainer: Trainer, folder: Path) -> None:
     ranks.wait()
 
 
-def check_on_new_base(trainer: Trainer, folder: Path, load: Callable[[], "PreTrainedModel"], model_id: str) -> None:
+def check_on_new_base(
+    trainer: Trainer, folder: Path, load: Callable[[], "PreTrainedModel"], model_id: str, *, earlier: bool
+) -> None:
     """As `save`, for an adapter that has changed weights of its base. The trained model is gone afterwards.
 
     Args:
         load: loads the base.
+        earlier: whether the adapter is that of an earlier step than the model's.
     """
     model = trainer.model
     if not ranks.is_main() or ranks.sharded() or not isinstance(model, PeftModel) or not changes_base(config_of(model)):
         return
     rows = probed_rows(trainer)
+    if earlier:
+        model.load_adapter(str(folder), TRAINED)
     with answering(model, as_base=False) as trained:
         kept = probe(trained, *rows)
     for weight in [*model.parameters(), *model.buffers()]:  # room for the base
-        weight.data = torch.empty(0, dtype=weight.dtype)
+        weight.data = torch.empty(0, dtype=weight.dtype, device=weight.device)
     fresh = attach(load(), folder, model_id, TRAINED)
     refuse_other(folder, fresh, kept, probe(fresh, *rows))
 

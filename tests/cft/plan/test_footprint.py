@@ -112,7 +112,18 @@ def test_a_card_that_is_too_small_gets_the_first_knob_after_which_it_fits():
 
 
 @pytest.mark.parametrize(
-    ("asked", "gigabytes"), [("12", 12), ("16 GB", 16), ("RTX 4090", 24), ("nvidia geforce rtx 3060", 12)]
+    ("asked", "gigabytes"),
+    [
+        ("12", 12),
+        ("16 GB", 16),
+        ("RTX 4090", 24),
+        ("nvidia geforce rtx 3060", 12),
+        ("h200", 141),
+        ("H100-NVL", 94),
+        ("A100 40GB", 40),
+        ("L40", 48),
+        ("b200", 180),
+    ],
 )
 def test_cards_are_found_by_memory_or_name(asked, gigabytes):
     assert find_card(asked).bytes == gigabytes * 1e9
