@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from cft.files import read_user_text, write_text
+from cft.files import write_text
+from cft.foreign import read_text
 from cft.runs import CARD
 from cft.words import spread
 
@@ -106,7 +107,7 @@ def add_scores(folder: Path, report: dict) -> None:
     path = folder / CARD
     if not path.is_file():
         return
-    text = read_user_text(path)
+    text = read_text(path)
     before, _, rest = text.partition(SCORES_START)
     after = rest.partition(SCORES_END)[2]
     tables = "\n\n".join(scores(task) for task in report.get("tasks") or [report])

@@ -1,13 +1,12 @@
 """Trained folders: an adapter on its base, or a whole model; their identity, and whether they fit the base."""
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired
 
-from cft.errors import LIBRARY_ERRORS, EvalError
-from cft.files import sha256_file
+from cft.errors import LIBRARY_ERRORS, EvalError, RunError
+from cft.files import read_json, sha256_file
 from cft.models.fetch import one_line
 from cft.models.load import without_clock
 from cft.runs import ADAPTER, STEPS, step_name
@@ -27,7 +26,7 @@ def is_whole(folder: Path) -> bool:
 def adapter_identity(adapter: Path) -> dict[str, str]:
     """sha256 of the files of an adapter that decide what it answers.
 
-    Raises EvalError if the folder is none, or a file of it is damaged.
+    Raises EvalError if the folder is none, EvalError or RunError if a file of it is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -62,19 +61,14 @@ def files_left(train: Path, keep_steps: list[int], steps: int) -> list[Path]:
 
 def again(adapter: Path) -> str:
     """What to do about a folder that is damaged."""
-    return f"Delete {adapter} and train again with `cft run`, or get the folder again."
+    return f"Delete {adapter} and give the command again, or get the folder again."
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """The settings in adapter_config.json or config.json of a trained folder. Raises EvalError if it is damaged."""
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError(f"a {type(config).__name__} and no object")
-        if not isinstance(config.get("r", 1), int):
-            raise ValueError(f"r is {config['r']!r:.40} and no number")
-    except (OSError, ValueError, RecursionError) as error:
-        raise EvalError(f"{file}: is damaged ({one_line(error)}). {again(file.parent)}") from None
+    """What stands in adapter_config.json, or config.json, of a trained folder. RunError if it is damaged or missing."""
+    config = read_json(file, {"r": NotRequired[int]})
+    if config is None:
+        raise RunError(f"{file}: is missing. {again(file.parent)}")
     return config
 
 

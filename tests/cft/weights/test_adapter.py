@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cft.errors import EvalError
+from cft.errors import CFTError, EvalError
 from cft.export.vllm import vllm_faults
 from cft.models.load import load_model, load_tokenizer
 from cft.recipe.blocks import ModelBlock
@@ -21,18 +21,18 @@ def adapter(tiny_model: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        ("adapter_model.safetensors", b"", "adapter_model.safetensors: is damaged"),
-        ("adapter_model.safetensors", b"\x10\0\0\0\0\0\0\0{", "adapter_model.safetensors: is damaged"),
-        ("adapter_config.json", b'{"r": 4', "adapter_config.json: is damaged"),
-        ("adapter_config.json", b"[1, 2]", "a list and no object"),
-        ("adapter_config.json", b"\xff\xfe{}", "adapter_config.json: is damaged"),
-        ("adapter_config.json", b"[" * 100_000, "adapter_config.json: is damaged"),
-        ("adapter_config.json", b'{"r": "many"}', "r is 'many' and no number"),
+        ("adapter_model.safetensors", b"", "is damaged"),
+        ("adapter_model.safetensors", b"\x10\0\0\0\0\0\0\0{", "is damaged"),
+        ("adapter_config.json", b'{"r": 4', "is not JSON"),
+        ("adapter_config.json", b"[1, 2]", "is a JSON list"),
+        ("adapter_config.json", b"\xff\xfe{}", "UTF-16"),
+        ("adapter_config.json", b"[" * 100_000, ""),
+        ("adapter_config.json", b'{"r": "many"}', "r"),
     ],
 )
 def test_a_damaged_file_is_named_with_the_way_out(adapter, file, content, words):
     (adapter / file).write_bytes(content)
-    with pytest.raises(EvalError, match=rf"{words}.*Delete .* and train again"):
+    with pytest.raises(CFTError, match=rf"(?is){file}: .*{words}.*delete .* and give the command again"):
         adapter_identity(adapter)
 
 
