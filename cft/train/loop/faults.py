@@ -18,6 +18,7 @@ from trl import SFTConfig
 
 import cft
 from cft.errors import LIBRARY_ERRORS, CFTError, TrainError
+from cft.recipe.faults import cut
 from cft.train.loop.fallback import Setting, next_safer
 
 
@@ -52,7 +53,7 @@ def judged(
     except LIBRARY_ERRORS as error:
         if isinstance(error, CFTError) or is_out_of_memory(error) or not applies(error):
             raise
-        said = cut(f"{error}".rstrip(".") or type(error).__name__, 400)
+        said = cut(" ".join(str(error).split()).rstrip(".") or type(error).__name__, 400)
         given = {f"train.{block}.{key}": value for block, keys in settings.items() for key, value in keys.items()}
         named = {name: value for name, value in given.items() if speaks_of(said, name.rpartition(".")[2], value)}
         shown = cut(", ".join(f"{name}={value}" for name, value in (named or given).items()), 400)
@@ -68,16 +69,11 @@ def speaks_of(said: str, key: str, value: Any) -> bool:
     return any(re.search(rf"(?<![a-z0-9_]){re.escape(name)}(?![a-z0-9])", said.lower()) for name in names)
 
 
-def cut(text: str, most: int) -> str:
-    """The text on one line, of at most so many characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 4] + " ..."
-
-
 def is_ours(error: BaseException) -> bool:
     """Whether code of this project raised it, and no library."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and Path(frames[-1].filename).is_relative_to(Path(cft.__file__).parent)
+    frames, root = traceback.extract_tb(error.__traceback__), Path(cft.__file__).parents[1]
+    ours = [root / package for package in ("cft", "eval", "data_builders")]
+    return bool(frames) and any(map(Path(frames[-1].filename).is_relative_to, ours))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
