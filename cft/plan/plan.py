@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cft.cache import remembered
-from cft.devices import MFU, find_card, matmul_flops, pick_device, slow_dtype
+from cft.devices import DECODING_STEP, MFU, find_card, matmul_flops, pick_device, slow_dtype
 from cft.errors import CFTError
 from cft.files import read_own_jsonl
 from cft.models.load import load_tokenizer
@@ -54,7 +54,9 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
     flops = matmul_flops(recipe.model.dtype) if parameters and not card else None
 
     def seconds(tokens: float) -> float | None:
-        """Of reading and writing tokens; not known for a card that is not here."""
+        """Of reading and writing tokens; not known for so many GB of a card."""
+        if card and card.flops:
+            return round(LOAD_SECONDS + tokens / recipe.eval.batch_size * DECODING_STEP)
         return round(LOAD_SECONDS + 2 * parameters * tokens / (flops * GENERATING)) if flops else None
 
     def training_seconds(rows: list[tuple[float, float]], epochs: float) -> float | None:
