@@ -204,7 +204,7 @@ def _graded_as_now(stage: Stage) -> bool:
 def _skip(stage: Stage, console: Console, products: Sequence[Path] = ()) -> bool:
     """Whether a stage is finished and left as it is. Where somebody has deleted what it made, it is made again."""
     if stage.manifest and (gone := [path for path in products if not path.is_file()]):
-        console.print(f"{stage.name}: {gone[0]} is gone, so it is made again", markup=False, highlight=False)
+        console.out(f"{stage.name}: {gone[0]} is gone, so it is made again", highlight=False)
         (stage.path / MANIFEST).unlink()
     if stage.manifest:
         console.print(f"[dim]{stage.name}: done before, not run again ({stage.path})[/]", highlight=False)

@@ -15,7 +15,6 @@ import torch
 from peft import LoraConfig, PeftModel, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from rich.console import Console
-from rich.markup import escape
 from transformers import Trainer
 
 from cft.errors import LIBRARY_ERRORS, TrainError
@@ -139,10 +138,8 @@ def foresee(model: "PreTrainedModel | PeftModel", console: Console, *, merged: b
                 raise TrainError(
                     f"{fault} The arm `merged` of eval.arms could not be scored. Leave out one of both."
                 ) from error
-            console.print(
-                f"[yellow]warning:[/] {escape(fault)} `cft export` will give the adapter itself only (--to adapter).",
-                highlight=False,
-            )
+            told = f"warning: {fault} `cft export` will give the adapter itself only (--to adapter)."
+            console.out(told, style="yellow", highlight=False)
             return
 
 
