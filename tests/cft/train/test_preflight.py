@@ -208,7 +208,7 @@ def test_files_that_are_no_rows(tmp_path, data, fault) -> None:
 
 
 def test_a_missing_file(tmp_path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no such file"):
         load_rows(tmp_path / "none.jsonl")
 
 

@@ -9,6 +9,7 @@ from cft.errors import CFTError, EvalError
 from cft.export.vllm import vllm_faults
 from cft.models.load import load_model, load_tokenizer
 from cft.recipe.blocks import ModelBlock
+from cft.train.card import add_scores
 from cft.weights.adapter import adapter_identity, attach, check_tokenizer
 from tests.support.evaluating import make_adapter
 
@@ -64,3 +65,10 @@ def test_a_tokenizer_that_brings_code_is_refused_without_a_question(tiny_model, 
     monkeypatch.setattr("builtins.input", lambda *words: pytest.fail("a question"))
     with pytest.raises(EvalError, match="code that it brings is never run"):
         check_tokenizer(adapter, tokenizer)
+
+
+def test_scores_need_no_card(adapter):
+    add_scores(adapter, {"task": "t", "arms": [], "comparisons": []})
+    (adapter / "README.md").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(CFTError, match=r"README\.md"):
+        add_scores(adapter, {"task": "t", "arms": [], "comparisons": []})
