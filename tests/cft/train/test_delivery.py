@@ -1,5 +1,6 @@
 """What is delivered answers as what was trained, the base arm is the base, and what cannot be is said at once."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from cft.errors import EvalError, TrainError
 from cft.recipe.blocks import ModelBlock, Recipe
 from cft.weights.adapter import changes_base
 from eval.answering.arms import Models
+from tests.support.evaluating import TASK, rows, run
 from tests.support.evaluating import make_recipe as evaluation
-from tests.support.evaluating import rows, run
 from tests.support.training import make_recipe, run_train, same_weights, write_examples
 
 ARGS = {"max_steps": 2, "gradient_accumulation_steps": 1, "learning_rate": 0.02, "warmup_steps": 0}
@@ -127,5 +128,7 @@ def test_a_whole_evaluation_of_a_changed_base_answers_as_the_base_alone(tiny_mod
     sampled = {"limit": 2, "temperature": 1.0, "max_new_tokens": 12}
     run(evaluation(tiny_model, **sampled), tmp_path / "both", tmp_path / "adapter")
     run(evaluation(tiny_model, arms=["base"], **sampled), tmp_path / "alone", None)
+    about = json.loads((tmp_path / "both" / TASK / "base" / "arm.json").read_text())
+    assert about["settings"]["base"] == "to the bit"  # so answers of a base that was none are not taken for its own
     both, alone = ([row["response"] for row in rows(tmp_path / name, "base")] for name in ("both", "alone"))
     assert both == alone != [row["response"] for row in rows(tmp_path / "both", "adapter")]
