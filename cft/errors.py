@@ -4,6 +4,22 @@ A message names the fault, the value at fault, and the next thing to do. Anythin
 `CFTError` is a bug: it keeps its traceback and exits 1.
 """
 
+import re
+
+# What a library may raise over input that it was given: caught where a library is handed a user's file or settings,
+# and nowhere around code of our own.
+LIBRARY_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    re.error,
+)
+
 
 class CFTError(Exception):
     """Root of every error that the user's input caused."""

@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import jinja2
 from rich.console import Console
 
 from cft.devices import pick_device, slow_dtype
-from cft.errors import DataError
+from cft.errors import DataError, ModelError
 from cft.files import content_id, sha256_file, sha256_folder
+from cft.models.generate import render
+from cft.models.load import load_tokenizer
 from cft.models.source import resolve
 from cft.recipe.blocks import METHODS, Recipe
-from cft.runs import STAGES, Run, Stage, open_run, versions
+from cft.runs import ANSWERS, ARM, EVAL, MANIFEST, STAGES, Run, Stage, open_run, versions
 from cft.train.launch.start import Launch, check_launch, launch_training
 from cft.train.loop.trackers import check_tracker
+from cft.weights.adapter import CONFIG, changes_base, files_left, is_whole, read_config
 from data_builders.asking.backends import Asking, local_identities
 from data_builders.build import build, input_files
 from eval.grading import grader_identity
+from eval.prompts import is_chat
 
 
 def file_hashes(recipe: Recipe) -> dict[str, str]:
@@ -63,6 +68,8 @@ def run_stages(
     check_tracker(tracker)
     training = {"tracker": tracker, "launch": check_launch(launch, processes, recipe)}
     options = {"data": {"max_cost": max_cost}, "train": training, "eval": {"max_cost": max_cost}}
+    if EVAL in stages:
+        check_prompts(recipe)
     run = open_run(recipe, file_hashes(recipe), root)
     if slow := slow_dtype(recipe.model, pick_device()):
         console.print(f"[yellow]warning:[/] {slow}", highlight=False)
@@ -73,6 +80,23 @@ def run_stages(
     return run
 
 
+def check_prompts(recipe: Recipe) -> None:
+    """Raise ModelError before anything runs if the chat template does not know the roles of an arm's prompt.
+
+    A chat prompt beside a task's own has a system message.
+    """
+    with_system = [arm.name for arm in recipe.eval.arms if arm.prompt and is_chat(arm.prompt)]
+    if not with_system or recipe.eval.endpoint:
+        return
+    try:
+        messages = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "1+1?"}]
+        render(load_tokenizer(recipe.model), messages)
+    except (ModelError, jinja2.TemplateError) as error:
+        raise ModelError(
+            f"eval.arms: {', '.join(with_system)} cannot be asked, with a system message. {error}"
+        ) from error
+
+
 def data_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | None = None) -> None:
     """Problem -> candidates -> critiques -> examples."""
     inputs = {"data": recipe.data.model_dump(mode="json"), "seed": recipe.seed}
@@ -80,7 +104,7 @@ def data_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     if models := local_identities(recipe):
         inputs["models"] = models
     stage = run.stage("data", inputs)
-    if _skip(stage, console):
+    if _skip(stage, console, [run.examples] if recipe.train.method != "none" else []):
         return
     asking = Asking(recipe.model, run.calls, console, max_cost)
     asking.check(recipe.data)
@@ -117,7 +141,8 @@ def train_stage(
         "seed": recipe.seed,
     }
     stage = run.stage("train", inputs)
-    if _skip(stage, console):
+    steps = stage.manifest["counts"]["steps"] if stage.manifest else 0
+    if _skip(stage, console, files_left(run.train, recipe.train.keep_steps, steps)):
         return
     if launch:
         counts = launch_training(recipe, run.examples, stage.path, launch, console=console, tracker=tracker)
@@ -140,8 +165,11 @@ def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
         "files": {task: sha256_file(Path(path)) for task, path in recipe.eval.data.items()},
         "data_dir": recipe.eval.data_dir and items_hash(Path(recipe.eval.data_dir)),
     }
+    if scores_adapter and not is_whole(run.adapter) and (own := changes_base(read_config(run.adapter / CONFIG))):
+        inputs["own_base"] = own  # before it had one, its base arm was not the base
     stage = run.stage("eval", inputs)
-    if _graded_as_now(stage) and _skip(stage, console):
+    arms = [stage.path / task / arm.name for task in recipe.eval.tasks for arm in recipe.eval.arms]
+    if _graded_as_now(stage) and _skip(stage, console, [arm / name for arm in arms for name in (ANSWERS, ARM)]):
         return
     from eval.answering.run import evaluate
 
@@ -173,7 +201,11 @@ def _graded_as_now(stage: Stage) -> bool:
     return all(arm.get("grader") == grader_identity() for arms in tasks.values() for arm in arms.values())
 
 
-def _skip(stage: Stage, console: Console) -> bool:
+def _skip(stage: Stage, console: Console, products: Sequence[Path] = ()) -> bool:
+    """Whether a stage is finished and left as it is. Where somebody has deleted what it made, it is made again."""
+    if stage.manifest and (gone := [path for path in products if not path.is_file()]):
+        console.out(f"{stage.name}: {gone[0]} is gone, so it is made again", highlight=False)
+        (stage.path / MANIFEST).unlink()
     if stage.manifest:
         console.print(f"[dim]{stage.name}: done before, not run again ({stage.path})[/]", highlight=False)
     return stage.manifest is not None

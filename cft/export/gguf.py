@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from cft.errors import RunError
+from cft.errors import ModelError, RunError
 from cft.export.folder import check_disk, make_folder
 from cft.export.merged import reloaded, say
 from cft.export.trained import Trained
-from cft.models.fetch import one_line, quiet, read_gguf
+from cft.models.fetch import one_line, read_gguf
 from cft.models.load import load_tokenizer
 from cft.weights.compare import check_texts, difference, in_words, is_same_model, logits_of
 
@@ -113,9 +113,8 @@ def compare(trained: Trained, merged: Path, file: Path, outtype: str, console: C
         reference = logits_of(reloaded(merged, trained.block, "cpu"), texts)
         gc.collect()
         try:
-            with quiet():
-                model = read_gguf(file, trained.block.dtype)
-        except (OSError, ValueError, KeyError, ImportError, NotImplementedError) as error:
+            model = read_gguf(file, trained.block.dtype)
+        except ModelError as error:
             say(console, f"[yellow]not compared:[/] transformers cannot read this file ({one_line(error)})")
             return None
         check = difference(reference, logits_of(model.eval(), texts))

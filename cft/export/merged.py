@@ -60,7 +60,7 @@ def copy_full(trained: Trained, folder: Path, console: Console) -> dict:
     say(console, f"copied {len(weights)} file(s) of weights; the sha256 of each is that of the run's")
     tokenizer = load_tokenizer(trained.block)
     tokenizer.save_pretrained(folder)
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trained.block.trust_remote_code)
     greedy_ending(GenerationConfig.from_model_config(config), tokenizer).save_pretrained(folder)
     return {"merged": False, "copied": weights}
 
@@ -79,11 +79,12 @@ def merge(trained: Trained, folder: Path, final: Path, console: Console) -> dict
     texts = check_texts(trained.run, tokenizer)
     say(console, f"merging {trained.name} into {trained.base.public_name}, {block.dtype}, on {device}")
     with console.status("loading the base"):
-        model = with_adapter(trained, block, device)
-    with console.status("adapter and base on texts of the run"):
+        model = base_model(trained, block, device)
+    with console.status("base and adapter on texts of the run"):
+        base = logits_of(model, texts)  # before the adapter is on it: some change the base's own weights
+        model = attach(model, trained.folder, trained.recipe.model.id, "adapter")
         adapter = logits_of(model, texts)
-        with model.disable_adapter():
-            effect = difference(adapter, logits_of(model, texts))["mean_kl"]
+        effect = difference(adapter, base)["mean_kl"]
     with console.status("merging and writing"):
         model, shares = merge_into_base(model, trained.recipe.seed)
         greedy_ending(model.generation_config, tokenizer)
@@ -119,7 +120,9 @@ def against_4_bit(
     """How far the merged model is from the adapter on the 4-bit base it was trained on. That is real, and no fault."""
     block = trained.block.model_copy(update={"quantization": "nf4"})
     with console.status("the 4-bit base that it was trained on"):
-        quantized = logits_of(with_adapter(trained, block, pick_device()), texts)
+        model = attach(base_model(trained, block, pick_device()), trained.folder, trained.recipe.model.id, "adapter")
+        quantized = logits_of(model, texts)
+        del model
         gc.collect()
         check = difference(quantized, logits_of(reloaded(written, trained.block, device), texts))
     say(console, f"[yellow]trained on 4-bit weights:[/] merged against the adapter on those: {in_words(check)}.")
@@ -129,12 +132,12 @@ def against_4_bit(
     return check
 
 
-def with_adapter(trained: Trained, block: ModelBlock, device: str) -> "PreTrainedModel":
-    """The base with the run's adapter on it. Raises RunError if it does not fit into memory."""
+def base_model(trained: Trained, block: ModelBlock, device: str) -> "PreTrainedModel":
+    """The base of the run's adapter. Raises RunError if it does not fit into memory."""
     import torch
 
     try:
-        return attach(load_model(block, device=device), trained.folder, trained.recipe.model.id, "adapter")
+        return load_model(block, device=device)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise RunError(f"{trained.base.name}: does not fit into memory. Close other programs.") from error
 

@@ -4,7 +4,6 @@ vLLM reads adapter_config.json and the weights (`vllm/lora/peft_helper.py`, `vll
 --max-lora-rank is one of RANKS and at least the adapter's rank, which may itself be any number up to that.
 """
 
-import json
 import re
 import shlex
 import shutil
@@ -13,21 +12,21 @@ from pathlib import Path
 from cft.export.folder import TOKENIZER, bytes_in, check_disk, make_folder
 from cft.export.trained import Trained
 from cft.models.load import load_tokenizer
+from cft.weights.adapter import CONFIG, WEIGHTS, changes_base, read_config
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 LORA_WEIGHT = re.compile(r"\.(lora_[AB]|lora_embedding_[AB])(\.weight)?$")
 EMBEDDINGS = {"lm_head", "embed_tokens", "wte", "embed_in", "embed_out"}
 ONE_RANK = "is set: one r and lora_alpha would be applied to all layers; leave it out"
-CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq")  # ways of initialising that also alter the frozen weights
 
 
 def vllm_faults(adapter: Path) -> list[str]:
     """Everything of a PEFT folder that vLLM refuses or would compute wrongly, each with the key to change."""
     from safetensors import safe_open
 
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    saved, start = config.get("modules_to_save"), str(config.get("init_lora_weights"))
-    with safe_open(str(adapter / "adapter_model.safetensors"), "pt") as file:
+    config = read_config(adapter / CONFIG)
+    saved, start, rank = config.get("modules_to_save"), config.get("init_lora_weights"), config.get("r", 0)
+    with safe_open(str(adapter / WEIGHTS), "pt") as file:
         names = list(file.keys())
     modules = {LORA_WEIGHT.sub("", name).rpartition(".")[2] for name in names if LORA_WEIGHT.search(name)}
     embeddings = ", ".join(sorted(modules & EMBEDDINGS))
@@ -36,7 +35,7 @@ def vllm_faults(adapter: Path) -> list[str]:
         others = []  # they come from what is named anyway
     checks = [
         (config.get("peft_type") != "LORA", f"peft_type is {config.get('peft_type')}: only LoRA is served"),
-        (config["r"] > RANKS[-1], f"train.lora.r is {config['r']}: at most {RANKS[-1]} is served"),
+        (rank > RANKS[-1], f"train.lora.r is {rank}: at most {RANKS[-1]} is served"),
         (saved, f"train.lora.modules_to_save is {saved}: leave it out"),
         (config.get("use_dora"), "train.lora.use_dora is true: DoRA is not served; leave it out"),
         (
@@ -47,7 +46,7 @@ def vllm_faults(adapter: Path) -> list[str]:
         (config.get("rank_pattern"), f"train.lora.rank_pattern {ONE_RANK}"),
         (config.get("alpha_pattern"), f"train.lora.alpha_pattern {ONE_RANK}"),
         (
-            start.lower().startswith(CHANGES_THE_BASE),
+            "init_lora_weights" in changes_base(config),
             f"train.lora.init_lora_weights is {start}: it altered the base too; leave it out",
         ),
         (embeddings, f"train.lora.target_modules has {embeddings}: not served for every model; leave it out"),
@@ -63,7 +62,7 @@ def vllm_rank(rank: int) -> int | None:
 
 def serve_command(trained: Trained, folder: Path) -> str:
     """The command that serves base and adapter, for a PEFT folder that has its tokenizer."""
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config = read_config(folder / CONFIG)
     base = trained.base.public_name if trained.base.kind == "hub" else trained.base.location
     words = ["vllm", "serve", base]
     if trained.base.kind == "hub" and trained.base.hub_revision:

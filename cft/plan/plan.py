@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cft.cache import remembered
-from cft.devices import MFU, find_card, matmul_flops, pick_device, slow_dtype
+from cft.devices import DECODING_STEP, MFU, find_card, matmul_flops, pick_device, slow_dtype
 from cft.errors import CFTError
 from cft.files import read_own_jsonl
 from cft.models.load import load_tokenizer
@@ -21,7 +21,7 @@ from cft.plan.memory import PROMPT_TOKENS, plan_memory
 from cft.recipe.blocks import ModelBlock, Recipe
 from cft.rows import tokenize_row
 from cft.runs import Run, run_of
-from cft.train.loop.defaults import optimizer_steps, training_epochs
+from cft.train.loop.defaults import optimizer_steps, recomputes, training_epochs
 from cft.train.select.choice import planned_answers
 from data_builders.asking.prices import find_price
 from data_builders.build import planned_characters
@@ -54,15 +54,18 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
     flops = matmul_flops(recipe.model.dtype) if parameters and not card else None
 
     def seconds(tokens: float) -> float | None:
-        """Of reading and writing tokens; not known for a card that is not here."""
+        """Of reading and writing tokens; not known for so many GB of a card."""
+        if card and card.flops:
+            return round(LOAD_SECONDS + tokens / recipe.eval.batch_size * DECODING_STEP)
         return round(LOAD_SECONDS + 2 * parameters * tokens / (flops * GENERATING)) if flops else None
 
     def training_seconds(rows: list[tuple[float, float]], epochs: float) -> float | None:
         peak, share = (card.flops, MFU) if card else (flops, TRAINING)
         if not peak or not architecture:
             return None
-        recomputes = bool(recipe.train.args.get("gradient_checkpointing", device != "cpu"))
-        total = sum(architecture.flops(*row, full=recipe.train.full, recomputes=recomputes) for row in rows)
+        said = recomputes(recipe.train.args)
+        work = {"full": recipe.train.full, "recomputes": device != "cpu" if said is None else bool(said)}
+        total = sum(architecture.flops(*row, **work) for row in rows)
         return round(LOAD_SECONDS + epochs * total / (peak * share))
 
     stages, pairs, costs, asked = [], [], [], []

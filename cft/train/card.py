@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from cft.files import write_text
+from cft.foreign import read_text
 from cft.runs import CARD
 from cft.words import spread
 
@@ -99,9 +100,14 @@ def curve(log: list[dict]) -> list[tuple]:
 
 
 def add_scores(folder: Path, report: dict) -> None:
-    """Put a report (what report.json holds) into the Scores section of `folder`/README.md, over what was there."""
+    """Put a report (what report.json holds) into the Scores section of `folder`/README.md, over what was there.
+
+    Without such a file nothing happens. Raises DataError if it is no text.
+    """
     path = folder / CARD
-    text = path.read_text(encoding="utf-8")
+    if not path.is_file():
+        return
+    text = read_text(path)
     before, _, rest = text.partition(SCORES_START)
     after = rest.partition(SCORES_END)[2]
     tables = "\n\n".join(scores(task) for task in report.get("tasks") or [report])

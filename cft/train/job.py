@@ -11,26 +11,26 @@ together on the rows of each step; only the main one changes files.
 
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peft import PeftModel
-from peft.helpers import disable_input_dtype_casting
 from rich.console import Console
 from safetensors import SafetensorError
-from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Trainer
 
 from cft.errors import Terminated
 from cft.files import content_id, read_json, sha256_file, write_json
 from cft.memory import freed_memory_given_back, peak_memory_mb
+from cft.models.load import load_model
 from cft.models.source import ModelSource
 from cft.recipe.blocks import Recipe, SftTrain
 from cft.runs import ADAPTER, CHECKPOINTS, METRICS, SELECTION, STEPS, versions
 from cft.train.card import write_card
 from cft.train.loop import ranks
+from cft.train.loop.asking import casting_inputs
 from cft.train.loop.checkpoints import (
     KeepAdapters,
     MarkComplete,
@@ -41,13 +41,15 @@ from cft.train.loop.checkpoints import (
     to_rounding,
 )
 from cft.train.loop.defaults import LORA
+from cft.train.loop.delivery import check_on_new_base, foresee, save
 from cft.train.loop.fallback import Setting, safer_for
-from cft.train.loop.faults import explain, is_out_of_memory, out_of_memory, safer_setting
+from cft.train.loop.faults import explain, is_ours, is_out_of_memory, judged, out_of_memory, safer_setting
 from cft.train.loop.progress import TrainProgress
 from cft.train.loop.stopping import SaveOnTerm
 from cft.train.loop.trainer import StopIfDiverged
 from cft.train.preflight import Preflight
 from cft.train.select.choice import StoppedEarly, drop_adapters
+from cft.weights.adapter import files_left
 
 if TYPE_CHECKING:
     from eval.tasks.lm_tasks import Items
@@ -82,6 +84,13 @@ class Job:
     def setting(self) -> Setting:
         """What decides the memory, as the recipe has it."""
         return Setting.of(self.args, self.recipe.model.quantization)
+
+    def load_base(self, setting: Setting) -> PreTrainedModel:
+        """The base of a training within a setting, which may have fallen back to 4-bit weights."""
+        changed = {"quantization": setting.quantization, "attn_implementation": self.attention}
+        changed |= {"dtype": "float32"} if self.recipe.train.full else {}
+        block = self.recipe.model.model_copy(update=changed)
+        return load_model(block, device="cpu" if ranks.sharded() else None)
 
     @cached_property
     def items(self) -> "Items | None":
@@ -136,7 +145,10 @@ def run(job: Job, fit: Fit) -> dict[str, Any]:
         KeyboardInterrupt: after saying where the same command will go on; Terminated after SIGTERM.
     """
     done, settings = read_json(job.folder / METRICS), job.settings
-    finished = job.adapter.is_dir() and done and done["settings"] == settings  # killed after its last step
+    finished = done and done["settings"] == settings  # killed after its last step
+    if finished:
+        left = files_left(job.folder, job.recipe.train.keep_steps, done["summary"]["steps"])
+        finished = all(file.is_file() for file in left)
     ranks.wait()  # each process has looked before one changes what it looked at
     if not finished:
         ranks.on_main(lambda: make_room(job))
@@ -209,6 +221,7 @@ def fit_into_memory(job: Job, fit: Fit) -> tuple[Trainer, Setting]:
 
 def train_to_end(job: Job, setting: Setting, trainer: Trainer) -> Trainer:
     """Train from the newest checkpoint, or from the start, to the last step; its `select` says what chose the step."""
+    foresee(trainer.model, job.console, merged="merged" in job.recipe.eval.models)
     progress, term = TrainProgress(job.console), SaveOnTerm(job.console)
     trainer.remove_callback(PrinterCallback)
     for adapter in getattr(trainer.model, "peft_config", {}).values():
@@ -237,10 +250,12 @@ def train_to_end(job: Job, setting: Setting, trainer: Trainer) -> Trainer:
         job.console.print(f"going on from step {step_of(checkpoint)}", highlight=False)
     try:
         # Under autocast PEFT's own cast of every LoRA input, to float32 and straight back, is a third of the time
-        adapted = isinstance(trainer.model, PeftModel)
-        no_cast = disable_input_dtype_casting(trainer.model, active=adapted and (args.bf16 or args.fp16))
+        no_cast = casting_inputs(trainer.model, False) if args.bf16 or args.fp16 else nullcontext()
         given_back = freed_memory_given_back(args.use_cpu and setting.checkpointing != "none")
-        with suppress(StoppedEarly), term.listening(), no_cast, given_back:
+        # Settings that only the optimizer, the schedule or the first batch show to be wrong
+        asked = {} if checkpoint else {"lora": job.recipe.train.lora, "args": job.recipe.train.args}
+        judging = judged(asked, lambda error: trainer.state.global_step == 0 and not is_ours(error))
+        with suppress(StoppedEarly), term.listening(), no_cast, given_back, judging if asked else nullcontext():
             trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     finally:
         progress.close()
@@ -259,10 +274,12 @@ def finish(job: Job, trainer: Trainer, used: Setting) -> dict[str, Any]:
         write_json(job.folder / METRICS, metrics)
         shutil.rmtree(folder, ignore_errors=True)  # left by a kill
     if not select:
-        trainer.save_model(str(folder))  # all processes take part
+        save(trainer, folder)  # all processes take part
     if ranks.is_main():
         if select:
             shutil.copytree(select.best, folder)
+        base = partial(job.load_base, used)
+        check_on_new_base(trainer, folder, base, job.recipe.model.id, earlier=bool(select))
         if job.recipe.model.chat_template is not None:  # else the base's own tokenizer is the right one
             job.tokenizer.save_pretrained(folder)
         write_card(folder, recipe=job.recipe, source=job.source, summary=summary, log=log, versions=versions())

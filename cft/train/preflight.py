@@ -89,6 +89,11 @@ def preflight(rows: list[dict], tokenizer: "PreTrainedTokenizerBase", max_length
                 f"{where}ends in {tokenizer.decode(tokens.trained[-4:])!r}, not in the end-of-sequence token "
                 f"{tokenizer.eos_token!r}: the model would not learn to stop; set model.chat_template=plain"
             )
+        elif lost := untrained(row, tokens, tokenizer):
+            faults.append(
+                f"{where}what is trained is not its completion: the chat template changes or leaves out text of "
+                f"{lost!r}; set model.chat_template=plain, or write the completion as the template does"
+            )
         if len(tokens.input_ids) > limit:
             faults.append(f"{where}has {len(tokens.input_ids)} tokens, above the limit of {limit}")
     if faults:
@@ -146,3 +151,26 @@ def preflight_run(recipe: "Recipe", examples: Path, row: int, console: "Console 
             "trained_tokens": len(shown.trained),
         }
     }
+
+
+def untrained(row: dict, tokens: TokenRow, tokenizer: "PreTrainedTokenizerBase") -> str | None:
+    """The beginning of the first message of the completion whose text is not trained as it is; None if all are.
+
+    White space does not count. The prompt may hold the first words of the completion, such as the opening of a thought.
+    """
+
+    def text_of(ids: list[int]) -> str:
+        return "".join(tokenizer.decode(ids, clean_up_tokenization_spaces=False).split())
+
+    start = len(tokens.input_ids) - len(tokens.trained)
+    prompt, trained, place = text_of(tokens.input_ids[:start]), text_of(tokens.trained), None
+    for message in row["completion"]:
+        # Back and forth through the tokenizer: some change characters that they have no tokens for
+        content = text_of(tokenizer(message["content"], add_special_tokens=False)["input_ids"])
+        if place is None:
+            trained, place = prompt[max(0, len(prompt) - len(content)) :] + trained, 0
+        found = trained.find(content, place)
+        if found < 0:
+            return message["content"].strip()[:60]
+        place = found + len(content)
+    return None

@@ -11,8 +11,7 @@ from rich.console import Console
 from transformers import Trainer
 
 from cft.devices import pick_device
-from cft.errors import TrainError
-from cft.models.load import load_model, load_tokenizer
+from cft.models.load import load_tokenizer
 from cft.models.source import resolve
 from cft.recipe.blocks import Recipe
 from cft.rows import load_rows
@@ -20,7 +19,7 @@ from cft.train.job import Job, run, train_to_end
 from cft.train.loop import ranks
 from cft.train.loop.defaults import our_defaults
 from cft.train.loop.fallback import Setting
-from cft.train.loop.faults import said, training_arguments
+from cft.train.loop.faults import judged, training_arguments
 from cft.train.loop.progress import only_our_progress
 from cft.train.loop.speed import compile_layers, training_attention, worth_compiling
 from cft.train.loop.trackers import reporting
@@ -81,13 +80,11 @@ def fit(job: Job, setting: Setting) -> Trainer:
 
     # The model: base weights in recipe.model.dtype, LoRA weights in float32 (bfloat16 on a 4-bit base). All weights
     # are trained in float32, which autocast computes with in bfloat16: their steps are smaller than bfloat16's rounding
-    changed = {"quantization": setting.quantization, "attn_implementation": job.attention}
-    changed |= {"dtype": "float32"} if recipe.train.full else {}
-    model = load_model(recipe.model.model_copy(update=changed), device="cpu" if ranks.sharded() else None)
+    model = job.load_base(setting)
 
     # The trainer
     rows = [{"input_ids": row.input_ids, "labels": row.labels} for row in job.rows.rows]
-    try:
+    with judged({"lora": recipe.train.lora, "args": recipe.train.args}):
         trainer = CompletionTrainer(
             model=model,
             args=args,
@@ -95,12 +92,10 @@ def fit(job: Job, setting: Setting) -> Trainer:
             peft_config=lora_config(job),
             train_dataset=datasets.Dataset.from_list(rows),
         )
-    except (TypeError, ValueError) as error:
-        raise TrainError(f"train.lora or train.args: {said(error)}. See peft.LoraConfig and trl.SFTConfig.") from error
-    trainer.product_dtype = recipe.model.dtype
-    check_rows_stay_apart(trainer)
-    if any(compiling.values()):
-        compile_layers(plain(trainer.model), compiling["torch_compile_backend"], compiling["torch_compile_mode"])
+        trainer.product_dtype = recipe.model.dtype
+        check_rows_stay_apart(trainer)
+        if any(compiling.values()):
+            compile_layers(plain(trainer.model), compiling["torch_compile_backend"], compiling["torch_compile_mode"])
     trainer.add_callback(LongestBatchFirst(trainer))
     return train_to_end(job, setting, trainer)
 

@@ -1,31 +1,92 @@
 """Trained folders: an adapter on its base, or a whole model; their identity, and whether they fit the base."""
 
-import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NotRequired
 
-from cft.errors import EvalError
-from cft.files import sha256_file
+from cft.errors import LIBRARY_ERRORS, EvalError, RunError
+from cft.files import read_json, sha256_file
+from cft.models.fetch import one_line
 from cft.models.load import without_clock
+from cft.runs import ADAPTER, STEPS, step_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva")  # ways of LoRA to begin that leave the base as it is
+
 
 def is_whole(folder: Path) -> bool:
     """Whether a trained folder is a model by itself (`train.full`) and no adapter."""
-    return (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file()
+    return (folder / "config.json").is_file() and not (folder / CONFIG).is_file()
 
 
 def adapter_identity(adapter: Path) -> dict[str, str]:
-    """sha256 of the files of an adapter that decide what it answers. Raises EvalError if the folder is none."""
-    files = [adapter / name for name in ("adapter_config.json", "adapter_model.safetensors")]
-    if is_whole(adapter):
-        files = sorted([adapter / "config.json", *adapter.glob("*.safetensors")])
+    """sha256 of the files of an adapter that decide what it answers.
+
+    Raises EvalError if the folder is none, EvalError or RunError if a file of it is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    files = files_of(adapter)
     if not all(file.is_file() for file in files):
         raise EvalError(f"{adapter}: is no adapter; {' and '.join(file.name for file in files)} must be in it.")
+    for file in files:
+        if file.suffix == ".json":
+            read_config(file)
+            continue
+        try:
+            with safe_open(str(file), "pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise EvalError(f"{file}: is damaged ({one_line(error)}). {again(adapter)}") from None
     return {file.name: sha256_file(file) for file in files}
+
+
+def files_of(adapter: Path) -> list[Path]:
+    """The files that make a trained folder, whether they are there or not."""
+    if is_whole(adapter):
+        weights = list(adapter.glob("*.safetensors")) or [adapter / "model.safetensors"]
+        return sorted([adapter / "config.json", *weights])
+    return [adapter / CONFIG, adapter / WEIGHTS]
+
+
+def files_left(train: Path, keep_steps: list[int], steps: int) -> list[Path]:
+    """The files of all adapters that a training of so many steps leaves in its folder, there or not."""
+    kept = [train / STEPS / step_name(step) for step in keep_steps if step <= steps]
+    return [file for folder in (train / ADAPTER, *kept) for file in files_of(folder)]
+
+
+def again(adapter: Path) -> str:
+    """What to do about a folder that is damaged."""
+    return f"Delete {adapter} and give the command again, or get the folder again."
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """What stands in adapter_config.json, or config.json, of a trained folder. RunError if it is damaged or missing."""
+    config = read_json(file, {"r": NotRequired[int]})
+    if config is None:
+        raise RunError(f"{file}: is missing. {again(file.parent)}")
+    return config
+
+
+def changes_base(config: Mapping[str, Any]) -> list[str]:
+    """The settings of an adapter that change weights of the base itself, by their names in `train.lora`.
+
+    Without any, a base with the adapter switched off is the base to the bit, and adapters may share it. With one the
+    base needs to be loaded for itself, and so does the adapter. Ways to begin that are not known here count as such.
+
+    Args:
+        config: what stands in adapter_config.json.
+    """
+    found = {
+        "init_lora_weights": config.get("init_lora_weights", True) not in KEEPS_BASE,
+        "bias": config.get("bias", "none") != "none",
+        "layer_replication": bool(config.get("layer_replication")),
+    }
+    return [key for key, changes in found.items() if changes]
 
 
 def check_tokenizer(adapter: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -34,7 +95,13 @@ def check_tokenizer(adapter: Path, tokenizer: "PreTrainedTokenizerBase") -> None
 
     if not (adapter / "tokenizer_config.json").is_file():
         return
-    own = AutoTokenizer.from_pretrained(adapter)
+    try:
+        own = AutoTokenizer.from_pretrained(adapter, trust_remote_code=False)
+    except (OSError, *LIBRARY_ERRORS) as error:
+        raise EvalError(
+            f"{adapter}: its tokenizer cannot be loaded; code that it brings is never run. {one_line(error)}\n"
+            "Delete the folder's tokenizer files to use the base's own tokenizer."
+        ) from error
     if own.get_vocab() != tokenizer.get_vocab():
         raise EvalError(
             f"{adapter}: was trained with another tokenizer ({len(own)} tokens, the base has {len(tokenizer)}). "
@@ -53,10 +120,12 @@ def attach(model: "PreTrainedModel", adapter: Path, model_id: str, name: str) ->
     Raises:
         EvalError: the adapter was trained on another base, or its weights do not fit this one.
     """
+    import torch
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     base = model.get_base_model() if isinstance(model, PeftModel) else model
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    config = read_config(adapter / CONFIG)
     trained_on = config.get("base_model_name_or_path")
     if trained_on not in (None, base.name_or_path, model_id):
         raise EvalError(
@@ -71,7 +140,9 @@ def attach(model: "PreTrainedModel", adapter: Path, model_id: str, name: str) ->
                 return PeftModel.from_pretrained(base, str(adapter), adapter_name=name).eval()
             model.load_adapter(str(adapter), adapter_name=name)
             return model.eval()
-    except (RuntimeError, ValueError, KeyError, UserWarning) as error:
+    except (SafetensorError, UserWarning, *LIBRARY_ERRORS) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
         first = " ".join(str(error).split())[:300]
         raise EvalError(
             f"{adapter}: does not fit the model {model_id!r}. Set model.id to the adapter's base. {first}"

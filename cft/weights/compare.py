@@ -4,6 +4,7 @@ Positions are those of the completions, where the adapter was trained and where 
 """
 
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from cft.files import read_own_jsonl
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 TEXTS = 3  # of each kind: training rows, and answered questions
 POSITIONS = 128  # of a text, from the completion's start: 768 distributions, 0.3 GB for a vocabulary of 150,000
 LONGEST = 1024  # tokens of a text
+PROBED = 64  # tokens of a row that shows whether two models in memory are the same: 20 MB of logits for 150,000 words
 
 # Nats, mean over positions. The same weights computed in bfloat16 and in float32 differ by 0.0005 (Qwen2.5-Coder-0.5B),
 # 0.0007 (Gemma 3 270M) and 0.001 to 0.002 (SmolLM2-135M with and without an adapter): rounding alone. Five times that
@@ -75,6 +77,26 @@ def logits_of(model: "PreTrainedModel", texts: list[Text]) -> list["torch.Tensor
             keep = torch.arange(text.start, len(text.ids), device=model.device)
             logits.append(model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[0].cpu())
     return logits
+
+
+def probe(model: "PreTrainedModel", *rows: list[int]) -> list["torch.Tensor"]:
+    """Logits (PROBED, V) of rows of token ids, on the CPU; of one across the vocabulary where none are given.
+
+    Rows are cut to PROBED tokens or repeated up to them: a length that nothing else has costs memory on a CPU.
+    """
+    vocabulary = model.config.get_text_config().vocab_size
+    rows = rows or ([(37 * i + 11) % vocabulary for i in range(PROBED)],)
+    return logits_of(model, [Text(list(islice(cycle(row), PROBED)), 0) for row in rows])
+
+
+def same_bits(one: list["torch.Tensor"], other: list["torch.Tensor"]) -> bool:
+    """Whether two lists of tensors are equal bit for bit; NaN equals itself."""
+    import torch
+
+    return len(one) == len(other) and all(
+        a.dtype == b.dtype and torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 def difference(reference: list["torch.Tensor"], other: list["torch.Tensor"]) -> dict:

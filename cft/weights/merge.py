@@ -53,8 +53,10 @@ def merge_layers(model: "PeftModel", seed: int) -> tuple["PreTrainedModel", dict
         weight.data = before.clone()
         try:
             layer.merge(safe_merge=True)
-        except ValueError as error:
-            raise RunError(f"{name}: the adapter cannot be merged. {error}") from error
+        except (NotImplementedError, RuntimeError, ValueError) as error:
+            raise RunError(
+                f"{name}: PEFT cannot merge this adapter into its base. {error} Export the adapter: --to adapter."
+            ) from error
         weight = layer.get_base_layer().weight
         merged = weight.detach()
         update = merged - before

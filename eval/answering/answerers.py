@@ -103,6 +103,8 @@ class Local(Answerer):
             "arm": arm.model,
             "batch_size": self.block.batch_size,
             **({"elicitor": arm.elicitor.model_dump()} if arm.elicitor else {}),
+            # Answers that were given below a switched-off adapter which had changed the base are not of this base
+            **({"base": "to the bit"} if arm.model in {"base", *self.models.apart} else {}),
             **({"merge": f"as cft export, seed {self.models.seed}"} if arm.model == "merged" else {}),
             **self.sampling(),
         }

@@ -1,4 +1,4 @@
-"""The arms: what is scored. One loaded base serves them all, and adapters are switched on and off.
+"""The arms: what is scored. One loaded base serves all that leave it as it is: adapters are switched on and off.
 
 An arm (`cft.recipe.blocks.Arm`) is a model, a prompt and an elicitor. The model is `base`, `adapter`, `merged` (the
 weights that `cft export` writes, on a base loaded for it alone) or `step-N` (after N training steps); the prompt is one
@@ -21,7 +21,8 @@ from cft.models.load import load_model, load_tokenizer
 from cft.recipe.blocks import ElicitorBlock, ModelBlock
 from cft.runs import STEPS
 from cft.suggest import did_you_mean
-from cft.weights.adapter import attach, check_tokenizer, is_whole
+from cft.weights.adapter import CONFIG, attach, changes_base, check_tokenizer, is_whole, read_config
+from cft.weights.compare import probe, same_bits
 from cft.weights.merge import merge_into_base
 from eval.elicitors.table import ELICITORS
 
@@ -56,10 +57,10 @@ def load_elicitor(block: ElicitorBlock) -> Elicit:
 
 @dataclass
 class Models:
-    """The base model with all adapters attached, loaded when the first answer is owed; and its tokenizer.
+    """The base model with adapters attached, loaded when the first answer is owed; and its tokenizer.
 
-    What full fine-tuning left, and a base with an adapter merged in, is loaded in its place when it is its turn, so
-    that one model is held at a time and merging leaves the base alone.
+    What full fine-tuning left, a base with an adapter merged in, and an adapter that changes the base's own weights is
+    loaded in its place when it is its turn, so that one model is held at a time and the base stays the base.
     """
 
     block: ModelBlock
@@ -79,17 +80,34 @@ class Models:
         if not self.together:
             self.held.clear()
         model = load_model(self.block)
+        raw = probe(model)
         for name, folder in self.adapters.items():
-            if name != "merged" and not is_whole(folder):
+            if name not in self.apart:
                 model = attach(model, folder, self.block.id, name)
+        with self.switched_off(model):
+            if not same_bits(raw, probe(model)):
+                raise EvalError(
+                    f"{', '.join(map(str, self.adapters.values()))}: with its adapters switched off {self.block.id} "
+                    "does not answer as it does without them, so no base arm can be scored beside them. Score the base "
+                    "with a recipe of its own (train.method=none)."
+                )
         return model
 
-    def is_alone(self, name: str) -> bool:
-        """Whether this one has weights of its own instead of an adapter that is switched on."""
-        return name in self.adapters and (name == "merged" or is_whole(self.adapters[name]))
+    def switched_off(self, model: "PreTrainedModel") -> contextlib.AbstractContextManager:
+        """Within this the loaded model is the base."""
+        return contextlib.nullcontext() if self.apart == set(self.adapters) else model.disable_adapter()
+
+    @cached_property
+    def apart(self) -> set[str]:
+        """Those that have weights of their own, instead of an adapter that is switched on."""
+        return {
+            name
+            for name, folder in self.adapters.items()
+            if name == "merged" or is_whole(folder) or changes_base(read_config(folder / CONFIG))
+        }
 
     def alone(self, name: str) -> "PreTrainedModel":
-        """A model with weights of its own: all of them trained, or an adapter merged into the 16-bit base."""
+        """A model with weights of its own: all of them trained, an adapter on its own base, or merged into it."""
         if name not in self.held:
             folder = self.adapters[name]
             check_tokenizer(folder, self.tokenizer)
@@ -100,6 +118,8 @@ class Models:
             if is_whole(folder):
                 block = self.block.model_copy(update={"id": str(folder.absolute()), "revision": None})
                 self.held[name] = load_model(block)
+            elif name != "merged":
+                self.held[name] = attach(load_model(self.block), folder, self.block.id, name)
             else:
                 base = load_model(self.block.model_copy(update={"quantization": "none"}))
                 self.held[name] = merge_into_base(attach(base, folder, self.block.id, name), self.seed)[0].eval()
@@ -108,14 +128,12 @@ class Models:
     @contextlib.contextmanager
     def answering_as(self, name: str) -> Iterator["PreTrainedModel"]:
         """The model as this one of `adapters`, or as "base", answers."""
-        if self.is_alone(name):
+        if name in self.apart:
             yield self.alone(name)
             return
         model = self.loaded
-        if all(map(self.is_alone, self.adapters)):
-            yield model
-        elif name == "base":
-            with model.disable_adapter():
+        if name == "base":
+            with self.switched_off(model):
                 yield model
         else:
             model.set_adapter(name)

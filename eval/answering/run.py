@@ -61,15 +61,14 @@ def evaluate(
     answerer = Served(block, recipe.seed, max_cost, say) if block.endpoint else Local(block, recipe.seed, models)
     answerer.check()
     tasks = [find_task(name, block) for name in block.tasks]
-    results: dict[str, dict[str, Any]] = {}
-    for task in tasks:
-        results[task.name] = {}
-        for arm in block.arms:
-            items = task.items(arm.prompt, answerer.render, block.limit)
-            settings = answerer.settings(arm) | {"task": task.name, "prompt": arm.prompt}
-            settings["adapter"] = identities.get(arm.model)
-            kept, beside = others(task.name, arm.name), folder / task.name / arm.name
-            results[task.name][arm.name] = evaluate_arm(arm, answerer, items, settings, beside, kept, console)
+    # All prompts before the first answer: a template may not know the roles of the last arm's
+    asked = [(task, arm, task.items(arm.prompt, answerer.render, block.limit)) for task in tasks for arm in block.arms]
+    results: dict[str, dict[str, Any]] = {task.name: {} for task in tasks}
+    for task, arm, items in asked:
+        settings = answerer.settings(arm) | {"task": task.name, "prompt": arm.prompt}
+        settings["adapter"] = identities.get(arm.model)
+        kept, beside = others(task.name, arm.name), folder / task.name / arm.name
+        results[task.name][arm.name] = evaluate_arm(arm, answerer, items, settings, beside, kept, console)
     return results
 
 

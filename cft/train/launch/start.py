@@ -25,6 +25,7 @@ from cft.train.select.choice import SHARDED
 
 CONFIGS = Path(__file__).parent
 KINDS = {"MULTI_GPU": "ddp", "MULTI_CPU": "ddp", "NO": "ddp", "FSDP": "fsdp2", "DEEPSPEED": "zero3"}
+MOST_A_CORE = 4  # processes: each holds the model
 KILLED = "a training process was killed without a message: often because memory was too small (see `dmesg`)"
 
 
@@ -62,6 +63,9 @@ def check_launch(name: str | None, processes: int | None, recipe: Recipe) -> Lau
         processes = gpus
     if processes < 1:
         raise TrainError(f"--processes {processes}: must be at least 1.")
+    if not gpus and processes > MOST_A_CORE * (os.cpu_count() or 1):
+        most = MOST_A_CORE * (os.cpu_count() or 1)
+        raise TrainError(f"--processes {processes}: this machine has {os.cpu_count()} cores. Give at most {most}.")
     if gpus and processes > gpus:
         raise TrainError(f"--processes {processes}: only {gpus} GPU(s) are visible here. Give at most {gpus}.")
     if kind != "ddp" and not gpus:

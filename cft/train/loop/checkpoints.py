@@ -10,6 +10,7 @@ from cft.errors import TrainError
 from cft.files import read_json, write_json
 from cft.runs import step_name
 from cft.train.loop import ranks
+from cft.train.loop.delivery import save
 
 SETTINGS = "training.json"  # in the checkpoints folder: what they belong to
 LAUNCH = "launch.json"  # in the checkpoints folder: how the processes that write them share the weights
@@ -47,7 +48,7 @@ class KeepAdapters(TrainerCallback):
             beside = self.folder / f".{kept.name}.tmp"
             for path in (beside, kept) if ranks.is_main() else ():
                 shutil.rmtree(path, ignore_errors=True)
-            self.trainer.save_model(str(beside))
+            save(self.trainer, beside)
             if ranks.is_main():
                 beside.rename(kept)
 

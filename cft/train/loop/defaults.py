@@ -44,7 +44,8 @@ def our_defaults(
         "bf16": dtype == "bfloat16",  # autocast: the base is bfloat16 anyway, LoRA's matmuls become it
         "fp16": dtype == "float16" and device == "cuda",
         "use_cpu": device == "cpu",
-        "gradient_checkpointing": device != "cpu",  # TRL's default; it buys memory for a third more time
+        # TRL's default; it buys memory for a third more time. Under the name that the recipe has, or it would win
+        **({} if "gradient_checkpointing" in asked else {"activation_checkpointing": device != "cpu"}),
         "save_strategy": "steps",
         "save_steps": 0.05,  # a share of all steps: what a kill can cost
         "save_total_limit": 2,  # one complete, one being written
@@ -55,6 +56,11 @@ def our_defaults(
         "report_to": "none",
         "disable_tqdm": True,  # cft.train.loop.progress instead
     }
+
+
+def recomputes(args: dict[str, Any]) -> bool | None:
+    """Whether activations are computed again, under transformers' name of it or the older one; None: not said."""
+    return args.get("activation_checkpointing", args.get("gradient_checkpointing"))
 
 
 def rows_a_step(args: dict) -> int:

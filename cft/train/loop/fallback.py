@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from cft.train.loop.defaults import recomputes
+
 Checkpointing = Literal["none", "selective", "full"]
 
 
@@ -24,8 +26,8 @@ class Setting:
     @classmethod
     def of(cls, args: dict[str, Any], quantization: str) -> "Setting":
         """The setting of `train.args` with our defaults filled in."""
-        selective = (args.get("gradient_checkpointing_kwargs") or {}).get("selective", False)
-        kind = ("selective" if selective else "full") if args["gradient_checkpointing"] else "none"
+        options = args.get("activation_checkpointing_kwargs") or args.get("gradient_checkpointing_kwargs") or {}
+        kind = ("selective" if options.get("selective") else "full") if recomputes(args) else "none"
         return cls(args["per_device_train_batch_size"], args["gradient_accumulation_steps"], kind, quantization)
 
     def __str__(self) -> str:
@@ -44,8 +46,8 @@ class Setting:
         return {
             "per_device_train_batch_size": self.rows,
             "gradient_accumulation_steps": self.accumulation,
-            "gradient_checkpointing": self.checkpointing != "none",
-            "gradient_checkpointing_kwargs": {"selective": True} if self.checkpointing == "selective" else None,
+            "activation_checkpointing": self.checkpointing != "none",
+            "activation_checkpointing_kwargs": {"selective": True} if self.checkpointing == "selective" else None,
         }
 
     def overrides(self, before: "Setting") -> list[str]:

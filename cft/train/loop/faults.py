@@ -5,16 +5,20 @@ import ctypes
 import errno
 import gc
 import importlib.util
+import re
 import shutil
 import sys
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from trl import SFTConfig
 
-from cft.errors import TrainError
+import cft
+from cft.errors import LIBRARY_ERRORS, CFTError, TrainError
+from cft.recipe.faults import cut
 from cft.train.loop.fallback import Setting, next_safer
 
 
@@ -24,15 +28,52 @@ def training_arguments(args: dict[str, Any], seed: int, output_dir: Path) -> SFT
     Raises:
         TrainError: with what SFTConfig says of settings that do not go together.
     """
-    try:
+    with judged({"args": args}):
         return SFTConfig(output_dir=str(output_dir), seed=seed, data_seed=seed, **args)
-    except (TypeError, ValueError) as error:
-        raise TrainError(f"train.args: {said(error)}. See trl.SFTConfig (TRL 1.16) for its keys and values.") from error
 
 
-def said(error: BaseException) -> str:
-    """What a library's error says, without a full stop, to be put into a sentence of ours."""
-    return str(error).strip().rstrip(".")
+@contextlib.contextmanager
+def judged(
+    settings: dict[str, dict[str, Any]], applies: Callable[[Exception], bool] = lambda error: True
+) -> Iterator[None]:
+    """Within this, what a library raises over the settings that it was given is the recipe's fault, and said as such.
+
+    Many settings are looked at only where they are used: the optimizer, the schedule, the first batch. CFTErrors and
+    too little memory pass.
+
+    Args:
+        settings: the recipe's `lora` and `args`, by their names in `train`.
+        applies: whether an error can be about settings at all.
+
+    Raises:
+        TrainError: with the library's words, and the keys that they speak of, or else all that the recipe sets.
+    """
+    try:
+        yield
+    except LIBRARY_ERRORS as error:
+        if isinstance(error, CFTError) or is_out_of_memory(error) or not applies(error):
+            raise
+        said = cut(" ".join(str(error).split()).rstrip(".") or type(error).__name__, 400)
+        given = {f"train.{block}.{key}": value for block, keys in settings.items() for key, value in keys.items()}
+        named = {name: value for name, value in given.items() if speaks_of(said, name.rpartition(".")[2], value)}
+        shown = cut(", ".join(f"{name}={value}" for name, value in (named or given).items()), 400)
+        raise TrainError(
+            f"training cannot begin with these settings: {shown}\n{type(error).__name__}: {said}.\n"
+            "Correct or leave out what it speaks of. See trl.SFTConfig (TRL 1.16) and peft.LoraConfig."
+        ) from error
+
+
+def speaks_of(said: str, key: str, value: Any) -> bool:
+    """Whether a library's words name a setting, or a word of its value where that is text."""
+    names = [key, *(re.findall(r"[a-z0-9]{4,}", value.lower()) if isinstance(value, str) else ())]
+    return any(re.search(rf"(?<![a-z0-9_]){re.escape(name)}(?![a-z0-9])", said.lower()) for name in names)
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether code of this project raised it, and no library."""
+    frames, root = traceback.extract_tb(error.__traceback__), Path(cft.__file__).parents[1]
+    ours = [root / package for package in ("cft", "eval", "data_builders")]
+    return bool(frames) and any(map(Path(frames[-1].filename).is_relative_to, ours))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

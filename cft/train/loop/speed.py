@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from cft.devices import CARDS, MFU
+from cft.devices import CARDS, MFU, known_card
 from cft.errors import TrainError
 from cft.models.source import architecture_of
 from cft.train.loop import ranks
-from cft.train.loop.defaults import training_epochs
+from cft.train.loop.defaults import recomputes, training_epochs
 
 if TYPE_CHECKING:
     import torch
@@ -77,8 +77,8 @@ def worth_compiling(
     model = architecture_of(source)
     if model is None or device not in LONG_ENOUGH or recipe.model.quantization != "none" or ranks.count() > 1:
         return False
-    full, recomputes = recipe.train.full, args["gradient_checkpointing"]
-    epoch = sum(model.flops(*row.counts, full=full, recomputes=recomputes) for row in rows)
+    work = {"full": recipe.train.full, "recomputes": bool(recomputes(args))}
+    epoch = sum(model.flops(*row.counts, **work) for row in rows)
     seconds = training_epochs(args, len(rows)) * epoch / nominal_flops(device)
     return seconds >= LONG_ENOUGH[device] and compiler_works(device)
 
@@ -89,9 +89,8 @@ def nominal_flops(device: str) -> float:
         return CORE_FLOPS * (os.cpu_count() or 1)
     import torch
 
-    name = torch.cuda.get_device_name().lower()
-    known = [tera for card, (_, tera) in CARDS.items() if card in name]
-    return MFU * (known[-1] * 1e12 if known else UNKNOWN_CARD)
+    card = known_card(torch.cuda.get_device_name())
+    return MFU * (CARDS[card][1] * 1e12 if card else UNKNOWN_CARD)
 
 
 def compiler_works(device: str) -> bool:

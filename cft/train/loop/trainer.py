@@ -104,7 +104,7 @@ class CompletionTrainer(SFTTrainer):
     product_dtype = "float32"  # of a whole model that is saved; the recipe's model.dtype
 
     def __init__(self, model, args, **kwargs) -> None:
-        if (args.gradient_checkpointing_kwargs or {}).get("selective"):
+        if (args.activation_checkpointing_kwargs or {}).get("selective"):
             # TRL wraps the method of the PEFT model, which transformers 5.23 does not call; it calls that of the base
             enable_selective_activation_checkpointing(model)
         keep_4bit_weights_trainable(model)

@@ -20,8 +20,10 @@ from cft.models.generate import Completion, render
 from cft.recipe.blocks import Recipe
 from cft.runs import CURVE
 from cft.train.loop import ranks
+from cft.train.loop.asking import answering, random_numbers_kept
+from cft.train.loop.delivery import save
 from cft.train.select.choice import RULE, SHARDED, StoppedEarly, best_step, reason_to_stop, steps_to_ask
-from cft.train.select.validating import LeftError, ValidationDecoding, answering, random_numbers_kept
+from cft.train.select.validating import LeftError, ValidationDecoding
 from eval.answering.answers import BASE
 from eval.answering.batched import Decoding
 from eval.answering.run import arm_progress
@@ -217,7 +219,7 @@ class SelectStep(TrainerCallback):
         if ranks.on_main(lambda: not self.best.is_dir()):
             if ranks.is_main():
                 shutil.rmtree(beside, ignore_errors=True)
-            self.trainer.save_model(str(beside))
+            save(self.trainer, beside)
             if ranks.is_main():
                 beside.rename(self.best)
         if ranks.is_main():

@@ -4,64 +4,17 @@ Of several processes each has the whole model and answers a part of the batches.
 and the weights only, so they are the same whoever writes them, and the log is that of one process.
 """
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import torch
-from peft import PeftModel
-from peft.tuners.tuners_utils import BaseTunerLayer
+from contextlib import suppress
+from typing import Any
 
 from cft.files import append_jsonl, read_own_jsonl
 from cft.models.generate import Completion
 from cft.train.loop import ranks
-from cft.train.loop.speed import uncompiled
 from eval.answering.batched import BatchedDecoding
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-KEEP_BASE_WEIGHTS = (True, False, "gaussian", "orthogonal", "eva")  # ways of LoRA to begin that leave the base as it is
 
 
 class LeftError(Exception):
     """SIGTERM came while the items were asked."""
-
-
-@contextmanager
-def random_numbers_kept() -> Iterator[None]:
-    """Whatever happens inside, the global random numbers go on as if it had not."""
-    python, numpy_state = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy_state)
-
-
-@contextmanager
-def answering(model: "PreTrainedModel | PeftModel", *, as_base: bool) -> Iterator["PreTrainedModel"]:
-    """The model in training, as the evaluation will have it: no dropout, no autocast, and with `as_base` no adapter."""
-    adapted = isinstance(model, PeftModel)
-    off = adapted and as_base and all(c.init_lora_weights in KEEP_BASE_WEIGHTS for c in model.peft_config.values())
-    # Training switches off PEFT's cast of LoRA inputs, which autocast makes needless; without autocast it is needed.
-    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
-    casts, training = [layer.cast_input_dtype_enabled for layer in layers], model.training
-    model.eval()
-    for layer in layers:
-        layer.cast_input_dtype_enabled = True
-    try:
-        with random_numbers_kept(), uncompiled(model), model.disable_adapter() if off else nullcontext():
-            yield model.get_base_model() if adapted else model  # below accelerate's autocast
-    finally:
-        for layer, cast in zip(layers, casts, strict=True):
-            layer.cast_input_dtype_enabled = cast
-        model.train(training)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # the KV cache's room goes back to training
 
 
 class ValidationDecoding(BatchedDecoding):

