@@ -28,16 +28,20 @@ from typing import Literal
 
 from cft.files import content_id
 from eval.grading.equality import Comparison, UndecidedError
-from eval.grading.spelling import nesting, normalise
+from eval.grading.spelling import normalise
+from eval.grading.structure import nesting
 
 MAX_CHARACTERS = 2000  # a longer text is equal to itself and otherwise not decided
 MAX_NESTING = 30
 MAX_FAILURES = 2  # undecided comparisons of one answer with others of its question
-RULES = ("equality.py", "grader.py", "quantity.py", "spelling.py", "worker.py")  # what decides a grade
 
 Outcome = Literal["correct", "wrong", "no_answer", "truncated", "ungradable"]
 
 _BOX = re.compile(r"(?<!\\)\\+boxed\s*\{|\\.|[{}]", re.DOTALL)
+_NAMED = re.compile(r"(?<![A-Za-z\\])([A-Za-z](?:_\{?\w\}?)?)\s*=[\s$]*$")
+_BETWEEN = re.compile(
+    r"[\s$*.]*(?P<join>,?[\s$]*(?:\b(?:and|or)\b|\\text\{\s*(?:and|or)\s*\})|[,;&])?[\s$*-]*(?:[A-Za-z](?:_\{?\w\}?)?\s*=[\s$]*)?"
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class Grade:
 
 def grade(gold: str, response: str, *, truncated: bool = False) -> Grade:
     """Grade the last box of a response; `truncated` says that it hit the token limit, and decides the outcome."""
-    answer = last_box(response) or None
+    boxes = _last_boxes(response) or []
+    answer = ", ".join(boxes) or None
     if truncated:
         return Grade("truncated", answer)
     if not gold.strip():
@@ -63,6 +68,8 @@ def grade(gold: str, response: str, *, truncated: bool = False) -> Grade:
     if answer is None:
         return Grade("no_answer", None)
     equal = same_answer(gold, answer)
+    if not equal and len(boxes) > 1 and all(same_answer(gold, box) for box in boxes):
+        equal = True  # one value in several forms
     return Grade("ungradable" if equal is None else "correct" if equal else "wrong", answer)
 
 
@@ -74,26 +81,54 @@ def is_cut_off(response: str, finish_reason: str) -> bool:
 @cache
 def grader_identity() -> str:
     """A short hash of the code that grades and of math-verify's version: another one may grade otherwise."""
-    files = [Path(__file__).with_name(name) for name in RULES]
+    files = sorted(Path(__file__).parent.glob("*.py"))
     return content_id([file.read_text(encoding="utf-8") for file in files], version("math-verify"))
 
 
 def last_box(text: str) -> str | None:
     r"""Content of the last complete `\boxed{...}`, the outer one of nested boxes; None where there is none.
 
-    Only what follows `</think>` is looked at. A box needs braces: `\boxed5` is none, `\boxed {5}` is one.
+    Only what follows `</think>` is looked at. A box needs braces: `\boxed5` is none, `\boxed {5}` is one. Boxes that a
+    comma, "and" or "or" joins are one list: `\boxed{2} and \boxed{6}` is `2, 6`; so are boxes of names that differ
+    with nothing between them: `$a = \boxed{2}$`, `$b = \boxed{6}$` is `a=2, b=6`.
     """
+    boxes = _last_boxes(text)
+    return None if boxes is None else ", ".join(boxes)
+
+
+def _last_boxes(text: str) -> list[str] | None:
+    """Contents of the last box and of those that are joined to it, with their names where all have one."""
     text = text.rpartition("</think>")[2]
-    open_braces: list[int | None] = []  # where the content of a box begins; None for any other brace
-    content = slice(0)
+    boxes = _boxes(text)
+    last: list[tuple[str, str]] = []  # name, content
+    for place in range(len(boxes) - 1, -1, -1):
+        begin, content, end = boxes[place]
+        between = _BETWEEN.fullmatch(text, end, boxes[place + 1][0]) if last else None
+        name = _NAMED.search(text, max(begin - 40, boxes[place - 1][2] if place else 0), begin)
+        if last and not (between and (between["join"] or (name and last[-1][0] not in ("", name[1])))):
+            break
+        last.append((name[1] if name else "", text[content].strip()))
+    names = [name for name, _ in last]
+    if not last:
+        return None
+    named = len(last) > 1 and len(set(names)) == len(last) and all(names) and not any("=" in box for _, box in last)
+    return [f"{name}={box}" if named else box for name, box in reversed(last) if box]
+
+
+def _boxes(text: str) -> list[tuple[int, slice, int]]:
+    """Outer complete boxes: where each begins, its content, where it ends."""
+    open_braces: list[tuple[int, int] | None] = []  # where a box and its content begin; None for any other brace
+    boxes: list[tuple[int, slice, int]] = []
     for match in _BOX.finditer(text):
         if match[0] == "}":
             begin = open_braces.pop() if open_braces else None
             if begin is not None:
-                content = slice(begin, match.start())
+                while boxes and boxes[-1][0] > begin[0]:
+                    boxes.pop()
+                boxes.append((begin[0], slice(begin[1], match.start()), match.end()))
         elif match[0].endswith("{") and match[0] != r"\{":
-            open_braces.append(match.end() if "boxed" in match[0] else None)
-    return text[content].strip() if content.start is not None else None
+            open_braces.append((match.start(), match.end()) if "boxed" in match[0] else None)
+    return boxes
 
 
 def same_answer(gold: str, answer: str) -> bool | None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 WALL = 10  # how much longer a question may take by the clock than by computing: other programs compute too
 START_SECONDS = 120.0  # importing sympy on a busy machine
 CAN_LIMIT_COMPUTING = hasattr(signal, "setitimer")
+NOTHING = 1e-90  # what evalf leaves of a number that is 0
 MEMORY_BYTES = 4 * 2**30  # address space, not what is in use
 
 
@@ -177,12 +178,29 @@ def _math_verify() -> Callable[[str, str], bool | None]:
         value = found[0].doit() if isinstance(found[0], sympy.MatrixExpr) else found[0]
         return value.subs({s: sympy.I for s in value.free_symbols if s.name == "i" and s.is_real is False})
 
-    def differ(gold: sympy.Expr, answer: sympy.Expr) -> bool:
-        """Whether two expressions are far apart at some point: a quick no that spares sympy's simplify."""
+    def is_zero(value: sympy.Expr) -> bool | None:
+        """Whether a value without symbols is 0: exactly for fractions, else to 100 digits, which evalf sees to."""
+        value = value.doit()
+        if value.is_Rational:
+            return value == 0
+        size = abs(sympy.N(value, 15, maxn=200))
+        return bool(size < NOTHING) if size.is_finite else None
+
+    def decided(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
+        """What values say: of numbers all, of expressions in symbols whether they differ at a point; None: nothing.
+
+        No tolerance that is absolute: 1/52! is not 1/51!, and no such number is 0.
+        """
         symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
         point = {symbol: sympy.Rational(7919 + 2 * place, 5003 + 97 * place) for place, symbol in enumerate(symbols)}
-        one, other = (sympy.N(text, 20, subs=point) for text in (gold, answer))  # sympy's: x^{1000000} is no float's
-        return bool(abs(one - other) > 1e-6 * max(abs(one), abs(other)) + 1e-12)  # False for nan
+        if not symbols:
+            zeros = is_zero(gold), is_zero(answer)
+            if None in zeros or any(zeros):
+                return None if None in zeros else all(zeros)
+            return is_zero(gold / answer - 1)
+        one, other = (sympy.N(text, 30, subs=point) for text in (gold, answer))  # sympy's: x^{1000000} is no float's
+        far = abs(one - other) > 1e-15 * max(abs(one), abs(other)) and max(abs(one), abs(other)) > NOTHING
+        return False if far else None  # None for nan
 
     def equal(gold_text: str, answer_text: str) -> bool | None:
         try:
@@ -194,8 +212,8 @@ def _math_verify() -> Callable[[str, str], bool | None]:
                 return False
             if isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr):
                 try:
-                    if differ(gold, answer):
-                        return False
+                    if (verdict := decided(gold, answer)) is not None:
+                        return verdict
                 except (TypeError, ValueError, OverflowError, AttributeError):
                     pass  # has no finite value there: math-verify decides
             return verify(
