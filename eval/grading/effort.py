@@ -14,9 +14,11 @@ MAX_TOKENS = 600
 MAX_BRACES = 12  # inside each other
 MAX_PARENTHESES = 6  # inside each other: the time that math-verify's parser takes grows tenfold with each
 MAX_CHAIN = 12  # powers of powers, quotients of quotients, functions of functions, without brackets
-_OPENING, _CLOSING = {"(", "[", "{", r"\{"}, {")", "]", "}", r"\}"}
-_NAMES = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp"
+_OPENING = {"(", "[", "{", r"\{", r"\lfloor", r"\lceil"}
+_CLOSING = {")", "]", "}", r"\}", r"\rfloor", r"\rceil"}
+_NAMES = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp int"
 _FUNCTIONS = {rf"\{name}" for name in _NAMES.split()}
+_CONSTANTS = {"e": 0.44, r"\pi": 0.5}
 _LETTER = 0.01  # digits of a letter: its powers are not worked out
 
 
@@ -41,7 +43,7 @@ class _Estimate:
         self.given, self.place = given, 0
         self.letter = _LETTER
         self.most = MAX_DIGITS_OF_ARGUMENTS if _FUNCTIONS.intersection(given) else MAX_DIGITS
-        if {r"\sum", r"\prod"}.intersection(given):  # its index runs up to the largest number in sight
+        if {r"\sum", r"\prod", r"\int"}.intersection(given):  # its index runs up to the largest number in sight
             runs = "".join(token if token.isdecimal() else " " for token in given).split()
             self.letter = max([_LETTER, *(_digits(run) for run in runs)])
 
@@ -89,10 +91,13 @@ class _Estimate:
                 self.place += 1
             return _digits(run)
         if token in (r"\frac", r"\binom"):
+            parentheses += token == r"\binom"
             above, below = self._argument(braces, parentheses, 0), self._argument(braces, parentheses, 0)
             if token == r"\frac":
                 return above + below
             return self._bounded(min(10 ** min(above, 300) * 0.31, above * 10 ** min(below, 300)))
+        if token in _CONSTANTS:
+            return _CONSTANTS[token]
         return self.letter if token.isalpha() else _LETTER if token.startswith("\\") else 0.0
 
     def _argument(self, braces: int, parentheses: int, chain: int) -> float:
@@ -126,4 +131,4 @@ class _Estimate:
 
 
 def _digits(run: str) -> float:
-    return math.log10(int(run) + 1) if len(run) < 300 else float(len(run))
+    return math.log10(max(int(run), 1.1)) if len(run) < 300 else float(len(run))

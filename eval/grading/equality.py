@@ -103,7 +103,9 @@ class Comparison:
     ) -> bool:
         """Texts of which at least one is an inequality in one name, `x<3`; of two the names must be the same."""
         if held and given:
-            return held[0] == given[0] and self.equal(held[1], given[1])
+            if held[0] != given[0]:
+                return self._math_verify(gold, answer)  # x<y, y>x
+            return self.equal(held[1], given[1])
         other = answer if held else gold
         if bracketed(other) or other == r"\mathbb{R}":
             return self.equal(held[1] if held else gold, given[1] if given else answer)
@@ -125,7 +127,8 @@ class Comparison:
                 return len(answer_parts) > 1 and self._math_verify(gold, answer)
             gold = gold_parts[-1]
         if len(answer_parts) > 1:
-            named = [part for part in answer_parts[:-1] if names_value(part)]
+            names = is_name if answer_parts[-1] == "0" else names_value  # x-2y=0 is a line and not 0
+            named = [part for part in answer_parts[:-1] if names(part)]
             values = [answer_parts.pop(), *(part for part in answer_parts if part not in named)]
             return all(self.equal(gold, value) for value in values)
         if len(gold_parts) > 1:

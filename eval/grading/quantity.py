@@ -3,6 +3,7 @@ r"""Exact numbers and their units (`1,000`, `3\frac18`, `\$5`, `30^\circ`), read
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from eval.grading.structure import closed
 from eval.grading.units import NO_UNIT, Unit, measure, read_unit
@@ -39,7 +40,7 @@ _EXPONENT = r"\^(?:\{-?\d\}|-?\d)"
 _TEXTS = rf"(?:(?:\\cdot ?|/| )?{_TEXT}(?:{_EXPONENT})?)+"
 _TRAILING = re.compile(
     rf"(?P<body>.+?)(?P<phrase>(?:\^\{{{_TEXT}\}}"
-    rf"|/?(?:\\cdot ?)?{_TEXT}(?:{_EXPONENT})?|\\frac\{{{_TEXTS}\}}\{{{_TEXTS}\}}"
+    rf"|/?(?:\\cdot ?|\\mu ?)?{_TEXT}(?:{_EXPONENT})?|\\frac\{{{_TEXTS}\}}\{{{_TEXTS}\}}"
     rf"|\^\\circ ?(?:[CF](?![A-Za-z]))?|\\%(?: ?[A-Za-z][A-Za-z ]+)?|\\\$|[$€£₹¥₩¢]| )+)",
     re.DOTALL,
 )
@@ -111,7 +112,7 @@ class Quantity:
     unit: Unit = NO_UNIT
     scale: int = 1
 
-    @property
+    @cached_property
     def value(self) -> Fraction | None:
         """The exact number, where the body is a plain one; hours of a time of day."""
         if {"am", "pm"}.intersection(name for name, _ in self.unit.measures) and (

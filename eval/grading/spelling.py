@@ -5,6 +5,7 @@ Nothing here computes; `eval.grading` decides equality. Texts are short (`eval.g
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from eval.grading.structure import closed, tokens, wordy
 
@@ -32,10 +33,13 @@ _SPELLINGS = [
         (r"\\text\{\\?\$\}|\bUSD\s*(?=\d)", r"\\$"),
         (r"(?:\\\\\s*)+$", ""),
         (r"\\(?:text(?:bf|it|rm|normal|sf|tt|up|sc|sl)?|emph|mbox|hbox|mathrm) ?\{ ?([^{}]*?) ?\}", r"\\text{\1}"),
+        (r"\\R(?![A-Za-z])|\\(?:Bbb|mathbb|mathbf)\s*(?:\{R\}|R(?![A-Za-z]))", r"\\mathbb{R}"),
         (r"\\(?:mathbf|mathit|mathsf|mathtt|mathnormal|boldsymbol|bm)\s*\{([^{}]*)\}", r"\1"),
         (r"\\operatorname\s*\{([A-Za-z]+)\}", r"\\\1 "),
         (r"\\(?:[bB]ig+[lrm]?|left|right|displaystyle|limits|[lL]arge|LARGE|[hH]uge|normalsize|small)(?![A-Za-z])", ""),
         (r"\\(?:[dtc]|nice|s)frac(?![A-Za-z])", r"\\frac"),
+        (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
+        (r"\\mu\s*\\text\{\s*", r"\\text{µ"),
         (r"\{([^{}]+)\\choose(?![A-Za-z])([^{}]+)\}|^([^{}]+)\\choose(?![A-Za-z])([^{}]+)$", r"\\binom{\1\3}{\2\4}"),
         (
             r"\(? ?\\begin\{(array|small(?:matrix))\}(?:\{[lcr| ]*\})?(.*?)\\end\{\1\} ?\)?",
@@ -60,9 +64,12 @@ _SPELLINGS = [
         (r"\\gt(?![A-Za-z])", ">"),
         (r"\\lg(?![A-Za-z])", r"\\log "),
         (r"(\\(?:a?r?c?(?:sin|cos|tan|cot|sec|csc)h?|ln|log)(?:_\{?\w+\}?)?)\s*\^\s*(\d)(?!\d)", r"\1^{\2}"),
+        (r"\\log\s*\^\s*(\{\w+\}|\w)\s*_\s*(\{\w+\}|\w)", r"\\log_\2^\1"),
+        (r"\\(?:lor|vee)(?![A-Za-z])(?=[^\\]*(?:[<>=]|\\[lg]e))", " ; "),
+        (r"(?<=\d)\s*\\Omega(?![A-Za-z])", r"\\text{Ω}"),
+        (r"(?<=\d)\s*\^\s*\{?(st|nd|rd|th)\}?(?![A-Za-z])", r"\\text{\1}"),
         (r"(?<![A-Za-z])mph(?![A-Za-z])", "miles per hour"),
         (r"(?<![A-Za-z])km?ph(?![A-Za-z])|km/hr?(?![A-Za-z])", "km per hour"),
-        (r"\\R(?![A-Za-z])|\\mathbb R(?![A-Za-z])", r"\\mathbb{R}"),
         (r"(?<![\w)}])\+\s*\\infty", r"\\infty"),
         (r"(?:^|(?<=\\cup))\s*\]([^\[\]()]*[,;][^\[\]()]*)\[\s*(?=$|\\cup)", r"(\1)"),
         (r"(?:^|(?<=\\cup))\s*\]([^\[\]()]*[,;][^\[\]()]*)\]\s*(?=$|\\cup)", r"(\1]"),
@@ -85,7 +92,7 @@ _ARGUMENTS = {r"\frac": 2, r"\binom": 2, r"\sqrt": 1, r"\mathbb": 1}
 _MOST_COMMANDS = 30  # inside each other
 _GROUPS = {r"\text", r"\overline", r"\vec", r"\hat", r"\bar"}  # commands whose argument keeps its braces
 _SAID = re.compile(
-    r"\\text\{(?=[A-Za-z])([^{}]*?)(?:\b(?:is|are|equals|be)|\banswer) ?:?\}(?=.)"
+    r"\\text\{(?=[A-Za-z])([^{}]*?)\b(?:is|are|equals|be|so|thus|hence|therefore,?|ans|answer)[ .]?:?\}(?=.)"
     r"|(?:[A-Za-z][A-Za-z ']* )?(?:is|are|equals|answer) ?:? ?(?=[-\d\\$(.\[])",
     re.IGNORECASE,
 )
@@ -94,12 +101,15 @@ _NOT_SAID = re.compile(
     r"|at (?:most|least)|unless|may|might|could|would|why|when|\w+n't)\b",
     re.IGNORECASE,
 )
-_PHRASES = {"infinity": r"\infty", "empty set": r"\emptyset", "the empty set": r"\emptyset"} | {
+_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve"
+_PHRASES = {"infinity": r"\infty"} | {word: str(number) for number, word in enumerate(_NUMBERS.split())}
+_PHRASES |= dict.fromkeys(("empty set", "the empty set", "no solution"), r"\emptyset") | {
     some + words: r"\mathbb{R}" for some in ("", "all ", "the set of ", "the set of all ", "all of the ")
     for words in ("real numbers", "reals", "real number")
 }  # fmt: skip
 
 
+@lru_cache(maxsize=4096)
 def normalise(text: str) -> str:
     r"""One spelling of an answer: spaces, dollar signs, `\left`, `\dfrac`, `\text` and its kin, and Unicode set right.
 
@@ -127,7 +137,7 @@ def normalise(text: str) -> str:
     if inner and (";" in inner[1] or _JOINING_WORD.search(inner[1])):
         pieces = re.split(";|,", _JOINING_WORD.sub(";", inner[1]))
         return ";".join(rf"\text{{{piece.strip()}}}" for piece in pieces if piece.strip())
-    return _PHRASES.get((inner[1] if inner else text).casefold(), text)
+    return _PHRASES.get((inner[1] if inner else text).casefold().strip(" ."), text)
 
 
 def _wordless(text: str) -> bool:

@@ -10,10 +10,12 @@ _NAME = (
 )
 _SET_OF = re.compile(rf"\\\{{{_NAME}(?:\\in ?\\mathbb\{{R\}})? ?(?:\\mid(?![A-Za-z])|\\vert(?![A-Za-z])|[:|])(.+)\\\}}")
 _IN_WORDS = re.compile(r"(?:\\text\{[^{}]*\}|[A-Za-z' .,-])+")
-# A letter with its index, and what else may stand in an expression that only names its value: 100m+n, [ABC], V_1:V_2.
+# A letter with its index, and what else may stand in an expression that names its value: 100m+n, [ABC], V_1:V_2.
 _LETTER = re.compile(r"[A-Za-z](?:_\{?\w+\}?)?")
+_FUNCTION_OF_NAME = re.compile(rf"\\(?:sin|cos|tan|cot|sec|csc|log|ln)(?![A-Za-z]) ?\(?{_NAME}\)?")
+_SUM_OR_PRODUCT = re.compile(r"[a-z](?:\+?[a-z])+")
 _OF_LETTERS = re.compile(
-    r"(?:[\w+*/^:|\[\](){},; '!-]|\\(?:frac|cdot|times|sqrt|angle|triangle|overline|cap|cup|mid)(?![A-Za-z]))+"
+    r"(?:[\w+*/^:|\[\](){},; '!=<>-]|\\(?:frac|cdot|times|sqrt|angle|triangle|overline|cap|cup|mid|lim|to)(?![A-Za-z]))+"
 )
 _LEAD = r"(?:the )?(?:correct )?(?:(?:option|choice|answer)(?: is)?:? ?)"
 _CHOICE = re.compile(
@@ -133,10 +135,17 @@ def is_name(text: str) -> bool:
 
 
 def names_value(text: str) -> bool:
-    """`is_name`, and expressions of two letters and more, which no equation can give a value: `100m+n`, `[ABC]`."""
-    return is_name(text) or (
-        _OF_LETTERS.fullmatch(text) is not None and len(set(_LETTER.findall(re.sub(r"\\[A-Za-z]+", "", text)))) > 1
-    )
+    r"""`is_name`, and expressions that are only asked for their value: `100m+n`, `[ABC]`, `x+y`, `\cos A`.
+
+    One letter with a number (`2x`) or a curve in x and y has to be solved: its value is no answer.
+    """
+    if is_name(text) or _FUNCTION_OF_NAME.fullmatch(text) or _SUM_OR_PRODUCT.fullmatch(text):
+        return True
+    text = re.sub(r"^\\text\{[^{}]* of\}", "", text)
+    letters = set(_LETTER.findall(re.sub(r"\\[A-Za-z]+", "", text)))
+    if letters <= {"x", "y", "z"} and ":" not in text:
+        return False
+    return _OF_LETTERS.fullmatch(text) is not None and len(letters) > 1
 
 
 def without_membership(text: str) -> str:
@@ -157,6 +166,12 @@ def as_interval(text: str) -> tuple[str, str] | None:
     if len(sides) == 5 and is_name(sides[2]) and {sides[1], sides[3]} <= {"<", r"\le"}:
         opening, closing = "(" if sides[1] == "<" else "[", ")" if sides[3] == "<" else "]"
         return sides[2], f"{opening}{sides[0]},{sides[4]}{closing}"
+    if (
+        len(sides) == 3
+        and sides[1] in ("<", r"\le")
+        and (bars := re.fullmatch(rf"\|({_NAME})\|(\d+)", sides[0] + sides[2]))
+    ):
+        return as_interval(rf"-{bars[2]}{chain[1]}{bars[1]}{chain[1]}{bars[2]}")
     if len(sides) != 3 or not is_name(sides[0]):
         return None
     return sides[0], {

@@ -63,7 +63,7 @@ NO_UNIT = Unit()
 def read_unit(phrase: str, number: str) -> tuple[Unit, int] | None:
     """The unit that a phrase behind a number says, and its scale (a dozen: 12); None where it is no unit."""
     phrase = re.sub(r"\^\{(\\text\{[^{}]*\})\}", r"\1", phrase)  # 3^{\text{rd}}
-    spelling = re.sub(r"\\text\{([^{}]*)\}|\\cdot(?![A-Za-z])|\\mu(?![A-Za-z])", _spell, phrase)
+    spelling = re.sub(r"\\text\{([^{}]*)\}|\\cdot(?![A-Za-z])|\\mu(?![A-Za-z]) ?", _spell, phrase)
     spelling = _DENOMINATOR.sub(_divide, spelling)
     spelling = re.sub(r"\^\{?(-?\d)\}?|(?<=[A-Za-z])([23])(?![\dA-Za-z])", r" ^\1\2 ", _CLOCK.sub(_clock, spelling))
     tokens = _TOKEN.findall(spelling)
@@ -95,9 +95,11 @@ class _Phrase:
         for token in self.tokens:
             word = token.casefold()
             degrees = bool(self.found) and self.found[-1][0] == "degree"
-            if token == "/" or (word in ("per", "a", "an", "every") and (self.found or self.words or word == "per")):
+            if token == "/" or (
+                (word in ("per", "an", "every") or token == "a") and (self.found or self.words or word == "per")
+            ):
                 sign, of = -1, True
-            elif word in ("a", "an") or word in FILLERS:
+            elif token == "a" or word == "an" or word in FILLERS:
                 of = of or word == "of"
             elif word in SCALES and not self.found and not self.words:
                 scale *= SCALES[word]
@@ -152,7 +154,7 @@ class _Phrase:
 
 
 def _spell(match: re.Match[str]) -> str:
-    return f" {match[1]} " if match[1] is not None else "µ" if match[0] == r"\mu" else " "
+    return f" {match[1]} " if match[1] is not None else "µ" if match[0].startswith(r"\mu") else " "
 
 
 def _divide(match: re.Match[str]) -> str:
