@@ -59,7 +59,7 @@ class _Estimate:
                 self.place += 1
                 exponent = self._argument(braces, parentheses, 0) if token == "^" else last
                 power = self._bounded(max(last, 0.3 if token == "^" else 0.0) * 10 ** min(exponent, 300))
-                whole, last = whole + power, power
+                whole, last = whole - last + power, power
             elif token == "_":
                 self.place += 1
                 self._argument(braces, parentheses, 0)

@@ -32,6 +32,7 @@ LIMIT_SECONDS = 10.0  # of math-verify, for one pair of answers
 MAX_LATE = 3  # answers of one shape that took all of that, none of them decided: further ones are not tried
 
 _SET_OR_RELATION = re.compile(r"[<>]|\\(?:le|ge|ne|cup|cap|setminus|in|mathbb)(?![A-Za-z])")
+_RELATION = re.compile(r"[<>=]|\\(?:le|ge|ne)(?![A-Za-z])")
 _SURELY_INTERVAL = re.compile(r"[\[\]<>]|\\(?:infty|cup|le|ge)(?![A-Za-z])")
 # What math-verify reads over or reads wrongly: where these differ, the answers do.
 _READ_OVER = re.compile(
@@ -107,9 +108,9 @@ class Comparison:
                 return self._math_verify(gold, answer)  # x<y, y>x
             return self.equal(held[1], given[1])
         other = answer if held else gold
-        if bracketed(other) or other == r"\mathbb{R}":
-            return self.equal(held[1] if held else gold, given[1] if given else answer)
-        return r"\cup" not in other and self._equal_expressions(gold, answer)
+        if _RELATION.search(other):
+            return self._equal_expressions(gold, answer)
+        return self.equal(held[1] if held else gold, given[1] if given else answer)
 
     def _equal_lists(self, gold: str, answer: str) -> bool:
         """Texts of which at least one is no number."""
