@@ -27,8 +27,11 @@ def beyond_evaluation(text: str) -> bool:
     given = tokens(text)
     if len(given) > MAX_TOKENS or text.count("/") > MAX_CHAIN or text.count("|") > 2 * MAX_CHAIN:
         return True
+    estimate = _Estimate(given)
     try:
-        _Estimate(given).group(0, 0)
+        while estimate.place < len(given):  # behind a closing bracket that nothing opened
+            estimate.group(0, 0)
+            estimate.place += 1
     except _BeyondError:
         return True
     return False
@@ -47,82 +50,73 @@ class _Estimate:
             runs = "".join(token if token.isdecimal() else " " for token in given).split()
             self.letter = max([_LETTER, *(_digits(run) for run in runs)])
 
+    @property
+    def next(self) -> str:
+        """The token that is read next; "" at the end."""
+        return self.given[self.place] if self.place < len(self.given) else ""
+
     def group(self, braces: int, parentheses: int) -> float:
         """Digits of what stands up to the next closing bracket."""
         if braces > MAX_BRACES or parentheses > MAX_PARENTHESES:
             raise _BeyondError
-        whole, last, functions = 0.0, 0.0, 0
-        while self.place < len(self.given) and self.given[self.place] not in _CLOSING:
-            token = self.given[self.place]
-            functions = functions + 1 if token in _FUNCTIONS else functions if token == " " else 0
-            if token in ("^", "!"):
-                self.place += 1
-                exponent = self._argument(braces, parentheses, 0) if token == "^" else last
-                power = self._bounded(max(last, 0.3 if token == "^" else 0.0) * 10 ** min(exponent, 300))
-                whole, last = whole - last + power, power
-            elif token == "_":
-                self.place += 1
-                self._argument(braces, parentheses, 0)
-            elif token in (r"\sum", r"\prod"):
-                last = self._repeated(braces, parentheses)
-                whole += last
-            elif token != " ":
-                last = self._item(braces, parentheses)
-                whole += last
-            else:
-                self.place += 1
+        digits, functions = 0.0, 0
+        while self.next and self.next not in _CLOSING:
+            functions = functions + 1 if self.next in _FUNCTIONS else functions if self.next == " " else 0
             if functions > MAX_CHAIN // 2:
                 raise _BeyondError
-        return self._bounded(whole)
+            digits += self._raised(braces, parentheses)
+        return self._bounded(digits)
+
+    def _raised(self, braces: int, parentheses: int, chain: int = 0) -> float:
+        """Digits of one item with its powers and factorials; in `2^3^4` the exponent is `3^4`."""
+        if chain > MAX_CHAIN:
+            raise _BeyondError
+        digits = self._item(braces, parentheses)
+        while self.next and self.next in "_^!":
+            sign, exponent = self.next, digits
+            self.place += 1
+            if sign != "!":
+                self._skip(" +-")
+                exponent = self._raised(braces, parentheses, chain + 1)
+            if sign != "_":
+                digits = self._bounded(max(digits, 0.3 if sign == "^" else 0.0) * 10 ** min(exponent, 300))
+        return digits
 
     def _item(self, braces: int, parentheses: int) -> float:
         """Digits of one number, letter, bracket or command with its arguments."""
-        token = self.given[self.place]
+        token = self.next
+        if not token or token in _CLOSING:
+            return 0.0
         self.place += 1
         if token in _OPENING:
-            curly = token == "{"
-            digits = self.group(braces + curly, parentheses + (not curly))
+            digits = self.group(braces + (token == "{"), parentheses + (token != "{"))
             self.place += 1
             return digits
         if token.isdecimal():
-            run = token
-            while self.place < len(self.given) and self.given[self.place].isdecimal():
-                run += self.given[self.place]
+            while self.next.isdecimal():
+                token += self.next
                 self.place += 1
-            return _digits(run)
+            return _digits(token)
         if token in (r"\frac", r"\binom"):
             parentheses += token == r"\binom"
-            above, below = self._argument(braces, parentheses, 0), self._argument(braces, parentheses, 0)
-            if token == r"\frac":
-                return above + below
-            return self._bounded(min(10 ** min(above, 300) * 0.31, above * 10 ** min(below, 300)))
-        if token in _CONSTANTS:
-            return _CONSTANTS[token]
-        return self.letter if token.isalpha() else _LETTER if token.startswith("\\") else 0.0
-
-    def _argument(self, braces: int, parentheses: int, chain: int) -> float:
-        """Digits of an argument; in `2^3^4` that of the first power is `3^4`."""
-        while self.given[self.place : self.place + 1] and self.given[self.place] in (" ", "-", "+"):
-            self.place += 1
-        if chain > MAX_CHAIN:
-            raise _BeyondError
-        if self.place >= len(self.given) or self.given[self.place] in _CLOSING:
-            return 0.0
-        digits = self._item(braces, parentheses)
-        while self.place < len(self.given) and self.given[self.place] in ("^", "!"):
-            self.place += 1
-            exponent = self._argument(braces, parentheses, chain + 1) if self.given[self.place - 1] == "^" else digits
-            digits = self._bounded(max(digits, 0.3) * 10 ** min(exponent, 300))
-        return digits
+            above, below = self._item(braces, parentheses), self._item(braces, parentheses)
+            choices = min(10 ** min(above, 300) * 0.31, above * 10 ** min(below, 300))
+            return above + below if token == r"\frac" else self._bounded(choices)
+        if token in (r"\sum", r"\prod"):
+            return self._repeated(braces, parentheses)
+        return _CONSTANTS.get(token, self.letter if token.isalpha() else _LETTER if token[0] == "\\" else 0.0)
 
     def _repeated(self, braces: int, parentheses: int) -> float:
         """Digits of all terms of a sum or product together."""
-        self.place += 1
         most = 0.0
-        while self.place < len(self.given) and self.given[self.place] in ("_", "^"):
+        while self.next and self.next in "_^":
             self.place += 1
-            most = max(most, self._argument(braces, parentheses, 0))
+            most = max(most, self._item(braces, parentheses))
         return self._bounded(10 ** min(most, 300) * (1 + self.group(braces, parentheses)))
+
+    def _skip(self, signs: str) -> None:
+        while self.next and self.next in signs:
+            self.place += 1
 
     def _bounded(self, digits: float) -> float:
         if digits > self.most:

@@ -15,7 +15,8 @@ _LETTER = re.compile(r"[A-Za-z](?:_\{?\w+\}?)?")
 _FUNCTION_OF_NAME = re.compile(rf"\\(?:sin|cos|tan|cot|sec|csc|log|ln)(?![A-Za-z]) ?\(?{_NAME}\)?")
 _SUM_OR_PRODUCT = re.compile(r"[a-z](?:\+?[a-z])+")
 _OF_LETTERS = re.compile(
-    r"(?:[\w+*/^:|\[\](){},; '!=<>-]|\\(?:frac|cdot|times|sqrt|angle|triangle|overline|cap|cup|mid|lim|to)(?![A-Za-z]))+"
+    r"(?:[\w+*/^:|\[\](){},; '!=<>-]"
+    r"|\\(?:frac|cdot|times|sqrt|angle|triangle|overline|cap|cup|mid|lim|to)(?![A-Za-z]))+"
 )
 _LEAD = r"(?:the )?(?:correct )?(?:(?:option|choice|answer)(?: is)?:? ?)"
 _CHOICE = re.compile(

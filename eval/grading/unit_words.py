@@ -7,97 +7,42 @@ _PREFIXES = {
     "µ": ("micro", -6), "μ": ("micro", -6), "u": ("micro", -6), "n": ("nano", -9), "p": ("pico", -12),
     "f": ("femto", -15), "c": ("centi", -2), "d": ("deci", -1), "h": ("hecto", 2),
 }  # fmt: skip
-# Units that take prefixes: the name of the dimension, its symbols and its words.
+# Units that take prefixes: the dimension, its symbols, its words.
 _PREFIXED = """
-metre m | metre meter
-gram g | gram gramme
-second s | second
-litre L l | litre liter
-ampere A | ampere amp
-volt V | volt
-watt W | watt
-watt-hour Wh |
-joule J | joule
-newton N | newton
-pascal Pa | pascal
-hertz Hz | hertz
-kelvin K | kelvin
-mole mol | mole
-ohm Ω | ohm
-farad F | farad
-coulomb C | coulomb
-tesla T | tesla
-electronvolt eV | electronvolt
-calorie cal | calorie
-byte B | byte
-bit | bit
-parsec pc | parsec
+metre: m, metre meter; gram: g, gram gramme; second: s, second; litre: L l, litre liter; ampere: A, ampere amp;
+volt: V, volt; watt: W, watt; watt-hour: Wh; joule: J, joule; newton: N, newton; pascal: Pa, pascal; hertz: Hz, hertz;
+kelvin: K, kelvin; mole: mol, mole; ohm: Ω, ohm; farad: F, farad; coulomb: C, coulomb; tesla: T, tesla;
+electronvolt: eV, electronvolt; calorie: cal, calorie; byte: B, byte; bit: , bit; parsec: pc, parsec
 """
-# All others: dimension, size, words.
+# All others: the dimension, and how much of it each group of words is.
 _OTHERS = """
-second 1 sec secs 秒
-second 60 minute minutes min mins 分钟
-second 3600 hour hours hr hrs h 小时
-second 86400 day days 天
-second 604800 week weeks wk
-month 1 month months
-month 12 year years yr yrs
-month 120 decade decades
-month 1200 century centuries
-metre 1/1000000 micron microns
-metre 254/10000 inch inches in
-metre 3048/10000 foot feet ft
-metre 9144/10000 yard yards yd yds
-metre 1609344/1000 mile miles mi
-metre 1 米
-metre 1/100 厘米
-metre 1000 公里 千米
-gram 1000 kilo kilos 千克 公斤
-gram 1 克 gm gms
-pound 1 pound pounds lb lbs £ gbp
-pound 1/16 ounce ounces oz
-ton 1 ton tons
-tonne 1 tonne tonnes
-cup 1 cup cups
-cup 1/48 teaspoon teaspoons tsp
-cup 1/16 tablespoon tablespoons tbsp
-cup 2 pint pints pt
-cup 4 quart quarts qt
-cup 16 gallon gallons gal
-acre 1 acre acres
-hectare 1 hectare hectares ha
-degree 1 degree degrees deg
-radian 1 radian radians rad
-percent 1 percent percentage
-dollar 1 dollar dollars usd
-cent 1 cent cents ¢
-euro 1 euro euros eur €
-rupee 1 rupee rupees rs inr ₹
-yuan 1 yuan rmb cny 元
-yen 1 yen jpy 円 ¥
-won 1 krw ₩
-peso 1 peso pesos
-am 1 am
-pm 1 pm
-ordinal 1 st nd rd th
-unit 1 unit units
-decibel 1 dB decibel decibels
-knot 1 knot knots
+second: 1 sec secs 秒, 60 minute minutes min mins 分钟, 3600 hour hours hr hrs h 小时, 86400 day days 天, 604800 week
+weeks wk; month: 1 month months, 12 year years yr yrs, 120 decade decades, 1200 century centuries; metre: 1/1000000
+micron microns, 254/10000 inch inches in, 3048/10000 foot feet ft, 9144/10000 yard yards yd yds, 1609344/1000 mile
+miles mi, 1 米, 1/100 厘米, 1000 公里 千米; gram: 1000 kilo kilos 千克 公斤, 1 克 gm gms; pound: 1 pound pounds lb lbs
+£ gbp, 1/16 ounce ounces oz; ton: 1 ton tons; tonne: 1 tonne tonnes; cup: 1 cup cups, 1/48 teaspoon teaspoons tsp, 1/16
+tablespoon tablespoons tbsp, 2 pint pints pt, 4 quart quarts qt, 16 gallon gallons gal; acre: 1 acre acres; hectare: 1
+hectare hectares ha; degree: 1 degree degrees deg; radian: 1 radian radians rad; percent: 1 percent percentage; dollar:
+1 dollar dollars usd; cent: 1 cent cents ¢; euro: 1 euro euros eur €; rupee: 1 rupee rupees rs inr ₹; yuan: 1 yuan rmb
+cny 元; yen: 1 yen jpy 円 ¥; won: 1 krw ₩; peso: 1 peso pesos; am: 1 am; pm: 1 pm; ordinal: 1 st nd rd th; unit: 1 unit
+units; decibel: 1 dB decibel decibels; knot: 1 knot knots
 """
 
 
 def _conversions() -> dict[str, tuple[str, Fraction]]:
     """Every unit's dimension, and what one of it is in the base unit of that dimension."""
     found = {}
-    for line in _PREFIXED.strip().splitlines():
-        (name, *symbols), words = (part.split() for part in line.split("|"))
+    for dimension in _PREFIXED.split(";"):
+        name, spellings = dimension.split(":")
+        symbols, _, words = spellings.partition(",")
         for prefix, (spoken, exponent) in _PREFIXES.items():
-            unit = name, Fraction(10) ** exponent
-            found |= {prefix + symbol: unit for symbol in symbols}
-            found |= {spoken + word + end: unit for word in words for end in ("", "s")}
-    for line in _OTHERS.strip().splitlines():
-        name, size, *words = line.split()
-        found |= dict.fromkeys(words, (name, Fraction(size)))
+            unit = name.strip(), Fraction(10) ** exponent
+            found |= {prefix + symbol: unit for symbol in symbols.split()}
+            found |= {spoken + word + end: unit for word in words.split() for end in ("", "s")}
+    for dimension in _OTHERS.split(";"):
+        name, groups = dimension.split(":")
+        for size, *words in map(str.split, groups.split(",")):
+            found |= dict.fromkeys(words, (name.strip(), Fraction(size)))
     return found
 
 

@@ -149,7 +149,7 @@ class _Phrase:
     def _is_counted(self, word: str, words: list[str]) -> bool:
         if word in MARKS or word in SCALES:
             return False
-        plural = len(word) > 3 and re.search("(?<![siu])s$", word) is not None
+        plural = len(word) > 3 and re.search("(?<![siu])(?<!th)(?<!illion)s$", word) is not None
         return word in COUNTED or plural or (self.number == "1" and words == [word] and len(word) > 2)
 
 
