@@ -29,7 +29,8 @@ _SPELLINGS = [
         (r"\\(?:bf|rm|it|sf|tt|sc|em|sl)(?![A-Za-z])\s*", ""),
         (r"\\(?:text)?color\s*\{[A-Za-z]+\}", ""),
         (r"\\mathrm\s*\{([ie])\}", r"\1"),
-        (r"(\\(?:text|mathrm) ?\{[^{}]*[A-Za-z])\^\{(-?\d)\}", r"\1^\2"),
+        *[(r"(\\(?:text|mathrm) ?\{[^{}]*[A-Za-z])\^\{(-?\d)\}", r"\1^\2")] * 3,
+        (r"\{\}\s*(?=\^)", ""),
         (r"\\text\{\\?\$\}|\bUSD\s*(?=\d)", r"\\$"),
         (r"(?:\\\\\s*)+$", ""),
         (r"\\(?:text(?:bf|it|rm|normal|sf|tt|up|sc|sl)?|emph|mbox|hbox|mathrm) ?\{ ?([^{}]*?) ?\}", r"\\text{\1}"),
@@ -92,7 +93,7 @@ _ARGUMENTS = {r"\frac": 2, r"\binom": 2, r"\sqrt": 1, r"\mathbb": 1}
 _MOST_COMMANDS = 30  # inside each other
 _GROUPS = {r"\text", r"\overline", r"\vec", r"\hat", r"\bar"}  # commands whose argument keeps its braces
 _SAID = re.compile(
-    r"\\text\{(?=[A-Za-z])([^{}]*?)\b(?:is|are|equals|be|so|thus|hence|therefore,?|ans|answer)[ .]?:?\}(?=.)"
+    r"\\text\{(?=[A-Za-z])([^{}]*?)\b(?:is|are|equals|be|so|thus|hence|therefore,?|ans|answer|\w{3,} ?:)[ .]?:?\}(?=.)"
     r"|(?:[A-Za-z][A-Za-z ']* )?(?:is|are|equals|answer) ?:? ?(?=[-\d\\$(.\[])",
     re.IGNORECASE,
 )

@@ -23,7 +23,7 @@ _CHOICE = re.compile(
     rf"\\text\{{(?P<lead>{_LEAD})?\(?(?P<letter>[A-J])(?P<close>[).:]*)(?: ?(?P<words>[^{{}}]+))?\}}"
     r"(?P<rest>(?![,;_]).*)"
     rf"|(?P<lead2>{_LEAD})\(?(?P<letter2>[A-J])\)?"
-    r"|\(?(?P<letter3>[A-J])[).] ?(?P<rest3>(?=-?\d|\\frac|\\sqrt|\\\$|\\text).+)",
+    r"|\(?(?P<letter3>[A-J])[).:] ?(?P<rest3>(?=-?\d|\\frac|\\sqrt|\\\$|\\text).+)",
     re.DOTALL | re.IGNORECASE,
 )
 POINT = re.compile(r"[A-Z](\(.*\))", re.DOTALL)

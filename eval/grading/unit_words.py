@@ -56,7 +56,7 @@ SCALES |= {word + "s": SCALES[word] for word in ("million", "billion", "trillion
 # Words that say nothing of the number.
 _FILLERS = """
 of the in total altogether all whole each apiece us long wide tall high deep old different distinct possible remaining
-exactly only real
+exactly only real away
 """
 # Things that are counted and whose names do not end in s.
 _COUNTED = """

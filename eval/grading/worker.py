@@ -198,8 +198,10 @@ def _math_verify() -> Callable[[str, str], bool | None]:
             if None in zeros or any(zeros):
                 return None if None in zeros else all(zeros)
             return is_zero(gold / answer - 1)
-        one, other = (sympy.N(text, 60, subs=point) for text in (gold, answer))  # sympy's: x^{1000000} is no float's
-        far = abs(one - other) > 1e-50 * max(abs(one), abs(other)) and max(abs(one), abs(other)) > NOTHING
+        one, other = (
+            sympy.N(text, 110, subs=point, maxn=300) for text in (gold, answer)
+        )  # sympy's: x^{1000000} is no float's
+        far = abs(one - other) > NOTHING * max(abs(one), abs(other)) and max(abs(one), abs(other)) > NOTHING
         return False if far else None  # None for nan
 
     def equal(gold_text: str, answer_text: str) -> bool | None:
