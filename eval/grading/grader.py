@@ -37,6 +37,7 @@ from eval.grading.structure import nesting
 
 MAX_CHARACTERS = 2000  # a longer text is equal to itself and otherwise not decided
 MAX_NESTING = 30
+MAX_BETWEEN = 60  # characters between two boxes of one list
 MAX_FAILURES = 2  # undecided comparisons of one answer with others of its question
 
 Outcome = Literal["correct", "wrong", "no_answer", "truncated", "ungradable"]
@@ -44,7 +45,8 @@ Outcome = Literal["correct", "wrong", "no_answer", "truncated", "ungradable"]
 _BOX = re.compile(r"(?<!\\)\\+boxed\s*\{|\\.|[{}]", re.DOTALL)
 _NAMED = re.compile(r"(?<![A-Za-z\\])([A-Za-z](?:_\{?\w\}?)?)\s*=[\s$]*$")
 _BETWEEN = re.compile(
-    r"[\s$*.]*(?P<join>,?[\s$]*(?:\b(?:and|or)\b|\\text\{\s*(?:and|or)\s*\})|[,;&])?[\s$*-]*(?:[A-Za-z](?:_\{?\w\}?)?\s*=[\s$]*)?"
+    r"[\s$*.]*(?P<join>,?[\s$]*(?:\b(?:and|or)\b|\\text\{\s*(?:and|or)\s*\})|[,;&])?[\s$*-]*"
+    r"(?:[A-Za-z](?:_\{?\w\}?)?\s*=[\s$]*)?"
 )
 
 
@@ -63,8 +65,7 @@ class Grade:
 
 def grade(gold: str, response: str, *, truncated: bool = False) -> Grade:
     """Grade the last box of a response; `truncated` says that it hit the token limit, and decides the outcome."""
-    boxes = _last_boxes(response) or []
-    answer = ", ".join(boxes) or None
+    answer = last_box(response) or None
     if truncated:
         return Grade("truncated", answer)
     if not gold.strip():
@@ -72,8 +73,9 @@ def grade(gold: str, response: str, *, truncated: bool = False) -> Grade:
     if answer is None:
         return Grade("no_answer", None)
     equal = same_answer(gold, answer)
-    if not equal and len(boxes) > 1 and all(same_answer(gold, box) for box in boxes):
-        equal = True  # one value in several forms
+    boxes, by_words = _last_boxes(response)
+    if not equal and len(boxes) > 1:  # one value in several forms, or the last of several steps
+        equal = all(same_answer(gold, box) for box in (boxes if by_words else boxes[-1:])) or equal
     return Grade("ungradable" if equal is None else "correct" if equal else "wrong", answer)
 
 
@@ -96,27 +98,30 @@ def last_box(text: str) -> str | None:
     comma, "and" or "or" joins are one list: `\boxed{2} and \boxed{6}` is `2, 6`; so are boxes of names that differ
     with nothing between them: `$a = \boxed{2}$`, `$b = \boxed{6}$` is `a=2, b=6`.
     """
-    boxes = _last_boxes(text)
-    return None if boxes is None else ", ".join(boxes)
+    boxes, _ = _last_boxes(text)
+    return ", ".join(filter(None, boxes)) if boxes else None
 
 
-def _last_boxes(text: str) -> list[str] | None:
-    """Contents of the last box and of those that are joined to it, with their names where all have one."""
+def _last_boxes(text: str) -> tuple[list[str], bool]:
+    """Contents of the last box and of those joined to it, with their names; whether words or commas join them all."""
     text = text.rpartition("</think>")[2]
     boxes = _boxes(text)
     last: list[tuple[str, str]] = []  # name, content
+    by_words = True
     for place in range(len(boxes) - 1, -1, -1):
         begin, content, end = boxes[place]
-        between = _BETWEEN.fullmatch(text, end, boxes[place + 1][0]) if last else None
-        name = _NAMED.search(text, max(begin - 40, boxes[place - 1][2] if place else 0), begin)
-        if last and not (between and (between["join"] or (name and last[-1][0] not in ("", name[1])))):
-            break
-        last.append((name[1] if name else "", text[content].strip()))
-    names = [name for name, _ in last]
-    if not last:
-        return None
-    named = len(last) > 1 and len(set(names)) == len(last) and all(names) and not any("=" in box for _, box in last)
-    return [f"{name}={box}" if named else box for name, box in reversed(last) if box]
+        name = _NAMED.search(text, max(begin - MAX_BETWEEN, boxes[place - 1][2] if place else 0), begin)
+        name = name[1] if name else ""
+        if last:
+            after = boxes[place + 1][0]
+            between = _BETWEEN.fullmatch(text, end, after) if after - end <= MAX_BETWEEN else None
+            if between is None or not (between["join"] or (name and last[-1][0] not in ("", name))):
+                break
+            by_words = by_words and bool(between["join"])
+        last.append((name, text[content].strip()))
+    names = {name for name, _ in last}
+    named = 1 < len(last) == len(names) and "" not in names and not any("=" in box for _, box in last)
+    return [f"{name}={box}" if named else box for name, box in reversed(last)], by_words
 
 
 def _boxes(text: str) -> list[tuple[int, slice, int]]:

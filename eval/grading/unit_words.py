@@ -66,7 +66,10 @@ people children men women fish sheep mice geese teeth dice deer cattle oxen piec
 # Words that change what a number says, though they look like things.
 _MARKS = """
 losses debts decreases increases drops rises pairs scores gross grosses lefts rights backwards forwards upwards
-downwards towards sideways besides always others negatives shorts unders afterwards minors majors k pluses
+downwards towards sideways besides always others negatives shorts unders afterwards minors majors k bn mn pluses
+above below under beneath behind ahead before after ago early earlier late later short off down up north south east west
+loss profit gain debt deficit surplus lost owed older younger increase decrease discount markup clockwise
+counterclockwise anticlockwise quadrillion quintillion zillion
 """
 # No unit: the number says something else when one of these words follows.
 _NOT_UNITS = """

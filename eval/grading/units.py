@@ -64,6 +64,7 @@ def read_unit(phrase: str, number: str) -> tuple[Unit, int] | None:
     """The unit that a phrase behind a number says, and its scale (a dozen: 12); None where it is no unit."""
     phrase = re.sub(r"\^\{(\\text\{[^{}]*\})\}", r"\1", phrase)  # 3^{\text{rd}}
     spelling = re.sub(r"\\text\{([^{}]*)\}|\\cdot(?![A-Za-z])|\\mu(?![A-Za-z]) ?", _spell, phrase)
+    spelling = re.sub("(平方|立方)", r" \1 ", spelling)
     spelling = _DENOMINATOR.sub(_divide, spelling)
     spelling = re.sub(r"\^\{?(-?\d)\}?|(?<=[A-Za-z])([23])(?![\dA-Za-z])", r" ^\1\2 ", _CLOCK.sub(_clock, spelling))
     tokens = _TOKEN.findall(spelling)

@@ -181,6 +181,8 @@ def test_the_last_complete_box(text: str, content: str | None):
         ("(2,6)", "$a = \\boxed{2}$\n$b = \\boxed{6}$", False, Grade("correct", "a=2, b=6")),
         ("b=6, a=2", r"$a = \boxed{2}$ and $b = \boxed{6}$", False, Grade("correct", "a=2, b=6")),
         ("b=2, a=6", r"$a = \boxed{2}$ and $b = \boxed{6}$", False, Grade("wrong", "a=2, b=6")),
+        ("9", "$r = \\boxed{3}$\n\n$A = \\boxed{9}$", False, Grade("correct", "r=3, A=9")),
+        ("6", r"$a = \boxed{2}$ and $b = \boxed{6}$", False, Grade("wrong", "a=2, b=6")),
         ("8", r"$m = \boxed{3}$ and $n = \boxed{5}$, so $m+n = \boxed{8}$.", False, Grade("correct", "8")),
         (r"\$18", r"\boxed{\$18.00}", False, Grade("correct", r"\$18.00")),
         ("5", "The answer is 5.", False, Grade("no_answer", None)),
