@@ -150,15 +150,17 @@ class Comparison:
             return (gold if held else answer) == _ALL_REALS
         if single.kind == "()" and (point := POINT.fullmatch(other)):
             return self.equal(gold if held else point[1], answer if given else point[1])
-        if single.kind == "list" and r"\cup" in other and (intervals := [as_interval(e) for e in single.elements]):
-            return None not in intervals and self._equal_unordered(
-                split(other, r"\cup"), [interval for _, interval in intervals]
-            )
+        intervals = [as_interval(element) for element in single.elements]
+        if single.kind == "list" and None not in intervals and len({name for name, _ in intervals}) == 1:
+            union = [interval for _, interval in intervals]
+            if r"\cup" in other:
+                return self._equal_unordered(split(other, r"\cup"), union)
+            return self._math_verify(*(r"\cup".join(union) if text != other else other for text in (gold, answer)))
         if single.kind == "{}" and len(single.elements) == 1:
             if r"\emptyset" in single.elements or single.elements[0].startswith(r"\{"):
                 return False  # a set in a set
             return self.equal(single.elements[0] if held else gold, single.elements[0] if given else answer)
-        if _SET_OR_RELATION.search(other) and _SURELY_INTERVAL.search(gold):
+        if _SET_OR_RELATION.search(other) and (_SURELY_INTERVAL.search(gold) or _RELATION.search(other)):
             return self._math_verify(gold, answer)
         return single.kind.startswith("matrix") and "matrix}" in other and self._math_verify(gold, answer)
 

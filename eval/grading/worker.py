@@ -204,6 +204,11 @@ def _math_verify() -> Callable[[str, str], bool | None]:
         far = abs(one - other) > NOTHING * max(abs(one), abs(other)) and max(abs(one), abs(other)) > NOTHING
         return False if far else None  # None for nan
 
+    def solutions(value: sympy.Basic) -> sympy.Basic:
+        """The set that an inequality in one symbol describes; any other value as it is."""
+        relation = isinstance(value, sympy.core.relational.Relational | sympy.And | sympy.Or)
+        return value.as_set() if relation and len(value.free_symbols) == 1 else value
+
     def equal(gold_text: str, answer_text: str) -> bool | None:
         try:
             gold = read(gold_text)
@@ -212,6 +217,11 @@ def _math_verify() -> Callable[[str, str], bool | None]:
             answer = read(answer_text)
             if answer is None:
                 return False
+            if gold.free_symbols == answer.free_symbols or isinstance(gold, sympy.Set) or isinstance(answer, sympy.Set):
+                sets = solutions(gold), solutions(answer)
+                if sets != (gold, answer) and all(isinstance(each, sympy.Set) for each in sets):
+                    one, other = (each.doit() for each in sets)
+                    return bool(one == other or (one.is_subset(other) and other.is_subset(one)))
             if isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr):
                 try:
                     if (verdict := decided(gold, answer)) is not None:
