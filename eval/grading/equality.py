@@ -39,6 +39,7 @@ _READ_OVER = re.compile(
     r"(?<!\\log)(?<!\\sum)(?<!\\int)(?<!\\prod)_\{?\w+\}?|'|:|\.\.\.|\d \d|\\%"
     r"|\\(?:approx|sim|[lc]?dots|equiv|pmod|bmod|mod|to|rightarrow|underline|hat|bar)(?![A-Za-z])"
 )
+_LETTERS = re.compile("[A-J]+")
 _ONE_IN_BRACKETS = re.compile(r"\[[^,;\[\]]*\]")
 _ALL_REALS = r"(-\infty,\infty)"
 _FACTORIAL = re.compile(r"(\d{2,18})!")
@@ -150,6 +151,8 @@ class Comparison:
             return (gold if held else answer) == _ALL_REALS
         if single.kind == "()" and (point := POINT.fullmatch(other)):
             return self.equal(gold if held else point[1], answer if given else point[1])
+        if _LETTERS.fullmatch(other) and all(map(_LETTERS.fullmatch, single.elements)):
+            return single.kind == "list" and sorted(single.elements) == sorted(other)  # choices A, C written as AC
         intervals = [as_interval(element) for element in single.elements]
         if single.kind == "list" and None not in intervals and len({name for name, _ in intervals}) == 1:
             union = [interval for _, interval in intervals]

@@ -93,7 +93,8 @@ _ARGUMENTS = {r"\frac": 2, r"\binom": 2, r"\sqrt": 1, r"\mathbb": 1}
 _MOST_COMMANDS = 30  # inside each other
 _GROUPS = {r"\text", r"\overline", r"\vec", r"\hat", r"\bar"}  # commands whose argument keeps its braces
 _SAID = re.compile(
-    r"\\text\{(?=[A-Za-z])([^{}]*?)\b(?:is|are|equals|be|so|thus|hence|therefore,?|ans|answer|\w{3,} ?:)[ .]?:?\}(?=.)"
+    r"[^\d=<>,;]*?\\text\{(?=[A-Za-z ])([^{}]*?)"
+    r"\b(?:is|are|equals|be|so|thus|hence|therefore,?|ans|answer|\w{3,} ?:)[ .]?:?\}(?=.)"
     r"|(?:[A-Za-z][A-Za-z ']* )?(?:is|are|equals|answer) ?:? ?(?=[-\d\\$(.\[])",
     re.IGNORECASE,
 )

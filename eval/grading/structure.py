@@ -11,12 +11,14 @@ _NAME = (
 _SET_OF = re.compile(rf"\\\{{{_NAME}(?:\\in ?\\mathbb\{{R\}})? ?(?:\\mid(?![A-Za-z])|\\vert(?![A-Za-z])|[:|])(.+)\\\}}")
 _IN_WORDS = re.compile(r"(?:\\text\{[^{}]*\}|[A-Za-z' .,-])+")
 # A letter with its index, and what else may stand in an expression that names its value: 100m+n, [ABC], V_1:V_2.
-_LETTER = re.compile(r"[A-Za-z](?:_\{?\w+\}?)?")
-_FUNCTION_OF_NAME = re.compile(rf"\\(?:sin|cos|tan|cot|sec|csc|log|ln)(?![A-Za-z]) ?\(?{_NAME}\)?")
+_LETTER = re.compile(r"[A-Za-z](?:_\{?\w+\}?)?(?:\(\d+\))?")
+_FUNCTION_OF_NAME = re.compile(
+    rf"\\(?:sin|cos|tan|cot|sec|csc|log|ln)(?![A-Za-z]) ?\(?{_NAME}\)?|\|(?:[zw]|\\(?:vec|overline) ?\{{?\w+\}}?)\|"
+)
 _SUM_OR_PRODUCT = re.compile(r"[a-z](?:\+?[a-z])+")
 _OF_LETTERS = re.compile(
     r"(?:[\w+*/^:|\[\](){},; '!=<>-]"
-    r"|\\(?:frac|cdot|times|sqrt|angle|triangle|overline|cap|cup|mid|lim|to)(?![A-Za-z]))+"
+    r"|\\(?:frac|cdot|times|sqrt|angle|triangle|overline|vec|cap|cup|mid|lim|to)(?![A-Za-z]))+"
 )
 _LEAD = r"(?:the )?(?:correct )?(?:(?:option|choice|answer)(?: is)?:? ?)"
 _CHOICE = re.compile(

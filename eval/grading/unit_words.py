@@ -76,7 +76,7 @@ _NOT_UNITS = """
 and or to plus minus times over mod if with without remainder than not no less fewer more about nearly approximately
 between but is are was squared cubed factorial choose root tenths hundredths thousandths half halves third
 thirds fourth fourths quarter quarters fifth fifths sixth sixths eighth eighths first negative base undefined wrong
-tens hundreds thousands pi tau theta alpha beta phi infinity infty inf sqrt sin cos tan cot csc log ln exp even odd
+tens hundreds thousands pi tau theta alpha beta phi infinity infty inf sqrt sin cos tan cot csc log ln exp
 true false one two three four five six seven eight nine ten hundred thousand million billion trillion dozen
 """
 FILLERS, COUNTED, MARKS, NOT_UNITS = (set(words.split()) for words in (_FILLERS, _COUNTED, _MARKS, _NOT_UNITS))
