@@ -77,7 +77,8 @@ class _Estimate:
             self.place += 1
             if sign != "!":
                 self._skip(" +-")
-                exponent = self._raised(braces, parentheses, chain + 1)
+                whole = self.next == "{"  # 10^{6}! is the factorial of the power
+                exponent = self._item(braces, parentheses) if whole else self._raised(braces, parentheses, chain + 1)
             if sign != "_":
                 digits = self._bounded(max(digits, 0.3 if sign == "^" else 0.0) * 10 ** min(exponent, 300))
         return digits
@@ -100,7 +101,7 @@ class _Estimate:
         if token in (r"\frac", r"\binom"):
             parentheses += token == r"\binom"
             above, below = self._item(braces, parentheses), self._item(braces, parentheses)
-            choices = min(10 ** min(above, 300) * 0.31, above * 10 ** min(below, 300))
+            choices = min(10 ** min(above, 300) * 0.6, above * 10 ** min(below, 300))
             return above + below if token == r"\frac" else self._bounded(choices)
         if token in (r"\sum", r"\prod"):
             return self._repeated(braces, parentheses)

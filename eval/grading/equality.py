@@ -255,7 +255,7 @@ def _for_math_verify(text: str) -> str:
     It rounds decimals to six places, takes `5(2)` for a mixed number (7), `;` for nothing, and sees the imaginary unit
     in `2 i` but not in `2i`.
     """
-    text = _join_thousands(text).replace(";", ",").replace(r"\$", "")
+    text = _join_thousands(text).replace(";", ",").replace(r"\$", "").replace("$", "")
     text = re.sub(r"(?<![\d.])(\d+(?:\.\d+)?)\^\\circ ?", r"{\\left(\\frac{\1\\pi}{180}\\right)}", text)
     text = re.sub(
         r"(?<![\d.])(\d*)\.(\d+)",
