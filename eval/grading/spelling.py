@@ -23,6 +23,7 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _SPELLINGS = [
     (re.compile(pattern), spelling)
     for pattern, spelling in [
+        (r"(?<!\\)\$([^$]*)(?<!\\)\$", r"\1"),
         (r"\\+f?box(?:ed)?\s*\{", "{"),
         (r"\\\\\s*\[\d+(?:pt|em|ex|mm|cm)\]", r"\\\\"),
         (r"\{\s*\\rm(?![A-Za-z])\s*([^{}]*)\}", r"\\text{\1}"),
