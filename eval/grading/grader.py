@@ -2,7 +2,7 @@ r"""The one grader: is the answer in the last box of a response equal to the gol
 
 What counts as equal:
 - Numbers exactly: 033 = 33, 0.5 = 1/2 = \frac12, 1,000 = 1000, 3{,}14 = 3.14, 1\frac45 = 9/5, 0.(3) = 1/3,
-  1.5\times10^3 = 1500, and 0.333 ≠ 1/3; of numbers that are no fractions 90 digits count, relative to their size.
+  1.5\times10^3 = 1500, and 0.333 ≠ 1/3; of numbers that are no fractions 300 digits count, relative to their size.
   Digits and signs of other alphabets are read (５, ٥, −, ½, √2); numbers whose size alone says that nobody can work
   them out (`eval.grading.effort`) are compared by base and exponent, and undecided where that does not help.
 - A unit, \%, \$ or degrees may be left out, and so may what is counted (apples): 50\% = 50, but 50\% ≠ 0.5. Two that

@@ -17,7 +17,7 @@ from collections.abc import Callable
 WALL = 10  # how much longer a question may take by the clock than by computing: other programs compute too
 START_SECONDS = 120.0  # importing sympy on a busy machine
 CAN_LIMIT_COMPUTING = hasattr(signal, "setitimer")
-NOTHING = 1e-90  # what evalf leaves of a number that is 0
+DIGITS = 300  # that two numbers share which are taken for one
 MEMORY_BYTES = 4 * 2**30  # address space, not what is in use
 
 
@@ -178,31 +178,25 @@ def _math_verify() -> Callable[[str, str], bool | None]:
         value = found[0].doit() if isinstance(found[0], sympy.MatrixExpr) else found[0]
         return value.subs({s: sympy.I for s in value.free_symbols if s.name == "i" and s.is_real is False})
 
-    def is_zero(value: sympy.Expr) -> bool | None:
-        """Whether a value without symbols is 0: exactly for fractions, else to 100 digits, which evalf sees to."""
-        value = value.doit()
-        if value.is_Rational:
-            return value == 0
-        size = abs(sympy.N(value, 15, maxn=200))
-        return bool(size < NOTHING) if size.is_finite else None
-
     def decided(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
         """What values say: of numbers all, of expressions in symbols whether they differ at a point; None: nothing.
 
-        No tolerance that is absolute: 1/52! is not 1/51!, and no such number is 0.
+        Fractions exactly; other numbers are one where their difference has no digit that counts, as evalf says itself,
+        or is `DIGITS` digits smaller than they are: 1/52! is not 1/51!, and neither is 0.
         """
         symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
         point = {symbol: sympy.Rational(7919 + 2 * place, 5003 + 97 * place) for place, symbol in enumerate(symbols)}
-        if not symbols:
-            zeros = is_zero(gold), is_zero(answer)
-            if None in zeros or any(zeros):
-                return None if None in zeros else all(zeros)
-            return is_zero(gold / answer - 1)
-        one, other = (
-            sympy.N(text, 110, subs=point, maxn=300) for text in (gold, answer)
-        )  # sympy's: x^{1000000} is no float's
-        far = abs(one - other) > NOTHING * max(abs(one), abs(other)) and max(abs(one), abs(other)) > NOTHING
-        return False if far else None  # None for nan
+        difference = gold - answer
+        if not symbols or difference.has(sympy.Sum, sympy.Product):
+            difference = difference.doit()
+        if difference.is_Rational:
+            return difference == 0
+        found, *sizes = (sympy.N(value, 15, subs=point, maxn=DIGITS) for value in (difference, gold, answer))
+        if not found.is_finite:
+            return None
+        nothing = sympy.Float(f"1e-{DIGITS}") * max(map(abs, sizes))  # sympy's: x^{1000000} is no float's
+        same = all(part._prec == 1 or abs(part) < nothing for part in found.atoms(sympy.Float))
+        return None if same and symbols else same
 
     def solutions(value: sympy.Basic) -> sympy.Basic:
         """The set that an inequality in one symbol describes; any other value as it is."""
