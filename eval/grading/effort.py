@@ -103,6 +103,9 @@ class _Estimate:
             above, below = self._item(braces, parentheses), self._item(braces, parentheses)
             choices = min(10 ** min(above, 300) * 0.6, above * 10 ** min(below, 300))
             return above + below if token == r"\frac" else self._bounded(choices)
+        if token == r"\exp":
+            self._skip(" ")
+            return self._bounded(_CONSTANTS["e"] * 10 ** min(self._item(braces, parentheses), 300))
         if token in (r"\sum", r"\prod"):
             return self._repeated(braces, parentheses)
         return _CONSTANTS.get(token, self.letter if token.isalpha() else _LETTER if token[0] == "\\" else 0.0)
