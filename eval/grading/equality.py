@@ -1,19 +1,24 @@
 r"""Equality of two normalised answers by the rules of `eval.grading`: structure first, math-verify for the rest."""
 
 import atexit
+import math
 import os
 import re
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Literal
 
 from cft.errors import EvalError
-from eval.grading.quantity import Unit, based, beyond_evaluation, quantity, tower
-from eval.grading.spelling import (
+from eval.grading.effort import beyond_evaluation
+from eval.grading.quantity import based, quantity, tower
+from eval.grading.structure import (
+    POINT,
     Structure,
     as_interval,
     bare_list,
     bracketed,
+    choice,
     is_name,
+    names_value,
     plain,
     split,
     without_membership,
@@ -24,17 +29,21 @@ from eval.grading.worker import Worker
 
 MAX_ELEMENTS = 50
 LIMIT_SECONDS = 10.0  # of math-verify, for one pair of answers
+MAX_LATE = 3  # answers of one shape that took all of that, none of them decided: further ones are not tried
 
 _SET_OR_RELATION = re.compile(r"[<>]|\\(?:le|ge|ne|cup|cap|setminus|in|mathbb)(?![A-Za-z])")
+_RELATION = re.compile(r"[<>=]|\\(?:le|ge|ne)(?![A-Za-z])")
 _SURELY_INTERVAL = re.compile(r"[\[\]<>]|\\(?:infty|cup|le|ge)(?![A-Za-z])")
 # What math-verify reads over or reads wrongly: where these differ, the answers do.
 _READ_OVER = re.compile(
     r"(?<!\\log)(?<!\\sum)(?<!\\int)(?<!\\prod)_\{?\w+\}?|'|:|\.\.\.|\d \d|\\%"
     r"|\\(?:approx|sim|[lc]?dots|equiv|pmod|bmod|mod|to|rightarrow|underline|hat|bar)(?![A-Za-z])"
 )
-_CHOICE = re.compile(r"\\text\{\(([A-Z])\)\}(?![,;])(.+)", re.DOTALL)
-_SUM_OF_NAMES = re.compile(r"[a-z](?:\+[a-z])+")
+_LETTERS = re.compile("[A-J]+")
+_ONE_IN_BRACKETS = re.compile(r"\[[^,;\[\]]*\]")
+_ALL_REALS = r"(-\infty,\infty)"
 _FACTORIAL = re.compile(r"(\d{2,18})!")
+_late: defaultdict[str, float] = defaultdict(float)  # by shape; minus infinity where one was decided
 _worker = Worker()
 atexit.register(_worker.stop)
 if hasattr(os, "register_at_fork"):
@@ -53,38 +62,56 @@ class Comparison:
 
     def equal(self, gold: str, answer: str) -> bool:
         """Whether two normalised texts are equal."""
-        gold, answer = without_parentheses(without_membership(gold)), without_parentheses(without_membership(answer))
+        gold, answer = (without_parentheses(without_membership(text)) for text in (gold, answer))
         if gold == answer:
             return True
+        choices = choice(gold), choice(answer)
+        if any(choices):
+            return self._equal_choices(gold, answer, *choices)
         if words(gold) is not None or words(answer) is not None:
             return plain(gold) == plain(answer)
-        if choice := self._equal_choices(gold, answer):
-            return choice == "equal"
-        gold_quantity, answer_quantity = quantity(gold), quantity(answer)
-        values = gold_quantity.value, answer_quantity.value
-        if None not in values:
-            return values[0] == values[1] and _units_agree(gold_quantity.unit, answer_quantity.unit)
+        quantities = quantity(gold), quantity(answer)
+        if all(each.value is not None for each in quantities):
+            return quantities[0].same_amount(quantities[1])
         if based(gold) or based(answer):
             return based(gold) == based(answer)
         towers = tower(gold), tower(answer)
         if None not in towers and towers[0][0] == towers[1][0]:
             return self.equal(towers[0][1], towers[1][1])
-        if any(values) and any(text and beyond_evaluation(f"^{{{text[1]}}}") for text in towers):
+        if any(each.value is not None for each in quantities) and any(text and _is_large(*text) for text in towers):
             return False  # a number that can be written down is none of these
         factorials = _FACTORIAL.fullmatch(gold), _FACTORIAL.fullmatch(answer)
         if all(factorials):
             return int(factorials[0][1]) == int(factorials[1][1])
+        intervals = as_interval(gold), as_interval(answer)
+        if any(intervals):
+            return self._equal_intervals(gold, answer, *intervals)
         return self._equal_lists(gold, answer)
 
-    def _equal_choices(self, gold: str, answer: str) -> Literal["equal", "unequal", ""]:
-        r"""`\text{(B)}42` is equal to its letter and to what follows it; "" where neither text is such a choice."""
-        choices = _CHOICE.fullmatch(gold), _CHOICE.fullmatch(answer)
-        if not any(choices) or all(choices):
-            return ""
-        letter, value = choices[0].groups() if choices[0] else choices[1].groups()
-        other = answer if choices[0] else gold
-        same = letter == other if re.fullmatch("[A-Z]", other) else self.equal(value, other)
-        return "equal" if same else "unequal"
+    def _equal_choices(
+        self, gold: str, answer: str, held: tuple[str, str] | None, given: tuple[str, str] | None
+    ) -> bool:
+        r"""`\text{(B)}42` is equal to its letter and to what follows it; of two choices both must be equal."""
+        if held and given:
+            return held[0] == given[0] and (not held[1] or not given[1] or self.equal(held[1], given[1]))
+        letter, value = held or given
+        other = answer if held else gold
+        if re.fullmatch(r"[A-Z]|\\text\{[A-Z]\}", other):
+            return letter == plain(other).upper()
+        return bool(value) and self.equal(value, other)
+
+    def _equal_intervals(
+        self, gold: str, answer: str, held: tuple[str, str] | None, given: tuple[str, str] | None
+    ) -> bool:
+        """Texts of which at least one is an inequality in one name, `x<3`; of two the names must be the same."""
+        if held and given:
+            if held[0] != given[0]:
+                return self._math_verify(gold, answer)  # x<y, y>x
+            return self.equal(held[1], given[1])
+        other = answer if held else gold
+        if _RELATION.search(other):
+            return self._equal_expressions(gold, answer)
+        return self.equal(held[1] if held else gold, given[1] if given else answer)
 
     def _equal_lists(self, gold: str, answer: str) -> bool:
         """Texts of which at least one is no number."""
@@ -102,7 +129,8 @@ class Comparison:
                 return len(answer_parts) > 1 and self._math_verify(gold, answer)
             gold = gold_parts[-1]
         if len(answer_parts) > 1:
-            named = [part for part in answer_parts[:-1] if is_name(part) or _SUM_OF_NAMES.fullmatch(part)]
+            names = is_name if answer_parts[-1] == "0" else names_value  # x-2y=0 is a line and not 0
+            named = [part for part in answer_parts[:-1] if names(part)]
             values = [answer_parts.pop(), *(part for part in answer_parts if part not in named)]
             return all(self.equal(gold, value) for value in values)
         if len(gold_parts) > 1:
@@ -114,14 +142,28 @@ class Comparison:
         if held and given:
             return self._equal_elements(held, given)
         if not held and not given:
+            if bool(_ONE_IN_BRACKETS.fullmatch(gold)) != bool(_ONE_IN_BRACKETS.fullmatch(answer)):
+                return False
             return self._equal_expressions(gold, answer)
         single = held or given
         other = answer if held else gold
-        if single.kind == "list" and r"\cup" in other and (intervals := [as_interval(e) for e in single.elements]):
-            return None not in intervals and self._equal_unordered(split(other, r"\cup"), intervals)
+        if other == r"\mathbb{R}":
+            return (gold if held else answer) == _ALL_REALS
+        if single.kind == "()" and (point := POINT.fullmatch(other)):
+            return self.equal(gold if held else point[1], answer if given else point[1])
+        if _LETTERS.fullmatch(other) and all(map(_LETTERS.fullmatch, single.elements)):
+            return single.kind == "list" and sorted(single.elements) == sorted(other)  # choices A, C written as AC
+        intervals = [as_interval(element) for element in single.elements]
+        if single.kind == "list" and None not in intervals and len({name for name, _ in intervals}) == 1:
+            union = [interval for _, interval in intervals]
+            if r"\cup" in other:
+                return self._equal_unordered(split(other, r"\cup"), union)
+            return self._math_verify(*(r"\cup".join(union) if text != other else other for text in (gold, answer)))
         if single.kind == "{}" and len(single.elements) == 1:
+            if r"\emptyset" in single.elements or single.elements[0].startswith(r"\{"):
+                return False  # a set in a set
             return self.equal(single.elements[0] if held else gold, single.elements[0] if given else answer)
-        if _SET_OR_RELATION.search(other) and _SURELY_INTERVAL.search(gold):
+        if _SET_OR_RELATION.search(other) and (_SURELY_INTERVAL.search(gold) or _RELATION.search(other)):
             return self._math_verify(gold, answer)
         return single.kind.startswith("matrix") and "matrix}" in other and self._math_verify(gold, answer)
 
@@ -132,6 +174,9 @@ class Comparison:
             return False
         if len(gold.elements) != len(answer.elements) or len(gold.elements) > MAX_ELEMENTS:
             return False
+        sets = [sorted(element.startswith(r"\{") for element in each.elements) for each in (gold, answer)]
+        if sets[0] != sets[1]:
+            return False  # a set in a set
         if kinds <= {"list", "{}"} and not _values_need_order(gold.elements, answer.elements):
             return self._equal_unordered(gold.elements, answer.elements)
         return all(self.equal(g, a) for g, a in zip(gold.elements, answer.elements, strict=True))
@@ -153,10 +198,8 @@ class Comparison:
         gold_quantity, answer_quantity = quantity(gold), quantity(answer)
         if gold_quantity.scale != 1 or answer_quantity.scale != 1:
             return False
-        if not _units_agree(gold_quantity.unit, answer_quantity.unit):
+        if not gold_quantity.unit.agrees(answer_quantity.unit, convert=False):
             return False
-        if beyond_evaluation(gold) or beyond_evaluation(answer):
-            raise UndecidedError
         if (gold_quantity.body, answer_quantity.body) != (gold, answer):
             return self.equal(gold_quantity.body, answer_quantity.body)
         return self._math_verify(gold, answer)
@@ -169,24 +212,31 @@ class Comparison:
             return plain(gold) == plain(answer)
         if sorted(_READ_OVER.findall(gold)) != sorted(_READ_OVER.findall(answer)) or re.search(r"\d \d", gold + answer):
             return False
-        if self.seconds_left <= 0:
+        shape = _shape(answer)
+        too_late = self.seconds_left <= 0 or _late.get(shape, 0) >= MAX_LATE
+        if too_late or beyond_evaluation(gold) or beyond_evaluation(answer):
             raise UndecidedError
         try:
             verdict, seconds = _worker.ask(_for_math_verify(gold), _for_math_verify(answer), self.seconds_left)
         except (RuntimeError, OSError) as error:
             raise EvalError(f"cannot grade: {error}") from error
         self.seconds_left -= seconds
+        if verdict is not None:
+            _late[shape] = -math.inf
+        elif self.seconds_left <= 0:
+            _late[shape] += 1
         if verdict is None:
             raise UndecidedError
         return verdict and not _letters_change_case(gold, answer)
 
 
-def _units_agree(gold: Unit, answer: Unit) -> bool:
-    """A unit may be missing, in whole, in its last parts (per day) or in a power; what is given must be the same."""
-    return all(
-        name == other and (power == other_power or 0 in (power, other_power))
-        for (name, power), (other, other_power) in zip(gold, answer, strict=False)
-    )
+def _shape(text: str) -> str:
+    """A text with all numbers alike and repeated pieces once: what takes too long in one does in the next."""
+    return re.sub(r"(.{1,30}?)\1+", r"\1", re.sub(r"\d+", "0", text), flags=re.DOTALL)
+
+
+def _is_large(base: int, exponent: str) -> bool:
+    return beyond_evaluation(f"{base}^{{{exponent}}}")
 
 
 def _values_need_order(gold: Sequence[str], answer: Sequence[str]) -> bool:
@@ -205,7 +255,7 @@ def _for_math_verify(text: str) -> str:
     It rounds decimals to six places, takes `5(2)` for a mixed number (7), `;` for nothing, and sees the imaginary unit
     in `2 i` but not in `2i`.
     """
-    text = _join_thousands(text).replace(";", ",").replace(r"\$", "")
+    text = _join_thousands(text).replace(";", ",").replace(r"\$", "").replace("$", "")
     text = re.sub(r"(?<![\d.])(\d+(?:\.\d+)?)\^\\circ ?", r"{\\left(\\frac{\1\\pi}{180}\\right)}", text)
     text = re.sub(
         r"(?<![\d.])(\d*)\.(\d+)",

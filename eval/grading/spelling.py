@@ -1,11 +1,13 @@
-r"""How an answer is written down: one spelling for it, its words, and the lists and brackets it is made of.
+r"""How an answer is written down: one spelling for it.
 
 Nothing here computes; `eval.grading` decides equality. Texts are short (`eval.grading.grader.MAX_CHARACTERS`).
 """
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from functools import lru_cache
+
+from eval.grading.structure import closed, tokens, wordy
 
 _SYMBOLS = {
     "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∞": r"\infty ",
@@ -21,17 +23,25 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _SPELLINGS = [
     (re.compile(pattern), spelling)
     for pattern, spelling in [
+        (r"(?<!\\)\$([^$]*)(?<!\\)\$", r"\1"),
         (r"\\+f?box(?:ed)?\s*\{", "{"),
+        (r"\\\\\s*\[\d+(?:pt|em|ex|mm|cm)\]", r"\\\\"),
+        (r"\{\s*\\rm(?![A-Za-z])\s*([^{}]*)\}", r"\\text{\1}"),
+        (r"\\(?:bf|rm|it|sf|tt|sc|em|sl)(?![A-Za-z])\s*", ""),
         (r"\\(?:text)?color\s*\{[A-Za-z]+\}", ""),
         (r"\\mathrm\s*\{([ie])\}", r"\1"),
-        (r"(\\(?:text|mathrm) ?\{[^{}]*[A-Za-z])\^\{(-?\d)\}", r"\1^\2"),
+        *[(r"(\\(?:text|mathrm) ?\{[^{}]*[A-Za-z])\^\{(-?\d)\}", r"\1^\2")] * 3,
+        (r"\{\}\s*(?=\^)", ""),
         (r"\\text\{\\?\$\}|\bUSD\s*(?=\d)", r"\\$"),
         (r"(?:\\\\\s*)+$", ""),
-        (r"\\(?:text(?:bf|it|rm|normal|sf|tt|up)?|mbox|hbox|mathrm) ?\{ ?([^{}]*?) ?\}", r"\\text{\1}"),
-        (r"\\(?:mathbf|mathit|boldsymbol|bm)\s*\{([^{}]*)\}", r"\1"),
+        (r"\\(?:text(?:bf|it|rm|normal|sf|tt|up|sc|sl)?|emph|mbox|hbox|mathrm) ?\{ ?([^{}]*?) ?\}", r"\\text{\1}"),
+        (r"\\R(?![A-Za-z])|\\(?:Bbb|mathbb|mathbf)\s*(?:\{R\}|R(?![A-Za-z]))", r"\\mathbb{R}"),
+        (r"\\(?:mathbf|mathit|mathsf|mathtt|mathnormal|boldsymbol|bm)\s*\{([^{}]*)\}", r"\1"),
         (r"\\operatorname\s*\{([A-Za-z]+)\}", r"\\\1 "),
         (r"\\(?:[bB]ig+[lrm]?|left|right|displaystyle|limits|[lL]arge|LARGE|[hH]uge|normalsize|small)(?![A-Za-z])", ""),
         (r"\\(?:[dtc]|nice|s)frac(?![A-Za-z])", r"\\frac"),
+        (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
+        (r"\\mu\s*\\text\{\s*", r"\\text{µ"),
         (r"\{([^{}]+)\\choose(?![A-Za-z])([^{}]+)\}|^([^{}]+)\\choose(?![A-Za-z])([^{}]+)$", r"\\binom{\1\3}{\2\4}"),
         (
             r"\(? ?\\begin\{(array|small(?:matrix))\}(?:\{[lcr| ]*\})?(.*?)\\end\{\1\} ?\)?",
@@ -40,14 +50,32 @@ _SPELLINGS = [
         (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
         (r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", r"\\times "),
         (r"\\!\s*", ""),
-        (r"(?<=\d)\s*\{,\}\s*(?=\d)", ""),
+        (r"(?<![\d.,}])0\{,\}(?=\d)", "0."),
+        (r"(?<=\d)\s*\{,\}\s*(?=\d{3}(?!\d))", ""),
+        (r"(?<=\d)\{,\}(?=\d)", "."),
+        (r"\\text\{:\}|\{:\}|\\colon(?![A-Za-z])", ":"),
+        (r"(?<=\d)\s*(?:\\text\{to\}|(?<=\s)to(?=\s))\s*(?=\d)", ":"),
+        (r"(?<=[\d.])\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?", r"\\overline{\1\2\3}"),
+        (r"(?<=[\d.])\\dot\s*\{?(\d)\}?", r"\\overline{\1}"),
         (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),
         (r"(?<!\\)\\(?:[,;: ]|q?quad(?![A-Za-z]))|~", " "),
-        (r"\\leq(?![A-Za-z])|<=", r"\\le "),
-        (r"\\geq(?![A-Za-z])|>=", r"\\ge "),
+        (r"\\leq(?:q|slant)?(?![A-Za-z])|<=", r"\\le "),
+        (r"\\geq(?:q|slant)?(?![A-Za-z])|>=", r"\\ge "),
         (r"\\neq(?![A-Za-z])|!=", r"\\ne "),
         (r"\\lt(?![A-Za-z])", "<"),
         (r"\\gt(?![A-Za-z])", ">"),
+        (r"\\lg(?![A-Za-z])", r"\\log "),
+        (r"(\\(?:a?r?c?(?:sin|cos|tan|cot|sec|csc)h?|ln|log)(?:_\{?\w+\}?)?)\s*\^\s*(\d)(?!\d)", r"\1^{\2}"),
+        (r"\\log\s*\^\s*(\{\w+\}|\w)\s*_\s*(\{\w+\}|\w)", r"\\log_\2^\1"),
+        (r"\\(?:lor|vee)(?![A-Za-z])(?=[^\\]*(?:[<>=]|\\[lg]e))", " ; "),
+        (r"(?<=\d)\s*\\Omega(?![A-Za-z])", r"\\text{Ω}"),
+        (r"(?<=\d)\s*\^\s*\{?(st|nd|rd|th)\}?(?![A-Za-z])", r"\\text{\1}"),
+        (r"(?<![A-Za-z])mph(?![A-Za-z])", "miles per hour"),
+        (r"(?<![A-Za-z])km?ph(?![A-Za-z])|km/hr?(?![A-Za-z])", "km per hour"),
+        (r"(?<![\w)}])\+\s*\\infty", r"\\infty"),
+        (r"(?:^|(?<=\\cup))\s*\]([^\[\]()]*[,;][^\[\]()]*)\[\s*(?=$|\\cup)", r"(\1)"),
+        (r"(?:^|(?<=\\cup))\s*\]([^\[\]()]*[,;][^\[\]()]*)\]\s*(?=$|\\cup)", r"(\1]"),
+        (r"(?:^|(?<=\\cup))\s*\[([^\[\]()]*[,;][^\[\]()]*)\[\s*(?=$|\\cup)", r"[\1)"),
         (r"\\lbrace(?![A-Za-z])", r"\\{"),
         (r"\\rbrace(?![A-Za-z])", r"\\}"),
         (r"\\degrees?(?![A-Za-z])|\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])", r"^\\circ "),
@@ -62,36 +90,29 @@ _SPELLINGS = [
     ]
 ]
 _JOINING_WORD = re.compile(r"(?<=[\s\w})]),?\s+(?:and|or)\s+")
-_TURNED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
-_NAME = (
-    r"(?:m?\\angle ?|\\overline|\\vec)?(?:\\text\{[^{}]*\}|\\?[A-Za-z]+'*|\{[A-Za-z]+\}|\([A-Za-z](?:[,;][A-Za-z])*\))"
-    r"(?:_\{?\w+\}?)?(?:\([A-Za-z0-9,; ]*\))?"
+_ARGUMENTS = {r"\frac": 2, r"\binom": 2, r"\sqrt": 1, r"\mathbb": 1}
+_MOST_COMMANDS = 30  # inside each other
+_GROUPS = {r"\text", r"\overline", r"\vec", r"\hat", r"\bar"}  # commands whose argument keeps its braces
+_SAID = re.compile(
+    r"[^\d=<>,;]*?\\text\{(?=[A-Za-z ])([^{}]*?)"
+    r"\b(?:is|are|equals|be|so|thus|hence|therefore,?|ans|answer|\w{3,} ?:)[ .]?:?\}(?=.)"
+    r"|(?:[A-Za-z][A-Za-z ']* )?(?:is|are|equals|answer) ?:? ?(?=[-\d\\$(.\[])",
+    re.IGNORECASE,
 )
-_IS_NAME = re.compile(_NAME)
-_MEMBER_OF = re.compile(rf"{_NAME} ?\\in ?(?![A-Za-z])")
-_SHORT_WORDS = {"yes", "no", "true", "false", "odd", "none", "never", "all"}
-_NO_WORDS = {"sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "sqrt", "frac", "infty", "infinity",
-             "theta", "alpha", "beta", "gamma", "delta", "lambda"}  # fmt: skip
-_MATRIX = re.compile(r"\\begin\{([pb]?matrix)\}((?:(?!\\begin).)*)\\end\{\1\}", re.DOTALL)
-_BRACKETS = re.compile(r"(\\\{|\\langle ?|[(\[])(.*)(\\\}|\\rangle|[)\]])", re.DOTALL)
-_TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
-_DEPTH = dict.fromkeys(("(", "[", "{", r"\{", r"\langle", r"\begin"), 1) | dict.fromkeys(
-    (")", "]", "}", r"\}", r"\rangle", r"\end"), -1
+_NOT_SAID = re.compile(
+    r"\b(?:not|no|never|cannot|approximately|about|nearly|almost|roughly|around|close|if|or|than|between"
+    r"|at (?:most|least)|unless|may|might|could|would|why|when|\w+n't)\b",
+    re.IGNORECASE,
 )
+_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve"
+_PHRASES = {"infinity": r"\infty"} | {word: str(number) for number, word in enumerate(_NUMBERS.split())}
+_PHRASES |= dict.fromkeys(("empty set", "the empty set", "no solution"), r"\emptyset") | {
+    some + words: r"\mathbb{R}" for some in ("", "all ", "the set of ", "the set of all ", "all of the ")
+    for words in ("real numbers", "reals", "real number")
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Structure:
-    """Several elements and what holds them.
-
-    Attributes:
-        kind: "list" (no brackets), "{}", "()", an interval's "[]", "(]" or "[)", or "matrix N" with N columns.
-    """
-
-    kind: str
-    elements: tuple[str, ...]
-
-
+@lru_cache(maxsize=4096)
 def normalise(text: str) -> str:
     r"""One spelling of an answer: spaces, dollar signs, `\left`, `\dfrac`, `\text` and its kin, and Unicode set right.
 
@@ -105,20 +126,79 @@ def normalise(text: str) -> str:
         text = "".join(str(unicodedata.decimal(c)) if unicodedata.category(c) == "Nd" else c for c in text)
     for pattern, spelling in _SPELLINGS:
         text = pattern.sub(spelling, text)
-    text = _unwrap(text)
-    if re.search(r"\d|\\(?!text)", text) or _wordless(text):
+    text = "".join(_with_braces(tokens(_unwrap(text)), 0))
+    if (said := _SAID.match(text)) and not _NOT_SAID.search(said[0]):
+        text = text[said.end() :]
+    if re.search(r"\d|\\(?!text)", text) or _wordless(text) or wordy(text):
         text = _JOINING_WORD.sub(" ; ", text)
     text = re.sub(r", ?;|, ", ";", " ".join(text.split()))
-    text = re.sub(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])", "", text)  # a space stays between two letters or digits
+    text = re.sub(r"(?<![^\W_]) | (?![^\W_])", "", text)  # a space stays between two letters or digits
     text = _unwrap(re.sub(r"(?<!\.)[.,;]$", "", text.lstrip("=")))
     inner = re.fullmatch(r"\\text\{([^{}]*)\}", text)
     if inner and (re.search(r"\d", inner[1]) or _wordless(inner[1])):
         return normalise(inner[1])  # \text{5 apples}, \text{(C)}
-    return text
+    if inner and (";" in inner[1] or _JOINING_WORD.search(inner[1])):
+        pieces = re.split(";|,", _JOINING_WORD.sub(";", inner[1]))
+        return ";".join(rf"\text{{{piece.strip()}}}" for piece in pieces if piece.strip())
+    return _PHRASES.get((inner[1] if inner else text).casefold().strip(" ."), text)
 
 
 def _wordless(text: str) -> bool:
     return not re.search("[A-Za-z]{2}", re.sub(r"\b(?:and|or)\b", "", text))
+
+
+def _with_braces(given: list[str], depth: int) -> list[str]:
+    r"""`\frac{\pi}{4}` for `\frac\pi4`, `\sqrt[3]{5}` for `\sqrt[3]5`, `x^{\pi}` for `x^\pi`, as tokens."""
+    found: list[str] = []
+    place = 0
+    while place < len(given):
+        token = given[place]
+        place += 1
+        found.append(token)
+        command = place < len(given) and len(given[place]) > 1 and given[place][1].isalpha()
+        power = token in ("^", "_") and command and given[place] not in (r"\circ", r"\prime")
+        if token == r"\sqrt" and given[place : place + 1] == ["["] and "]" in given[place:]:
+            end = given.index("]", place) + 1
+            found += given[place:end]
+            place = end
+        for _ in range(1 if power else _ARGUMENTS.get(token, 0) if depth < _MOST_COMMANDS else 0):
+            argument, place = _argument(given, place, depth, digits=token == r"\sqrt")
+            found += argument
+    return found
+
+
+def _argument(given: list[str], place: int, depth: int, *, digits: bool) -> tuple[list[str], int]:
+    """The argument that begins at a place, in braces, and where it ends; nothing where no argument begins there."""
+    while given[place : place + 1] == [" "]:
+        place += 1
+    token = given[place] if place < len(given) else ""
+    if token == "{":
+        end = _end_of_group(given, place)
+        if end is None:
+            return [], place
+        return ["{", *_with_braces(given[place + 1 : end - 1], depth + 1), "}"], end
+    if not (token.isalnum() or (len(token) > 1 and token[1].isalpha())):
+        return [], place
+    end = place + 1
+    if digits and token.isdigit():
+        while end < len(given) and given[end].isdigit():
+            end += 1
+    count = _ARGUMENTS.get(token, 1 if token in _GROUPS else 0) if depth < _MOST_COMMANDS else 0
+    inner = given[place:end]
+    for _ in range(count):
+        argument, end = _argument(given, end, depth + 1, digits=token == r"\sqrt")
+        inner += argument
+    return ["{", *inner, "}"], end
+
+
+def _end_of_group(given: list[str], place: int) -> int | None:
+    """Behind the brace that closes the one at a place; None where nothing closes it."""
+    depth = 0
+    for end in range(place, len(given)):
+        depth += {"{": 1, "}": -1}.get(given[end], 0)
+        if depth == 0:
+            return end + 1
+    return None
 
 
 def _unwrap(text: str) -> str:
@@ -148,125 +228,3 @@ def _unwrap(text: str) -> str:
                 text = inner
         if text == before:
             return text
-
-
-def nesting(text: str) -> int:
-    """Most brackets that are open at once."""
-    depth = deepest = 0
-    for token in _TOKEN.findall(text):
-        depth += _DEPTH.get(token, 0)
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def closed(text: str) -> bool:
-    """Whether every bracket of a text is opened and closed inside it; any closing bracket closes any opening one."""
-    depth = 0
-    for token in _TOKEN.findall(text):
-        depth += _DEPTH.get(token, 0)
-        if depth < 0:
-            return False
-    return depth == 0
-
-
-def split(text: str, separators: str) -> list[str]:
-    r"""Pieces of a text between separators that stand in no bracket; the whole text where brackets do not match.
-
-    Args:
-        separators: single signs, or one command such as `\cup`. An `=` of `<=`, `:=` or `==` does not separate.
-    """
-    if not closed(text):
-        return [text]
-    marks = {separators} if separators.startswith("\\") else set(separators)
-    pieces, depth, tokens = [""], 0, ["", *_TOKEN.findall(text), ""]
-    for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
-        depth += _DEPTH.get(token, 0)
-        compound = token == "=" and (before in ("<", ">", "!", ":", "=") or after == "=")
-        if token in marks and depth == 0 and not compound:
-            pieces.append("")
-        else:
-            pieces[-1] += token
-    return [piece.strip() for piece in pieces]
-
-
-def words(text: str) -> str | None:
-    r"""An answer in words (`\text{even}`, Evelyn) in small letters; None for mathematics."""
-    wrapped = re.fullmatch(r"\\text\{([^{}]*)\}", text)
-    bare = re.fullmatch(r"[A-Za-z][A-Za-z' .-]*", text) and (
-        text.casefold() in _SHORT_WORDS
-        or (re.search("[A-Za-z]{4}", text) and not _NO_WORDS.intersection(text.casefold().split()))
-    )
-    return plain(text) if wrapped or bare else None
-
-
-def plain(text: str) -> str:
-    r"""A text without `\text{}`, in small letters, its spaces single."""
-    return " ".join(re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).casefold().split()).strip(" .")
-
-
-def is_name(text: str) -> bool:
-    r"""Whether a text only names a value: `x`, `f(x)`, `\text{Area}`, `(x,y)`."""
-    return bool(_IS_NAME.fullmatch(text))
-
-
-def without_membership(text: str) -> str:
-    r"""`[0,1]` for `x\in[0,1]`."""
-    return _MEMBER_OF.sub("", text, count=1) if _MEMBER_OF.match(text) else text
-
-
-def as_interval(text: str) -> str | None:
-    r"""`(-\infty,3]` for `x\le3`, `[2,5)` for `2\le x<5`; None for any other text."""
-    chain = re.split(r"(<|>|\\[lg]e(?![A-Za-z]) ?)(?!=)", text)
-    if len(chain) == 5 and chain[1][:2].strip() in (">", r"\g"):
-        chain = [chain[4], _TURNED[chain[3].strip()], chain[2], _TURNED[chain[1].strip()], chain[0]]
-    elif len(chain) == 3 and is_name(chain[2]):
-        chain = [chain[2], _TURNED[chain[1].strip()], chain[0]]
-    sides = [part.strip() for part in chain]
-    if len(sides) == 5 and is_name(sides[2]) and {sides[1], sides[3]} <= {"<", r"\le"}:
-        return ("(" if sides[1] == "<" else "[") + f"{sides[0]},{sides[4]}" + (")" if sides[3] == "<" else "]")
-    if len(sides) != 3 or not is_name(sides[0]):
-        return None
-    return {
-        "<": rf"(-\infty,{sides[2]})",
-        r"\le": rf"(-\infty,{sides[2]}]",
-        ">": rf"({sides[2]},\infty)",
-        r"\ge": rf"[{sides[2]},\infty)",
-    }[sides[1]]
-
-
-def without_parentheses(text: str) -> str:
-    """`x` for `(x)`; a tuple keeps its own."""
-    while text.startswith("(") and text.endswith(")") and closed(text[1:-1]) and bracketed(text) is None:
-        text = text[1:-1]
-    return text
-
-
-def bare_list(text: str) -> Structure | None:
-    r"""Elements that stand without brackets, `a\pm b` as two of them; None where there is only one."""
-    pieces = split(text, ",;")
-    thousands = len(pieces) > 1 and ";" not in text and any(re.match(r"0\d", piece) for piece in pieces[1:])
-    if thousands or not all(pieces):
-        return None
-    elements = []
-    for piece in pieces:
-        if piece.count(r"\pm") + piece.count(r"\mp") == 1 and bracketed(piece) is None:
-            elements += [re.sub(r"\\(?:pm|mp) ?", sign, piece).removeprefix("+") for sign in "+-"]
-        else:
-            elements.append(piece)
-    return Structure("list", tuple(elements)) if len(elements) > 1 else None
-
-
-def bracketed(text: str) -> Structure | None:
-    """A matrix, set, tuple or interval that is the whole text."""
-    if matrix := _MATRIX.fullmatch(text):
-        rows = [[cell.strip() for cell in split(row, "&")] for row in re.split(r"\\\\", matrix[2]) if row.strip()]
-        widths = {len(row) for row in rows}
-        return Structure(f"matrix {widths.pop()}", tuple(c for row in rows for c in row)) if len(widths) == 1 else None
-    match = _BRACKETS.fullmatch(text)
-    if not match or (match[1] == r"\{") != (match[3] == r"\}") or not closed(match[2]):
-        return None
-    inner = bare_list(match[2])
-    if match[1] == r"\{":
-        return Structure("{}", inner.elements if inner else (match[2],))
-    kind = "()" if match[1].startswith(r"\langle") else match[1] + match[3]
-    return Structure(kind, inner.elements) if inner and len(split(match[2], ",;")) > 1 else None

@@ -17,6 +17,7 @@ from collections.abc import Callable
 WALL = 10  # how much longer a question may take by the clock than by computing: other programs compute too
 START_SECONDS = 120.0  # importing sympy on a busy machine
 CAN_LIMIT_COMPUTING = hasattr(signal, "setitimer")
+DIGITS = 300  # that two numbers share which are taken for one
 MEMORY_BYTES = 4 * 2**30  # address space, not what is in use
 
 
@@ -177,12 +178,30 @@ def _math_verify() -> Callable[[str, str], bool | None]:
         value = found[0].doit() if isinstance(found[0], sympy.MatrixExpr) else found[0]
         return value.subs({s: sympy.I for s in value.free_symbols if s.name == "i" and s.is_real is False})
 
-    def differ(gold: sympy.Expr, answer: sympy.Expr) -> bool:
-        """Whether two expressions are far apart at some point: a quick no that spares sympy's simplify."""
+    def decided(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
+        """What values say: of numbers all, of expressions in symbols whether they differ at a point; None: nothing.
+
+        Fractions exactly; other numbers are one where their difference has no digit that counts, as evalf says itself,
+        or is `DIGITS` digits smaller than they are: 1/52! is not 1/51!, and neither is 0.
+        """
         symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
         point = {symbol: sympy.Rational(7919 + 2 * place, 5003 + 97 * place) for place, symbol in enumerate(symbols)}
-        one, other = (sympy.N(text, 20, subs=point) for text in (gold, answer))  # sympy's: x^{1000000} is no float's
-        return bool(abs(one - other) > 1e-6 * max(abs(one), abs(other)) + 1e-12)  # False for nan
+        difference = gold - answer
+        if not symbols or difference.has(sympy.Sum, sympy.Product):
+            difference = difference.doit()
+        if difference.is_Rational:
+            return difference == 0
+        found, *sizes = (sympy.N(value, 15, subs=point, maxn=DIGITS) for value in (difference, gold, answer))
+        if not found.is_finite:
+            return None
+        nothing = sympy.Float(f"1e-{DIGITS}") * max(map(abs, sizes))  # sympy's: x^{1000000} is no float's
+        same = all(part._prec == 1 or abs(part) < nothing for part in found.atoms(sympy.Float))
+        return None if same and symbols else same
+
+    def solutions(value: sympy.Basic) -> sympy.Basic:
+        """The set that an inequality in one symbol describes; any other value as it is."""
+        relation = isinstance(value, sympy.core.relational.Relational | sympy.And | sympy.Or)
+        return value.as_set() if relation and len(value.free_symbols) == 1 else value
 
     def equal(gold_text: str, answer_text: str) -> bool | None:
         try:
@@ -192,10 +211,15 @@ def _math_verify() -> Callable[[str, str], bool | None]:
             answer = read(answer_text)
             if answer is None:
                 return False
+            if gold.free_symbols == answer.free_symbols or isinstance(gold, sympy.Set) or isinstance(answer, sympy.Set):
+                sets = solutions(gold), solutions(answer)
+                if sets != (gold, answer) and all(isinstance(each, sympy.Set) for each in sets):
+                    one, other = (each.doit() for each in sets)
+                    return bool(one == other or (one.is_subset(other) and other.is_subset(one)))
             if isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr):
                 try:
-                    if differ(gold, answer):
-                        return False
+                    if (verdict := decided(gold, answer)) is not None:
+                        return verdict
                 except (TypeError, ValueError, OverflowError, AttributeError):
                     pass  # has no finite value there: math-verify decides
             return verify(

@@ -1,4 +1,6 @@
-r"""The grader on hand-made pairs of answers, `answer_pairs.jsonl`, written before it was run on them.
+r"""The grader on hand-made pairs of answers, `answer_pairs.jsonl` and `field_pairs.jsonl`.
+
+Both were written before the grader was run on them; the second in forms of public bug reports.
 
 A row says whether `answer` (or, graded as a whole, `response`) is `equal` to `gold`. Long texts are `repeat` copies
 between `before` and `after`. `verdict` stands where the grader is known to say otherwise: true, false or (undecided)
@@ -15,7 +17,9 @@ import pytest
 from eval.grading import grade, same_answer
 
 ROWS = [
-    json.loads(line) for line in (Path(__file__).parent / "answer_pairs.jsonl").read_text(encoding="utf-8").splitlines()
+    json.loads(line)
+    for name in ("answer_pairs.jsonl", "field_pairs.jsonl")
+    for line in (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines()
 ]
 
 

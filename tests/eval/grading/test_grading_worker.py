@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Timer
@@ -15,8 +16,14 @@ from cft.errors import EvalError
 from eval.grading import equality, grade, same_answer
 from eval.grading.worker import CAN_LIMIT_COMPUTING, Worker
 
-HANG = "5!!!!"  # no text that is refused without trying
+# Equal, but only by multiplying out; no text that is refused without trying.
+GOLD, HANG = "(x^2-1)^{2000}", "(x+1)^{2000}(x-1)^{2000}"
 ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_late(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(equality, "_late", defaultdict(float))
 
 
 @pytest.fixture
@@ -28,13 +35,35 @@ def worker():
 
 def test_a_hanging_expression_is_ungradable_and_the_next_call_works(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(equality, "LIMIT_SECONDS", 2.0)
-    assert grade("5", rf"\boxed{{{HANG}}}").outcome == "ungradable"
-    assert grade("5", r"\boxed{6 \cdot 5!!!!}").outcome == "ungradable"
-    assert same_answer("6, 7", f"{HANG}, 2 {HANG}") is None  # a list shares one limit
+    assert grade(GOLD, rf"\boxed{{{HANG}}}").outcome == "ungradable"
+    assert grade(f"6{GOLD}", rf"\boxed{{6{HANG}}}").outcome == "ungradable"
+    assert same_answer(f"{GOLD}, 7", f"{HANG}, 7") is None  # a list shares one limit
     assert same_answer(HANG, f"$ {HANG} $") is True  # not computed
     monkeypatch.undo()
     assert grade("x+y", r"\boxed{y+x}").outcome == "correct"
     assert grade("x+y", r"\boxed{y-x}").outcome == "wrong"
+
+
+def test_after_three_of_one_shape_no_further_one_is_tried(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(equality, "LIMIT_SECONDS", 0.5)
+    asked = []
+    ask = equality._worker.ask
+    monkeypatch.setattr(equality._worker, "ask", lambda *question: asked.append(question) or ask(*question))
+    outcomes = [
+        grade(f"(x^2-{n}^2)^{{2000}}", rf"\boxed{{(x+{n})^{{2000}}(x-{n})^{{2000}}}}").outcome for n in range(2, 8)
+    ]
+    assert outcomes == ["ungradable"] * 6
+    assert len(asked) == 3
+    assert grade("x^2-4", r"\boxed{(x-2)(x+2)}").outcome == "correct"
+
+
+def test_a_shape_of_which_one_was_decided_is_always_tried(monkeypatch: pytest.MonkeyPatch):
+    assert grade("(x^2-4)^{2}", r"\boxed{(x+2)^{2}(x-2)^{2}}").outcome == "correct"
+    monkeypatch.setattr(equality, "LIMIT_SECONDS", 0.5)
+    for n in range(2, 6):
+        assert grade(f"(x^2-{n}^2)^{{2000}}", rf"\boxed{{(x+{n})^{{2000}}(x-{n})^{{2000}}}}").outcome == "ungradable"
+    monkeypatch.undo()
+    assert grade("(x^2-9)^{2}", r"\boxed{(x+3)^{2}(x-3)^{2}}").outcome == "correct"
 
 
 def test_threads_take_turns():
@@ -47,7 +76,10 @@ def test_threads_take_turns():
 
 def test_a_thread_that_waits_for_a_hanging_one_still_gets_its_answer(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(equality, "LIMIT_SECONDS", 3.0)
-    responses = [("5", rf"\boxed{{{HANG}+{n}}}") for n in range(2)] + [("a+b", r"\boxed{b+a}"), ("a+b", r"\boxed{b-a}")]
+    responses = [(f"{GOLD}+{n}", rf"\boxed{{{HANG}+{n}}}") for n in range(2)] + [
+        ("a+b", r"\boxed{b+a}"),
+        ("a+b", r"\boxed{b-a}"),
+    ]
     with ThreadPoolExecutor(4) as pool:
         outcomes = list(pool.map(lambda pair: grade(*pair).outcome, responses))
     assert outcomes == ["ungradable", "ungradable", "correct", "wrong"]
@@ -66,7 +98,7 @@ def test_the_same_process_answers_until_it_is_late(worker: Worker):
     first = worker.pid
     assert worker.ask("x+1", "x-1", 60)[0] is False
     assert worker.pid == first
-    verdict, seconds = worker.ask("5", HANG, 1.0)
+    verdict, seconds = worker.ask(GOLD, HANG, 1.0)
     assert verdict is None and seconds >= 1.0
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
