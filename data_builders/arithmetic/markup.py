@@ -2,9 +2,17 @@
 
 import re
 
-QUOTE = re.compile(r'"([^"\n]+)"|“([^”\n]+)”')  # words that are another's
+QUOTE = re.compile(r'"([^"\n]+)"|“([^“”\n]+)”')  # words that are another's
 
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{((?:[^{}]|\{[^{}]*\})*)\}\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_BARE_FRACTION = re.compile(r"\\[dt]?frac\s*(\d|[A-Za-z])\s*(\d|[A-Za-z])|\\[dt]?frac\s*(\d)\s*\{([^{}]*)\}")
+_NAMES = re.compile(r"\\(sqrt|equiv|ne|neq|leq?|geq?|pi|approx|pmod|mod|bmod|infty|circ|to|implies|Rightarrow|pm|mid|ell)(?![a-z])")
+_SIGN_OF = {
+    "sqrt": "√", "equiv": "≡", "ne": "≠", "neq": "≠", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "pi": "π",
+    "approx": "≈", "infty": "∞", "circ": "°", "to": "→", "implies": "⇒", "Rightarrow": "⇒", "pm": "±", "mid": "|",
+    "ell": "l", "pmod": "mod", "mod": "mod", "bmod": "mod",
+}  # fmt: skip
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ₀₁₂₃₄₅₆₇₈₉", "0123456789-n0123456789")
 _WORDS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|boxed)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _SIGNS = (
     (r"\\times|\\cdot", "×"),
@@ -31,8 +39,11 @@ def plain(text: str) -> str:
 
 def fold(text: str) -> str:
     """Plain text reduced for comparing: case, spaces, quote marks and the many signs of one operation made alike."""
-    text = plain(text).casefold()
-    for signs, one in (("−–—", "-"), ("*·", "×"), ("÷", "/"), ("“”", '"'), ("‘’", "'"), ("$", "")):
+    text = re.sub("([⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+)", r"^\1", text)
+    text = _NAMES.sub(lambda match: _SIGN_OF[match[1]], text)
+    text = _BARE_FRACTION.sub(lambda m: f"{m[1] or m[3]}/{m[2] or m[4]}", text)
+    text = plain(text).casefold().translate(_RAISED)
+    for signs, one in (("−–—", "-"), ("*·⋅", "×"), ("÷", "/"), ("“”", '"'), ("‘’", "'"), ("${}_\\", "")):
         for sign in signs:
             text = text.replace(sign, one)
-    return re.sub(r"\s+", "", text)
+    return re.sub(r"\s+", "", text).replace("^°", "°")
