@@ -5,7 +5,9 @@ import re
 QUOTE = re.compile(r'"([^"\n]+)"|“([^“”\n]+)”')  # words that are another's
 
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{((?:[^{}]|\{[^{}]*\})*)\}\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-_BARE_FRACTION = re.compile(r"\\[dt]?frac\s*(\d|[A-Za-z])\s*(\d|[A-Za-z])|\\[dt]?frac\s*(\d)\s*\{([^{}]*)\}")
+_THOUSANDS = re.compile(r"(?<=\d)(?:,\\!|\{,\})(?=\d{3})")
+_BARE_FIRST = re.compile(r"(\\(?:[dt]?frac|[dt]?binom|sqrt))\s*(\d|(?<=\s)[A-Za-z])")
+_BARE_SECOND = re.compile(r"(\\[dt]?(?:frac|binom)\s*\{(?:[^{}]|\{[^{}]*\})*\})\s*(\d|[A-Za-z])")
 _NAMES = re.compile(r"\\(sqrt|equiv|ne|neq|leq?|geq?|pi|approx|pmod|mod|bmod|infty|circ|to|implies|Rightarrow|pm|mid|ell)(?![a-z])")
 _SIGN_OF = {
     "sqrt": "√", "equiv": "≡", "ne": "≠", "neq": "≠", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "pi": "π",
@@ -37,11 +39,19 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
+def braced(text: str) -> str:
+    """The text with the braces that LaTeX lets one leave out: `\\frac12` becomes `\\frac{1}{2}`, `\\sqrt2` `\\sqrt{2}`."""
+    text = _THOUSANDS.sub(",", text)
+    for mark, first in ((_BARE_FIRST, r"\1{\2}"), (_BARE_SECOND, r"\1{\2}")):
+        text = mark.sub(first, text)
+    return text
+
+
 def fold(text: str) -> str:
     """Plain text reduced for comparing: case, spaces, quote marks and the many signs of one operation made alike."""
     text = re.sub("([⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+)", r"^\1", text)
     text = _NAMES.sub(lambda match: _SIGN_OF[match[1]], text)
-    text = _BARE_FRACTION.sub(lambda m: f"{m[1] or m[3]}/{m[2] or m[4]}", text)
+    text = braced(text)
     text = plain(text).casefold().translate(_RAISED)
     for signs, one in (("−–—", "-"), ("*·⋅", "×"), ("÷", "/"), ("“”", '"'), ("‘’", "'"), ("${}_\\", "")):
         for sign in signs:

@@ -49,7 +49,7 @@ def check(text: str, *, question: str, gold: str, candidate: str, outcome: str) 
         "repeats itself": lambda: repeats(text),
         "does not end properly": lambda: not ends_properly(text),
         "another language": lambda: foreign(text),
-        "false calculation": lambda: false_calculations(text, candidate),
+        "false calculation": lambda: false_calculations(text, candidate, question),
     }
     return Check(verdict, answer, next((reason for reason, holds in tests.items() if holds()), None))
 
