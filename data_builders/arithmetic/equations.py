@@ -38,7 +38,9 @@ _TOKEN = re.compile(
 _CALLS = {("open", "number", "close"), ("open", "letter", "close")}
 _FUNCTION_NAMES = frozenset("fgFGPCE")
 _SHORT_UNITS = frozenset("mghslL")
-_GUARD = frozenset("times plus minus of half twice double triple per over divided mod modulo squared cubed dozen".split())
+_GUARD = frozenset(
+    "times plus minus of half twice double triple per over divided mod modulo squared cubed dozen".split()
+)
 _GUARD |= frozenset(
     "hundred thousand million percent remainder factorial choose more less fewer short too away apart off below above "
     "gcd lcm max min det lim floor longer shorter larger smaller greater bigger later earlier late early faster slower times point".split()
@@ -128,7 +130,9 @@ def _runs(tokens: list[_Token]) -> list[tuple[list[_Token], bool, bool]]:
             open_.append(i)
         elif token.kind == "close":
             start = open_.pop() if open_ else None
-            if start is None or any(t.kind in ("equals", "about", "word", "end") for t in tokens[start + 1 : i][:MAX_TOKENS]):
+            if start is None or any(
+                t.kind in ("equals", "about", "word", "end") for t in tokens[start + 1 : i][:MAX_TOKENS]
+            ):
                 unmatched.update({i} if start is None else {start, i})
         elif token.kind == "end" and token.text in "$\n;":
             unmatched.update(open_)
@@ -267,7 +271,11 @@ class _Parser:
                 name = token.text.strip("\\").replace("√", "sqrt")
                 bare = self._kind() != "open"
                 argument = self._base()
-                if bare and name != "sqrt" and self._kind() in ("letter", "fraction", "pi", "power", "raised", "degree"):
+                if (
+                    bare
+                    and name != "sqrt"
+                    and self._kind() in ("letter", "fraction", "pi", "power", "raised", "degree")
+                ):
                     raise _Unreadable  # sin nx, sin x²
                 return Operation(name, argument, argument)
         raise _Unreadable

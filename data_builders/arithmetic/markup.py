@@ -8,7 +8,9 @@ _FRACTION = re.compile(r"\\[dt]?frac\s*\{((?:[^{}]|\{[^{}]*\})*)\}\s*\{((?:[^{}]
 _THOUSANDS = re.compile(r"(?<=\d)(?:,\\!|\{,\})(?=\d{3})")
 _BARE_FIRST = re.compile(r"(\\(?:[dt]?frac|[dt]?binom|sqrt))\s*(\d|(?<=\s)[A-Za-z])")
 _BARE_SECOND = re.compile(r"(\\[dt]?(?:frac|binom)\s*\{(?:[^{}]|\{[^{}]*\})*\})\s*(\d|[A-Za-z])")
-_NAMES = re.compile(r"\\(sqrt|equiv|ne|neq|leq?|geq?|pi|approx|pmod|mod|bmod|infty|circ|to|implies|Rightarrow|pm|mid|ell)(?![a-z])")
+_NAMES = re.compile(
+    r"\\(sqrt|equiv|ne|neq|leq?|geq?|pi|approx|pmod|mod|bmod|infty|circ|to|implies|Rightarrow|pm|mid|ell)(?![a-z])"
+)
 _SIGN_OF = {
     "sqrt": "√", "equiv": "≡", "ne": "≠", "neq": "≠", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "pi": "π",
     "approx": "≈", "infty": "∞", "circ": "°", "to": "→", "implies": "⇒", "Rightarrow": "⇒", "pm": "±", "mid": "|",

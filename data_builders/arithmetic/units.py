@@ -32,8 +32,16 @@ _SPELLED = {
     "cent": "cents", "dollar": "dollars", "°": "degree degrees", "rad": "radian radians",
     "turn": "turns revolution revolutions",
 }  # fmt: skip
-UNITS = {name: name for name in _TABLE if len(name) > 1} | {w: n for n, words in _SPELLED.items() for w in words.split()}
+UNITS = {name: name for name in _TABLE if len(name) > 1} | {
+    w: n for n, words in _SPELLED.items() for w in words.split()
+}
 SCALES = ({}, {"time": 7, "length": 3, "mass": 5, "money": 11, "angle": 13, "calendar": 17})
+
+
+def is_part(smaller: str, unit: str) -> bool:
+    """Whether one unit measures the same kind as another, and less of it."""
+    worths = [_TABLE.get(name, (0, name, 1)) for name in (smaller, unit)]
+    return worths[0][1:] == worths[1][1:] and Fraction(worths[0][0]) < Fraction(worths[1][0])
 
 
 def in_units(names: set[str]) -> bool:

@@ -3,9 +3,11 @@
 import re
 
 from data_builders.arithmetic.markup import braced
-from data_builders.arithmetic.units import UNITS
+from data_builders.arithmetic.units import UNITS, is_part
 
-_SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+_SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+)
 _SMALL = (_SMALL + " eighteen nineteen").split()
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _VALUES = {word: i for i, word in enumerate(_SMALL)} | {word: 10 * i for i, word in enumerate(_TENS, 2)}
@@ -17,57 +19,75 @@ _TEN = "|".join(_TENS)
 _ONE = "|".join(_SMALL[1:10])
 _COUNT = rf"(?:(?:{_TEN})(?:[- ](?:{_ONE}))?|{'|'.join(_SMALL[1:])})"
 _PART = rf"(?:(?:{_TEN})-(?:{'|'.join(_ORDINALS)})|{'|'.join(sorted(_PARTS, key=len, reverse=True))})s?"
-_UNIT = rf"(?:(?:square|cubic)\s+)?(?:{'|'.join(sorted(UNITS, key=len, reverse=True))}|[mghslL])(?:²|³|\^\{{?[23]\}}?)?(?![\w'’])"
+_NAMES = "|".join(sorted(UNITS, key=len, reverse=True))
+_UNIT = rf"(?:(?:square|cubic)\s+)?(?:{_NAMES}|[mghslL])(?:²|³|\^\{{?[23]\}}?)?(?![\w'’])"
 _NUMBER = r"\\?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
-_END = r"(?<=[\w%)}²³$/])"  # a value ends here
 _VALUE = r"(?=\\?\$?[\d√(]|\\(?:frac|sqrt|pi)|π|[½⅓⅔¼¾])"  # and one begins
 _ABOUT = r"(?:about|roughly|approximately|around|nearly|almost|approx\.|circa|just (?:over|under))"
+_SIGNS = {"plus": "+", "minus": "-", "times": "×", "divided by": "÷", "equals": "=", "is equal to": "="}
+_DONE = {"dividing": "{0} ÷ {1}", "multiplying": "{0} × {1}", "subtracting": "{1} - {0}", "adding": "{0} + {1}"}
 _STEPS = (
-    (re.compile(r"\\(?:text|mathrm|mbox|operatorname)\s*\{([^{}]*)\}"), r" \1 "),
-    (re.compile(r"\\(min|ell)(?![a-zA-Z])"), lambda m: " min " if m[1] == "min" else " L "),
-    (re.compile(rf"\b({_COUNT}|an?)[ -]({_PART})(?![\w-])", re.IGNORECASE), lambda m: _fraction(m[1], m[2])),
-    (re.compile(rf"\bhalf (?=an? {_UNIT}|{_UNIT})|\b(?:a )?half (?=(?:of )?(?:the )?{_NUMBER})"), "1/2 "),
-    (re.compile(rf"\b({_COUNT}) hundred(?: and)? ({_COUNT})\b", re.IGNORECASE), lambda m: str(_hundreds(m[1], m[2]))),
-    (re.compile(rf"\b({_COUNT}|an?) (hundred|thousand)\b", re.IGNORECASE), lambda m: str(_times(m[1], m[2]))),
-    (re.compile(rf"\b({_COUNT}) and a half\b", re.IGNORECASE), lambda m: f"{_count(m[1])}.5"),
-    (re.compile(rf"\b(?!one\b)({_COUNT})\b(?! (?:of|more|cases?)\b)", re.IGNORECASE), lambda m: str(_count(m[1]))),
-    (re.compile(rf"\b(?:twice|double) (?=(?:the )?{_NUMBER})"), "2 · "),
-    (re.compile(r"(?<=\d)\s*(?:percent|per cent)\b"), " %"),
-    (re.compile(rf"(?<=\d) of an? (?={_UNIT})"), " "),
-    (re.compile(rf"(?<=1/2) (?:an? )?(?={_UNIT})"), " "),
-    (re.compile(rf"\b(?:an?|one|one full) (?={_UNIT}[\s,]+(?:has|have|is|are|equals?|contains?|holds?|lasts?|makes?|=|\d))", re.IGNORECASE), "1 "),
-    (re.compile(rf"({_NUMBER} ?{_UNIT}),? (?:in|to|make|make up|per) (?:an?|one|the|each|every|1) ({_UNIT})"), r"\1 = 1 \2 "),
-    (re.compile(rf"\b(square|cubic)\s+({'|'.join(UNITS)})\b"), lambda m: f"{m[2]}{'²' if m[1] == 'square' else '³'}"),
-    (re.compile(rf"(?<![\d.])({_NUMBER} ?{_UNIT}) (?:and )?(?={_NUMBER} ?{_UNIT})"), r"\1 + "),
+    (r"\\(?:text|mathrm|mbox|operatorname)\s*\{([^{}]*)\}", r" \1 "),
+    (r"\\(min|ell)(?![a-zA-Z])", lambda m: " min " if m[1] == "min" else " L "),
+    # numbers and shares
+    (rf"\b({_COUNT}) and a half\b", lambda m: f"{_count(m[1])}.5"),
+    (rf"\b({_COUNT}|an?)[ -]({_PART})(?![\w-])", lambda m: _fraction(m[1], m[2])),
+    (rf"\bhalf (?=an? {_UNIT}|{_UNIT})|\b(?:a )?half (?=(?:of )?(?:the )?{_NUMBER})", "1/2 "),
+    (rf"\b({_COUNT}) hundred(?: and)? ({_COUNT})\b", lambda m: str(100 * _count(m[1]) + _count(m[2]))),
+    (rf"\b({_COUNT}|an?) (hundred|thousand)\b", lambda m: str(_times(m[1], m[2]))),
+    (rf"\b(?!one\b)({_COUNT})\b(?! (?:of|more|cases?)\b)", lambda m: str(_count(m[1]))),
+    (rf"\b(?:twice|double) (?=(?:the )?{_NUMBER})", "2 · "),
+    (r"(?<=\d)\s*(?:percent|per cent)\b", " %"),
+    (r"\bC\((\d+), ?(\d+)\)", r"\\binom{\1}{\2}"),
+    (r"(?<=\d) squared\b", "²"),
+    (r"(?<=\d) cubed\b", "³"),
     (
-        re.compile(
-            rf"(?:(?<=%) of|(?<=/\d) of|(?<=/\d\d) of|(?<=1/2)|(?<=2) ·)(?: the)? ({_NUMBER})(?: (?!is|are)[a-z]+)?(?:,[^.,;\n]{{0,60}},)?"
-            rf" (?:is|are|was|would be|makes|gives|equals|comes to) (?:only )?(?={_NUMBER})"
-        ),
+        rf"\b(\w+ing) ({_NUMBER}) (?:by|from|to|and) ({_NUMBER}),? (?:one gets|we get|gives|makes|yields) (?={_NUMBER})",
+        lambda m: _done(*m.groups()),
+    ),
+    (
+        r"(?<=\d) (times|divided by|(?:equals|is equal to)(?= \d+(?:\.\d+)?(?!\.?\d)(?:[.,;)]|$))) (?=\\?\$?\d)",
+        lambda m: f" {_SIGNS[m[1].lower()]} ",
+    ),
+    (
+        rf"(?<![\d.])({_NUMBER}) (plus|minus) ({_NUMBER}) (?:is|=|makes|gives) (?={_NUMBER})",
+        lambda m: f"{m[1]} {_SIGNS[m[2].lower()]} {m[3]} = ",
+    ),
+    (rf"(?<=[²³]) (?:is|makes|gives) (?={_NUMBER})", " = "),
+    # units
+    (rf"(?<=\d) of an? (?={_UNIT})|(?<=1/2) (?:an? )?(?={_UNIT})", " "),
+    (rf"\b(?:an?|one|one full) (?={_UNIT}[\s,]+(?:has|have|is|are|equals?|contains?|holds?|lasts?|makes?|=|\d))", "1 "),
+    (rf"({_NUMBER} ?{_UNIT}),? (?:in|to|make|make up|per) (?:an?|one|the|each|every|1) ({_UNIT})", r"\1 = 1 \2 "),
+    (rf"\b(square|cubic)\s+({_NAMES})\b", lambda m: f"{m[2]}{'²' if m[1].lower() == 'square' else '³'}"),
+    (rf"(?<![\d.])({_NUMBER} ?)({_UNIT}) (?:and )?(?={_NUMBER} ?({_UNIT}))", lambda m: _compound(*m.groups())),
+    # relations
+    (
+        rf"(?:(?<=%) of|(?<=/\d) of|(?<=/\d\d) of|(?<=1/2)|(?<=2) ·)(?: the)? ({_NUMBER})(?: (?!is|are)[a-z]+)?"
+        rf"(?:,[^.,;\n]{{0,60}},)? (?:is|are|was|would be|makes|gives|equals|comes to) (?:only )?(?={_NUMBER})",
         r" · \1 = ",
     ),
-    (re.compile(rf"(?<=[\d%]) of (?:the )?(?={_NUMBER})"), " · "),
-    (re.compile(r"(?<=\d) times (?=\\?\$?\d)"), " × "),
-    (re.compile(r"(?<=\d) divided by (?=\\?\$?\d)"), " ÷ "),
+    (rf"(?<=\d) (?:is|are|was) (?={_NUMBER} ?\\?% of (?:the )?{_NUMBER})", " = "),
+    (rf"(?<=[\d%]) of (?:the )?(?={_NUMBER})", " · "),
     (
-        re.compile(rf"{_END},?[ ]?\(?(?:is|are|or|which is|that is|equals|i\.e\.,?|that's)?,? ?(?:only |just )?{_ABOUT} {_VALUE}"),
+        rf"(?<=[\w%)}}²³$/]),?[ ]?\(?(?:is|are|or|which is|that is|equals|i\.e\.,?|that's)?,? ?(?:only |just )?{_ABOUT} {_VALUE}",
         " ≈ ",
     ),
     (
-        re.compile(
-            rf"(\d ?%|\d ?{_UNIT}|\d/\d+)\$?(?:,? (?:which is|that is|that's|that’s|i\.e\.,?|is the same as)|, or|"
-            rf"(?=\s\([\d.]+ ?(?:%|{_UNIT})\))|\s(?:is|are|has|have|contains?|holds?|lasts?|equals?|makes?))\s\(?(?:only |just |exactly )?"
-            rf"(?={_NUMBER} ?(?:%|{_UNIT})|\d+/\d+ ?{_UNIT})"
-        ),
+        rf"(\d ?%|\d ?{_UNIT})\$?(?:,? (?:which is|that is|that's|that’s|i\.e\.,?|is the same as)|, or|"
+        rf"(?=\s\([\d.]+ ?(?:%|{_UNIT})\))|\s(?:is|are|has|have|contains?|holds?|lasts?|equals?|makes?))\s\(?"
+        rf"(?:only |just |exactly )?(?={_NUMBER} ?(?:%|{_UNIT})|\d+/\d+ ?{_UNIT})",
         r"\1 = ",
     ),
+    (rf"(?<=\d/\d) (?:is|are|equals) (?:only |just )?(?={_NUMBER} ?\\?%)", " = "),
+    (rf"(?<=\d),? (?:i\.e\.,?|that is,?|which is) (?={_NUMBER}(?![\d.]*\s*[-+×*/=·÷−–^]))", " = "),
 )
+_RULES = [(re.compile(pattern, re.IGNORECASE), signs) for pattern, signs in _STEPS]
 
 
 def worded(text: str) -> str:
     """The text with values, shares, relations and units in words rewritten as signs."""
     text = braced(text)
-    for pattern, signs in _STEPS:
+    for pattern, signs in _RULES:
         text = pattern.sub(signs, text)
     return text
 
@@ -80,8 +100,15 @@ def _times(count: str, unit: str) -> int:
     return (1 if count.lower() in ("a", "an") else _count(count)) * (100 if unit.lower() == "hundred" else 1000)
 
 
-def _hundreds(hundreds: str, rest: str) -> int:
-    return 100 * _count(hundreds) + _count(rest)
+def _done(what: str, first: str, second: str) -> str:
+    sides = _DONE.get(what.lower())
+    return f"{sides.format(first, second)} = " if sides else f"{what} {first}, {second}; "
+
+
+def _compound(number: str, unit: str, smaller: str) -> str:
+    """`1 h ` as the first part of 1 h 45 min; unchanged where the second unit is none of its parts."""
+    names = [UNITS.get(name.lower(), name) for name in (unit, smaller)]
+    return f"{number}{unit} + " if is_part(*reversed(names)) else f"{number}{unit} , "
 
 
 def _fraction(count: str, part: str) -> str:

@@ -32,21 +32,23 @@ _WORD_BREAK = re.compile(
     r"\b(?:because|since|for|but|so|while|whereas|where|then|hence|thus|should|actually|really|indeed|in fact|and|as(?! if| though))\b"
 )
 _NOT_OWN = re.compile(
-    r"\b(?:not (?:true|the case|so|hold|correct|right)|untrue|false|wrong(?:ly)?|mistaken\w*|mistake|incorrectly|as if|as though|"
+    r"\b(?:not (?:true|the case|so|hold|correct|right)|\w+n['’]t (?:true|the case|so|correct|right)|untrue|false|wrong(?:ly)?|mistaken\w*|mistake|incorrectly|as if|as though|"
     r"if|suppose|imagine|would|were|instead of|rather than|never|can(?:no|')t|(?:you|student|candidate|solution|attempt|line|"
     r"step|he|she|they)\s(?!should|ought|must|need)(?:\w+ly |also |then |has |have )?(?:claim|writ|wrote|sa[iy]|think|thought|"
     r"believ|assert|us|treat|put|get|got|set|state|comput|calculat|conclud|reach|obtain|find|found|assum|tak|took|read|do)\w*)\b"
 )
-_NOT_A_LAW = re.compile(r"\b(?:not|n't|n’t|no|confus\w+|mix\w*|forg\w+|drop\w*|lost|los\w+|ignor\w+|student\w*|your?|equation|solv\w+|set|let|when|with)\b")
+_NOT_A_LAW = re.compile(
+    r"\b(?:not|n't|n’t|no|confus\w+|mix\w*|forg\w+|drop\w*|lost|los\w+|ignor\w+|student\w*|your?|equation|solv\w+|set|let|when|with)\b"
+)
 _DISOWNED_AFTER = re.compile(
     r"[\s,;)$\\]{0,4}(?:(?:which |that |this |it )?(?:is|are|would be|was|were) (?:not|never|false|wrong|incorrect|only)|"
     r"does not|doesn|isn|holds only|fails|cannot|can't|has (?:the|only|no|two))|"
-    r"[\s)$\\]{0,4}(?:only (?:if|when|for)|if|when|for (?:n|x|a|which)|R|r|rem\w*|with remainder|\\text\s*\{\s*[Rr])\b"
+    r"[\s)$\\]{0,4}(?:only (?:if|when|for)|if|when|for (?:n|x|a|which)|percent|per cent|R|r|rem\w*|with remainder|\\text\s*\{\s*[Rr])\b"
 )
 _VERB = re.compile(r"\b(?:is|equals|gives|makes)\b")
 _VERB_OR_UNIT = re.compile(r"\\text|[a-z]{2}")  # 60 min / 1 h = 1
 _OF_ANOTHER = re.compile(r"\b(?:than|of|to|in|on|by|for|from|at|over|with|between|after|above|below|digit|place)\W*\Z")
-_LETTERED = re.compile(r"\d[mghsl]\b")  # 4s may be a letter times four
+_LETTERED = re.compile(r"\d[mghsl]\b|per ?cent")  # 4s may be a letter times four
 _LAW = re.compile(
     r"\b(?:rules?|laws?|formulas?|formulae|identit\w+|theorem|propert\w+|in general|always|for (?:all|any|every)|recall|binomial)\b"
 )
@@ -116,7 +118,7 @@ def _false_equations(text: str, stated: list[Equation]) -> Iterator[tuple[str, t
         else:
             false = False
         if false and not disowned(text, equation.start, equation.end):
-            if not _MODULAR.search(_line(text, equation.start)):
+            if names[0] or not _MODULAR.search(_line(text, equation.start)):
                 yield text[equation.start : equation.end], _pair(equation)
 
 
@@ -140,7 +142,9 @@ def _false_number(equation: Equation) -> bool:
     if left is None or right is None or same_value(left, right):
         return False
     if _literal(equation.left) and _literal(equation.right):
-        return _percent(equation.left) != _percent(equation.right) and not (_whole(equation.left) or _whole(equation.right))
+        return _percent(equation.left) != _percent(equation.right) and not (
+            _whole(equation.left) or _whole(equation.right)
+        )
     for one, other in ((equation.left, equation.right), (equation.right, equation.left)):
         if _percent(one) and _whole(other):
             return False  # "15 % = 12": fifteen percent of something
@@ -153,7 +157,13 @@ def _without_unit(equation: Equation) -> Equation:
     if not (isinstance(right, Operation) and isinstance(right.left, Number) and right.op == "*"):
         return equation
     left, number = value(equation.left), right.left.value
-    if left is None or not left or not number or any(same_value(left / number, f) for f in _FACTORS) or _literal(equation.left):
+    if (
+        left is None
+        or not left
+        or not number
+        or any(same_value(left / number, f) for f in _FACTORS)
+        or _literal(equation.left)
+    ):
         return equation
     return replace(equation, right=right.left)
 
@@ -162,7 +172,9 @@ def _false_conversion(equation: Equation, left: Fraction | float, right: Fractio
     if not (_quantity(equation.left) and _quantity(equation.right)):
         return False
     rate = left / right
-    if same_value(rate, Fraction(1)) or (_literal(equation.left) and variables(equation.left) == variables(equation.right)):
+    if same_value(rate, Fraction(1)) or (
+        _literal(equation.left) and variables(equation.left) == variables(equation.right)
+    ):
         return False
     for side, share in ((equation.right, rate), (equation.left, 1 / rate)):
         number = side.left if isinstance(side, Operation) and side.op == "*" else side
@@ -178,7 +190,9 @@ def _quantity(node: Node) -> bool:
     if node.op == "+":
         return _quantity(node.left) and _quantity(node.right)
     if node.op == "*":
-        return not variables(node.left) and not any(isinstance(leaf, Number) for leaf in leaves(node.right) if node.right is leaf)
+        return not variables(node.left) and not any(
+            isinstance(leaf, Number) for leaf in leaves(node.right) if node.right is leaf
+        )
     return node.op == "/" and _quantity(node.left) and not any(isinstance(leaf, Number) for leaf in leaves(node.right))
 
 
@@ -205,7 +219,11 @@ def _close(true: Fraction | float, literal: Node, about: bool) -> bool:
 
 
 def _literal(node: Node) -> bool:
-    return isinstance(node, Number) or _percent(node) or (isinstance(node, Operation) and node.op == "*" and _unit_of(node))
+    return (
+        isinstance(node, Number)
+        or _percent(node)
+        or (isinstance(node, Operation) and node.op == "*" and _unit_of(node))
+    )
 
 
 def _unit_of(node: Operation) -> bool:
@@ -239,7 +257,9 @@ def _false_law(equation: Equation, others: list[Equation], text: str) -> bool:
                 values.setdefault(name.name, []).append(value(number))
     names = sorted(variables(equation.left))
     if len(names) == 1 and any(
-        (sides := (value(equation.left, {names[0]: v}), value(equation.right, {names[0]: v}))) and None not in sides and same_value(*sides)
+        (sides := (value(equation.left, {names[0]: v}), value(equation.right, {names[0]: v})))
+        and None not in sides
+        and same_value(*sides)
         for v in values.get(names[0], [])
         if v is not None
     ):

@@ -38,7 +38,7 @@ _OPENING = (
     r"(?:[^\w…]|\b(?:yes|no|nope|yep|yeah|so|then|thus|hence|therefore|sorry|unfortunately|sadly|alas|well|okay|ok|hmm|"
     r"i am afraid|all in all|in short|in sum|in the end|overall|to conclude|finally|clearly|oh dear|jolly|really|i would say|i say|i find|in my view|but)\b)*"
 )
-_ENDS = r"(?=\W*$|\s*[.,;:!(–—✓✗-]|\s+(?:because|since|as|and|so|throughout|here|indeed|after all|in (?:every|all|full)|for)\b)"
+_ENDS = r"(?=\W*$|\s*[.,;:!(\[–—✓✗-]|\s+(?:because|since|as|and|so|throughout|here|indeed|after all|in (?:every|all|full)|for)\b)"
 _FOLLOWS = re.compile(rf"(?: {_NOUN}\b)?{_ENDS}")
 # What makes "right" speak of a part only: "the work is right up to here", "you are right that".
 _PART = re.compile(
@@ -132,7 +132,7 @@ def find_verdict(text: str) -> Verdict | None:
     The last clear statement on the solution or its answer counts ("Verdict: ...", "the answer is wrong", "Not correct."
     alone), then what is said of it in passing, then any "incorrect" at all. Quoted words are the student's.
     """
-    plainly = [s for s in map(simple, sentences(text)) if re.search(r"[a-z✓✗]", s)]
+    plainly = _plain_sentences(text)
     if sure := list(_sure(plainly)):
         return sure[-1]
     if any(_says_wrong(s) for s in plainly):
@@ -150,7 +150,12 @@ def find_verdict(text: str) -> Verdict | None:
 
 def takes_back(text: str) -> bool:
     """Whether a critique judges the solution in both ways: "The solution is wrong. ... So it is correct." """
-    return len(set(_sure([s for s in map(simple, sentences(text)) if re.search(r"[a-z✓✗]", s)]))) > 1
+    return len(set(_sure(_plain_sentences(text)))) > 1
+
+
+def _plain_sentences(text: str) -> list[str]:
+    """The sentences in plain wording, without those that only number a list or hold the box."""
+    return [s for s in map(simple, sentences(text)) if re.search(r"[a-z✓✗]|\d\D+\d", s)]
 
 
 def _sure(plainly: list[str]) -> Iterator[Verdict]:
@@ -169,7 +174,11 @@ def _sure(plainly: list[str]) -> Iterator[Verdict]:
             yield "incorrect"
         if i == 0 or i == len(plainly) - 1 or _RETRACTED.search(sentence):
             alone = _ALONE.search(sentence)
-            if alone and not _PART.match(sentence, alone.end()) and (i == 0 or not _HEADS.match(alone[0])):
+            if (
+                alone
+                and not _PART.match(sentence, alone.end())
+                and (i == 0 or not (_HEADS.match(alone[0]) or alone["fine"]))
+            ):
                 yield _pole(alone)
         for pattern in (_SUBJECT, _CALLED, _KIND, _HOLDS):
             for match in pattern.finditer(sentence):
@@ -182,7 +191,9 @@ def _is_of_the_whole(match: re.Match, sentence: str) -> bool:
     before = re.split(r"[;:]|, (?:but|and|so|hence|which)\b", sentence[: match.start()])[-1]
     between = groups.get("between") or ""
     if _OPEN.search(between) or _OPEN.search(before[-60:]):
-        return bool(match.re is not _SUBJECT and (groups.get("no") or groups.get("no2")))  # "I would not call this correct"
+        return bool(
+            match.re is not _SUBJECT and (groups.get("no") or groups.get("no2"))
+        )  # "I would not call this correct"
     if _pole(match) == "incorrect":
         return not (groups.get("wrong") and _DENIED.search(f"{before[-30:]} {between}"))
     goes_on = match.re is not _HOLDS and not _FOLLOWS.match(sentence, match.end())

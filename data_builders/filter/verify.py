@@ -1,10 +1,13 @@
 """Every critique is checked against the truth before it may train."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
+from data_builders.arithmetic.expressions import Node
 from data_builders.arithmetic.markup import QUOTE, fold
+from data_builders.filter.blame import wrong_blame
 from data_builders.filter.falsehoods import false_calculations
 from data_builders.filter.verdict import Verdict, find_verdict, takes_back
 from data_builders.filter.wording import ends_properly, foreign, leak, repeats
@@ -29,12 +32,15 @@ class Check:
     reason: str | None
 
 
-def check(text: str, *, question: str, gold: str, candidate: str, outcome: str) -> Check:
+def check(
+    text: str, *, question: str, gold: str, candidate: str, outcome: str, steps: Iterable[tuple[Node, Fraction]] = ()
+) -> Check:
     """Compare a critique of `candidate` with the true answer.
 
     Args:
         outcome: the candidate's grade by `eval.grading`. Anything but "correct" asks for the verdict "incorrect": a
             truncated candidate, or one without an answer, is not a right solution.
+        steps: expression and value of each step of the problem, where it has some.
     """
     verdict, answer = find_verdict(text), last_box(text)
     tests = {  # the first that holds is the reason
@@ -50,6 +56,7 @@ def check(text: str, *, question: str, gold: str, candidate: str, outcome: str) 
         "does not end properly": lambda: not ends_properly(text),
         "another language": lambda: foreign(text),
         "false calculation": lambda: false_calculations(text, candidate, question),
+        "blames a right step": lambda: wrong_blame(text, candidate, steps),
     }
     return Check(verdict, answer, next((reason for reason, holds in tests.items() if holds()), None))
 
