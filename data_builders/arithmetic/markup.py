@@ -6,6 +6,10 @@ QUOTE = re.compile(r'"([^"\n]+)"|“([^“”\n]+)”')  # words that are anothe
 
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{((?:[^{}]|\{[^{}]*\})*)\}\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _THOUSANDS = re.compile(r"(?<=\d)(?:,\\!|\{,\})(?=\d{3})")
+_RUNS = (
+    (re.compile(r"([^\S\n]{3})[^\S\n]+|(\n{2})\n+|(\w{60})\w+"), r"\1\2\3"),
+    (re.compile(r"(.{1,12}?)\1{20,}", re.DOTALL), r"\1\1\1"),
+)
 _BARE_FIRST = re.compile(r"(\\(?:[dt]?frac|[dt]?binom|sqrt))\s*(\d|(?<=\s)[A-Za-z])")
 _BARE_SECOND = re.compile(r"(\\[dt]?(?:frac|binom)\s*\{(?:[^{}]|\{[^{}]*\})*\})\s*(\d|[A-Za-z])")
 _NAMES = re.compile(
@@ -39,6 +43,13 @@ def plain(text: str) -> str:
     for mark, sign in _SIGNS:
         text = re.sub(mark, sign, text)
     return " ".join(text.split())
+
+
+def bounded(text: str) -> str:
+    """The text with endless runs cut short, for patterns to read: of blanks, digits, letters, or of anything repeated."""
+    for pattern, kept in _RUNS:
+        text = pattern.sub(kept, text)
+    return text
 
 
 def braced(text: str) -> str:

@@ -4,6 +4,7 @@ import re
 
 from data_builders.arithmetic.markup import QUOTE, plain
 
+LONGEST = 600  # characters of a sentence; of a longer one the beginning and the end are read
 _BREAK = re.compile(
     r"\n\s*\n|\n(?![a-z ])|\n(?= *(?:[-*•+|>#✓✗]|\d+[.)]))|\||(?<=[.!?…])[\"”)*_]*(?=\s|$)|\\\\|\s•\s|;\s|(?<=[✓✔✅✗✘❌])\s(?=[A-Z])"
 )
@@ -39,6 +40,8 @@ def sentences(text: str) -> list[str]:
 
 def simple(sentence: str) -> str:
     """The sentence in lower case, without marks, boxes and quoted words, with short forms written out."""
+    if len(sentence) > LONGEST:
+        sentence = f"{sentence[: LONGEST // 2]} … {sentence[-LONGEST // 2 :]}"
     for marks, sign in _MARKS:
         sentence = marks.sub(sign, sentence)
     sentence = plain(_BOX.sub(" ", QUOTE.sub(" … ", sentence))).casefold().strip("*_#>•-+ ")

@@ -14,7 +14,7 @@ _ADVERB = (
     rf"(?:(?!{_PARTLY}\b)\w+ly|indeed|also|therefore|thus|hence|then|so|still|just|quite|all|both|altogether|in fact|"
     r"of course|after all|as a whole|overall|too|in every respect|well)"
 )
-_SURE = rf"(?:{_ADVERB}[ ,]+)*"
+_SURE = rf"(?:{_ADVERB}[ ,]+){{0,3}}"
 _RIGHT = r"(?:correct|right|accurate|valid|acceptable|accepted|flawless|faultless|✓)(?!\w)"
 _WRONG = (
     r"(?:incorrect|wrong|false|unfinished|incomplete|invalid|unacceptable|rejected|erroneous|mistaken|flawed|"
@@ -29,14 +29,14 @@ _POLE2 = rf"(?:(?P<right0>{_RIGHT})|(?P<wrong0>{_WRONG}))"
 _NOUN = r"(?:solutions?|answers?|attempt|work|submission|response|result|conclusion|argument)"
 _WHOSE = (
     r"(?:(?:this|that|the|your|their|his|her|my|its|student's|student’s|candidate's|final|boxed|submitted|given|whole|"
-    r"entire|overall|resulting|claimed|proposed|stated|reported) )*"
+    r"entire|overall|resulting|claimed|proposed|stated|reported) ){0,4}"
 )
 _IS = r"(?:is|are|was|were|looks|seems|remains|must|has to|can|could)"
 _ITS = r"(?!['’])(?P<between>[^.,;:!?()]{0,50}?)"  # "of 68 dollars" in "the answer of 68 dollars is wrong"
 _WHOLE = rf"\b{_WHOSE}(?:{_NOUN}\b{_ITS}|(?:student|candidate|you|everything|whole thing)\b(?!['’]))"
 _OPENING = (
     r"(?:[^\w…]|\b(?:yes|no|nope|yep|yeah|so|then|thus|hence|therefore|sorry|unfortunately|sadly|alas|well|okay|ok|hmm|"
-    r"i am afraid|all in all|in short|in sum|in the end|overall|to conclude|finally|clearly|oh dear|jolly|really|i would say|i say|i find|in my view|but)\b)*"
+    r"i am afraid|all in all|in short|in sum|in the end|overall|to conclude|finally|clearly|oh dear|jolly|really|i would say|i say|i find|in my view|but)\b){0,20}"
 )
 _ENDS = r"(?=\W*$|\s*[.,;:!(\[–—✓✗-]|\s+(?:because|since|as|and|so|throughout|here|indeed|after all|in (?:every|all|full)|for)\b)"
 _FOLLOWS = re.compile(rf"(?: {_NOUN}\b)?{_ENDS}")
@@ -53,16 +53,16 @@ _OPEN = re.compile(
 _LABEL = re.compile(
     rf"^\W*(?:(?:my|the|final|overall|short|in) )*(?:verdict|conclusion|judge?ment|grade|assessment|rating|evaluation|"
     rf"decision|ruling|overall|status|summary|mark|result)\b(?: first| on it)? *(?:is\b|[:=.→–—-])[^\w✓✗]{{0,4}}"
-    rf"(?:(?:the|this|it|student's|{_NOUN}|is|was|submitted|boxed|final|marked|judged|a|an|as) )*"
+    rf"(?:(?:the|this|it|student's|{_NOUN}|is|was|submitted|boxed|final|marked|judged|a|an|as) ){{0,6}}"
     rf"(?:[✓✗] )?(?:(?P<no>{_NOT}) )?{_SURE}{_POLE}{_ENDS[:-1]}|\s+{_NOUN}(?!\W*[\d:])|\s+in\b)"
 )
 _SUBJECT = re.compile(
-    rf"(?:{_WHOLE} ?\b{_IS}|\band the {_NOUN}) {_SURE}(?:(?P<no>{_NOT}) )?(?:be |called |quite |the |a |an )*{_SURE}{_POLE}"
+    rf"(?:{_WHOLE} ?\b{_IS}|\band the {_NOUN}) {_SURE}(?:(?P<no>{_NOT}) )?(?:be |called |quite |the |a |an ){{0,3}}{_SURE}{_POLE}"
 )
 _CALLED = re.compile(
     rf"(?:\b(?P<no>{_NOT}) (?:\w+ ){{0,2}})?\b(?:call|mark|judg|grad|rat|consider|deem|find|declar|rul|count|regard|accept)"
     rf"(?:e|es|ed|s|ing)? (?:(?:this|that|the|it|your|student's|final|as|to be|a|an|candidate's|overall|whole|be|"
-    rf"{_NOUN}|completely|fully|simply) )*{_POLE}"
+    rf"{_NOUN}|completely|fully|simply) ){{0,8}}{_POLE}"
 )
 _ALONE = re.compile(
     rf"^{_OPENING}(?:(?:this|that|it|all|everything|all of it|which) (?:is|was|are) |a (?!few)(?:\w+ )?|(?:\w+ ){{0,2}}and )?"

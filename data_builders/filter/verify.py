@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from data_builders.arithmetic.expressions import Node
-from data_builders.arithmetic.markup import QUOTE, fold
+from data_builders.arithmetic.markup import QUOTE, bounded, fold
 from data_builders.filter.blame import wrong_blame
 from data_builders.filter.falsehoods import false_calculations
 from data_builders.filter.verdict import Verdict, find_verdict, takes_back
 from data_builders.filter.wording import ends_properly, foreign, leak, repeats
 from eval.grading import last_box, same_answer
 
-MIN_WORDS = 12
+MIN_WORDS, MAX_CHARACTERS = 12, 20_000
 _CALCULATION = re.compile(r"[=≠≈≡<>+×÷]|\d\s*[-−*/·^]\s*\d|\\[a-z]")
 _ASCRIBED = re.compile(
     r"\b(?:you|your|student\w*|candidate\w*|solutions?|attempt|problem|question|text|work|writes?|wrote|written|says?|said|states?|"
@@ -42,7 +42,10 @@ def check(
             truncated candidate, or one without an answer, is not a right solution.
         steps: expression and value of each step of the problem, where it has some.
     """
-    verdict, answer = find_verdict(text), last_box(text)
+    if len(text) > MAX_CHARACTERS:
+        return Check(None, None, "too long")
+    answer, text, candidate, question = last_box(text), bounded(text), bounded(candidate), bounded(question)
+    verdict = find_verdict(text)
     tests = {  # the first that holds is the reason
         "too short": lambda: len(text.split()) < MIN_WORDS,
         "no verdict": lambda: verdict is None,
@@ -73,7 +76,9 @@ def strange_quotes(text: str, candidate: str, question: str) -> list[str]:
         pieces = [fold(piece).strip(".,;:!?") for piece in re.split(r"\.\.\.|…", quote)]
         verbatim = " ".join(quote.split()) in written  # a piece of a \\frac cannot be folded
         known = verbatim or all(any(piece in source for source in sources) for piece in pieces)
-        loose = not _CALCULATION.search(quote) and (not _ASCRIBED.search(around) or _shortened(quote, candidate))
+        strange_numbers = set(re.findall(r"\d+", quote)) - set(re.findall(r"\d+", f"{candidate} {question}"))
+        loose = not _CALCULATION.search(quote) and not strange_numbers
+        loose = loose and (not _ASCRIBED.search(around) or _shortened(quote, candidate))
         if not known and not loose:
             strange.append(quote)
     return strange

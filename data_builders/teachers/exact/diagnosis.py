@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from data_builders.arithmetic.claims import Claim, claims, numbers, words_before
 from data_builders.arithmetic.expressions import Name, leaves
-from data_builders.arithmetic.markup import plain
+from data_builders.arithmetic.markup import bounded, plain
 from data_builders.arithmetic.quantities import Quantity, combine, is_part, symbols
 from data_builders.problems import Problem, Step
 from data_builders.teachers.exact.reading import UNKNOWN, Clash, Reader, Reading, answer_value, each_operation
@@ -66,7 +66,7 @@ class Diagnosis:
 
 def diagnose(problem: Problem, text: str, *, outcome: str, answer: str | None) -> Diagnosis:
     """Hold `text`, a candidate with this grade and boxed answer, against the steps of `problem`."""
-    reader, value = Reader(problem), answer_value(answer)
+    reader, value, text = Reader(problem), answer_value(answer), bounded(text)
     lines: list[Line] = []
     for claim in claims(text):
         lines.append(_read_line(reader, claim, text, lines))
