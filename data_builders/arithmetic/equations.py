@@ -205,6 +205,8 @@ class _Parser:
             if kind in ("times", "over"):
                 op = "*" if self._next().kind == "times" else "/"
                 node, divided = Operation(op, node, self._factor()), op == "/"
+            elif kind == "unit" and self.tokens[self.at - 1].kind in ("pi", "close"):
+                node = Operation("*", node, self._unit())
             elif kind in ("letter", "open", "function", "fraction", "binomial", "pi"):
                 if divided:
                     raise _Unreadable  # 1/2x may be read in two ways

@@ -73,9 +73,9 @@ _STEPS = (
         " ≈ ",
     ),
     (
-        rf"(\d ?%|\d ?{_UNIT})\$?(?:,? (?:which is|that is|that's|that’s|i\.e\.,?|is the same as)|, or|"
+        rf"(\d ?%|\d ?{_UNIT}|\d°)\$?(?:,? \(?(?:which is|that is|that's|that’s|i\.e\.,?|is the same as)|, or|"
         rf"(?=\s\([\d.]+ ?(?:%|{_UNIT})\))|\s(?:is|are|has|have|contains?|holds?|lasts?|equals?|makes?))\s\(?"
-        rf"(?:only |just |exactly )?(?={_NUMBER} ?(?:%|{_UNIT})|\d+/\d+ ?{_UNIT})",
+        rf"(?:only |just |exactly )?(?={_NUMBER} ?(?:%|{_UNIT})|\d+/\d+ ?{_UNIT}|\d*π ?(?:rad))",
         r"\1 = ",
     ),
     (rf"(?<=\d/\d) (?:is|are|equals) (?:only |just )?(?={_NUMBER} ?\\?%)", " = "),

@@ -38,9 +38,12 @@ _DID = re.compile(
     r"[^.;]{0,50}?\b(?:instead of|rather than|should (?:have|be)|ought to|where|when)\b"
 )
 _SLIPPED = re.compile(
-    rf"\b(?P<did>multipli|add|subtract|divid|comput|calculat)(?:ed|es|s|e)? (?:it |this |them |the \w+ )?{_BADLY}\b|"
-    r"\b(?:an?|the) (?:arithmetic|calculation|computation(?:al)?|multiplication|addition|subtraction|division) (?:error|slip|mistake)\b"
+    rf"\b(?P<did>multipli|add|subtract|divid|comput|calculat)(?:ed|es|s|e)? (?:\w+ ){{0,5}}?{_BADLY}\b|"
+    rf"\b(?:an?|the) (?P<kind>arithmetic|calculation|computation|multipli|addi|subtract|divi)\w* (?:error|slip|mistake)\b|"
+    rf"\b{_FAULT} (?:is|lies|sits) in (?:the|his|her|their) (?P<kind2>multipli|addi|subtract|divi)\w*on\b|"
+    rf"\bthe (?P<kind3>multipli|addi|subtract|divi)\w*on (?:is|was) (?:wrong|incorrect|{_BADLY})"
 )
+_OPS = {"multipli": "*", "add": "+", "addi": "+", "subtract": "-", "divid": "/", "divi": "/"}
 _SIGNS = {
     "multipli": r"[×*·⋅^²³!%]|\\times|\\cdot|\dx\d|\d\(|\)\(|\d[a-z]|times|multipl|product|twice|double|frac|binom|sqrt",
     "add": r"\+|sum|add|plus|total|together|more|\band\b|average|mean",
@@ -114,8 +117,12 @@ def _blames_what_is_not_there(words: str, candidate: str) -> bool:
         return True
     if not (match := _SLIPPED.search(words)) or re.search(r"\b(?:no|not|never|nothing|without)\b", words):
         return False
+    op = _OPS.get(next(filter(None, match.groups())))
     made = [claim for claim in claims(candidate) if isinstance(claim.expression, Operation)]
-    return bool(made) and not false_calculations(candidate, "") and not any(claim.slip for claim in made)
+    if op:
+        made = [claim for claim in made if f"op={op!r}" in str(claim.expression)]
+        return bool(made) and not any(claim.slip for claim in made)
+    return bool(made) and not any(claim.slip for claim in made) and not false_calculations(candidate, "")
 
 
 def _blames_what_it_finds_too(words: str, text: str, candidate: str) -> bool:

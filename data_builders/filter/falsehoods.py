@@ -68,7 +68,7 @@ def false_calculations(text: str, candidate: str, question: str = "") -> list[st
     signs, written = _signs(QUOTE.sub(" … ", text)), fold(candidate)
     not_own = {what for _, what in _false_claims(_signs(candidate))} | {_pair(e) for e in equations(theirs)}
     false = [(excerpt, what) for excerpt, what in _false_claims(signs) if fold(excerpt) not in written]
-    false += _false_equations(own, [*equations(worded(question)), *equations(theirs)])
+    false += _false_equations(own, equations(worded(question)))
     own_ones = [excerpt for excerpt, what in false if what not in not_own]
     return own_ones + list(_false_denials(signs)) + list(_false_calculus(own)) + list(_praised(_signs(text)))
 
@@ -253,7 +253,7 @@ def _false_law(equation: Equation, others: list[Equation], text: str) -> bool:
     values = {}
     for other in others:
         for name, number in ((other.left, other.right), (other.right, other.left)):
-            if hasattr(name, "name") and not variables(number):
+            if _is_name(name) and not variables(number):
                 values.setdefault(name.name, []).append(value(number))
     names = sorted(variables(equation.left))
     if len(names) == 1 and any(
@@ -266,11 +266,16 @@ def _false_law(equation: Equation, others: list[Equation], text: str) -> bool:
         return False
     claimed = difference(equation.left, equation.right)
     if claimed is not None:
-        known = [d for o in others if (d := difference(o.left, o.right)) and d != claimed]
+        conditions = [o for o in others if not (_is_name(o.left) or _is_name(o.right))]  # x = 2 is a solution
+        known = [d for o in conditions if (d := difference(o.left, o.right)) and d != claimed]
         if follows(claimed, known):
             return False
     sentence = text[max(0, equation.start - 120) : equation.start]
     return bool(_LAW.search(re.split(r"[.;!?](?=\s)|[\n|]", sentence)[-1].casefold())) or _shaped_as_law(equation)
+
+
+def _is_name(node: Node) -> bool:
+    return isinstance(node, Name)
 
 
 def _shaped_as_law(equation: Equation) -> bool:
@@ -283,10 +288,14 @@ def _shaped_as_law(equation: Equation) -> bool:
 
 
 def _has_law(node: Node) -> bool:
-    """Whether an expression holds a root, letters in an exponent, or a sum below a fraction bar."""
+    """Whether an expression holds a root or another function, letters in an exponent, or a sum below a fraction bar."""
     if not isinstance(node, Operation):
         return False
-    here = node.op == "sqrt" or (node.op == "^" and variables(node.right)) or (node.op == "/" and _is_sum(node.right))
+    here = (
+        node.op in ("sqrt", "log", "ln", "exp", "sin", "cos", "tan")
+        or (node.op == "^" and variables(node.right))
+        or (node.op == "/" and _is_sum(node.right))
+    )
     return bool(here) or _has_law(node.left) or (node.right is not node.left and _has_law(node.right))
 
 

@@ -38,7 +38,7 @@ _OPENING = (
     r"(?:[^\w…]|\b(?:yes|no|nope|yep|yeah|so|then|thus|hence|therefore|sorry|unfortunately|sadly|alas|well|okay|ok|hmm|"
     r"i am afraid|all in all|in short|in sum|in the end|overall|to conclude|finally|clearly|oh dear|jolly|really|i would say|i say|i find|in my view|but)\b){0,20}"
 )
-_ENDS = r"(?=\W*$|\s*[.,;:!(\[–—✓✗-]|\s+(?:because|since|as|and|so|throughout|here|indeed|after all|in (?:every|all|full)|for)\b)"
+_ENDS = r"(?=\W*$|\s*[.,;:!(\[–—✓✗-]|\s+(?:because|since|as|and|so|throughout|here|indeed|after all|to me|in (?:every|all|full)|for)\b)"
 _FOLLOWS = re.compile(rf"(?: {_NOUN}\b)?{_ENDS}")
 # What makes "right" speak of a part only: "the work is right up to here", "you are right that".
 _PART = re.compile(
@@ -50,9 +50,9 @@ _OPEN = re.compile(
     r"intermediate|step|line|claims?|thinks?|believes?|says|ask(?:s|ed)?|had|to be)\b"
 )
 
+_LABELS = r"(?:verdict|conclusion|judge?ment|grade|assessment|rating|evaluation|decision|ruling|overall|status|summary|mark|result)"
 _LABEL = re.compile(
-    rf"^\W*(?:(?:my|the|final|overall|short|in) )*(?:verdict|conclusion|judge?ment|grade|assessment|rating|evaluation|"
-    rf"decision|ruling|overall|status|summary|mark|result)\b(?: first| on it)? *(?:is\b|[:=.→–—-])[^\w✓✗]{{0,4}}"
+    rf"^\W*(?:(?:my|the|final|overall|short|in) )*{_LABELS}\b(?: first| on it)? *(?:is\b|[:=.→–—-])[^\w✓✗]{{0,4}}"
     rf"(?:(?:the|this|it|student's|{_NOUN}|is|was|submitted|boxed|final|marked|judged|a|an|as) ){{0,6}}"
     rf"(?:[✓✗] )?(?:(?P<no>{_NOT}) )?{_SURE}{_POLE}{_ENDS[:-1]}|\s+{_NOUN}(?!\W*[\d:])|\s+in\b)"
 )
@@ -60,17 +60,17 @@ _SUBJECT = re.compile(
     rf"(?:{_WHOLE} ?\b{_IS}|\band the {_NOUN}) {_SURE}(?:(?P<no>{_NOT}) )?(?:be |called |quite |the |a |an ){{0,3}}{_SURE}{_POLE}"
 )
 _CALLED = re.compile(
-    rf"(?:\b(?P<no>{_NOT}) (?:\w+ ){{0,2}})?\b(?:call|mark|judg|grad|rat|consider|deem|find|declar|rul|count|regard|accept)"
+    rf"(?:\b(?P<no>{_NOT}) (?:\w+ ){{0,2}})?\b(?:call|mark|reject|judg|grad|rat|consider|deem|find|declar|rul|count|regard|accept)"
     rf"(?:e|es|ed|s|ing)? (?:(?:this|that|the|it|your|student's|final|as|to be|a|an|candidate's|overall|whole|be|"
     rf"{_NOUN}|completely|fully|simply) ){{0,8}}{_POLE}"
 )
 _ALONE = re.compile(
-    rf"^{_OPENING}(?:(?:this|that|it|all|everything|all of it|which) (?:is|was|are) |a (?!few)(?:\w+ )?|(?:\w+ ){{0,2}}and )?"
+    rf"^{_OPENING}(?:(?:this|that|it|all|everything|all of it|which) (?:is|was|are|looks|seems) |looks |seems |a (?!few)(?:\w+ )?|(?:\w+ ){{0,2}}and )?"
     rf"{_SURE}(?:(?P<no>{_NOT}) )?(?:a |an |the )?{_SURE}(?:{_POLE}|(?P<fine>{_FINE}))(?: (?:{_NOUN}|one))?{_ENDS}"
 )
 _HEADS = re.compile(rf"\W*(?:the )?{_RIGHT}(?: {_NOUN})?$")  # of "Correct answer: 66"
 _NO = re.compile(r"\W*(?:no|nope|not quite|not really|not yet|not so)(?:[,.!:;–—]|\s[–—-])")
-_LABEL_ALONE = re.compile(r"\W*(?:(?:my|the|final|overall) )*(?:verdict|conclusion|judge?ment|assessment)\W*")
+_LABEL_ALONE = re.compile(rf"\W*(?:(?:my|the|final|overall) )*{_LABELS}\W*")
 _KIND = re.compile(
     rf"\b(?:this|that|it|which) is (?:(?P<no>{_NOT}) )?(?:an? |the )?{_SURE}{_POLE} {_NOUN}\b|"
     rf"^\W*(?:a |an )?(?P<wrong2>{_WRONG}) {_NOUN}\b"
@@ -89,7 +89,7 @@ _HOLDS = re.compile(
     rf"\b(?:i|we) (?:would |can |will )?(?P<no2>{_NOT} |dis)?(?:gladly |happily |fully )?(?P<right2>accept|agree with) "
     rf"(?:this|the|it|your)(?= (?:{_NOUN}|student|candidate|one)|\W*$)|"
     rf"^{_OPENING}(?:(?P<right3>full (?:marks|credit|points))|(?P<wrong3>(?:no|zero) (?:marks|credit|points)))\b|"
-    rf"\b(?P<wrong4>marked wrong|answer \S+ rejected|deserves (?:no|zero)|no credit)\b"
+    rf"\b(?P<wrong4>marked wrong|answer \S+ rejected|deserves (?:no|zero)|no credit|i (?:must |have to )?reject (?:it|this|the))\b"
 )
 _RETRACTED = re.compile(
     r"\bi (?:take|took) (?:that|it|this|everything|my \w+|what i said) back\b|\bscratch that\b|\bi stand corrected\b|"
@@ -112,16 +112,18 @@ _CALLED_RIGHT = re.compile(
     r"^\W*(?:everything|all|it all|all of it|every step|each step) (?:checks? out|holds?(?: up)?|is in order|is fine)\b"
 )
 _ANY_WRONG = re.compile(
-    rf"(?P<no>\b(?:not|nothing|never|no)\s+(?:\w+\s+)?)?\bincorrect\b|\b\d[\d.,]* is (?:wrong|{_NOT} {_RIGHT})"
+    rf"(?P<no>\b(?:not|nothing|never|no)\s+(?:\w+\s+)?)?\bincorrect\b|\b\d[\d.,/π]* (?:is (?:wrong|{_NOT} {_RIGHT})|"
+    rf"can not be {_RIGHT})|\b(?:thus|hence|therefore|so) wrong\b"
 )
 _THIS_WRONG = re.compile(
     rf"^\W*(?:wrong|incorrect|no|nope|not quite|not really|sorry,? but no)[,:;.!–—]|\b(?:this|it|which) is {_SURE}{_WRONG}|"
-    r"\ba wrong (?:answer|result|solution)\b|\b(?:answer|result|total) is not [\d$]|"
+    r"(?:\ba wrong|\(wrong\)) (?:answer|result|solution)\b|(?:\d|\banswer|\bresult|\bvalue) (?:is|was) \w*? ?(?:far |much )?"
+    r"(?:too (?:large|small|high|low|big|many|much)|impossible|absurd)\b|\b(?:answer|result|total) is not [\d$]|"
     rf"\b{_NOUN} (?:contains|has|makes) an? (?:error|mistake|slip|flaw)\b|^there is an? (?:error|mistake|slip) in\b"
 )
 _NO_MISTAKE = re.compile(
     r"\b(?:nothing|not anything) (?:is )?(?:wrong|false|to (?:fix|correct|object|grumble))\b|"
-    r"\b(?:no|not a single|not one|not any|without(?: an?y?)?|free of) (?:mistakes?|errors?|slips?|faults?|complaints?|flaws?)\b|"
+    r"\b(?:no|not a single|not one|not any|without(?: an?y?)?|free of) (?:mistakes?|errors?|slips?|faults?|complaints?|flaws?|objections?)\b|"
     r"\b(?:every|each) step is (?:correct|right)|\ball (?:the |of the )?steps are (?:correct|right)"
 )
 

@@ -27,6 +27,8 @@ _LEAKS = re.compile(
         furnished|attached|listed|along)\ (?:with|in|above|below|here|by|along)\b
     | \b(?:known|target)\ (?:(?:final|correct|true|right)\ )?answer\b | \banswer\ is\ (?:already\ )?known\ to\ be\b
     | \b(?:mark(?:ing)?|grading)\ scheme\b | \brubric\b | \bsolution\ (?:sheet|manual|key)\b | \bback\ of\ the\ book\b
+    | \b(?:answer|solution|result|value)s?\ (?:on\ (?:file|record)|page|sheet|booklet)\b | \bthe\ system\ (?:wants|says|asks|told|requires)\b
+    | \b(?:disclosed|revealed|told|shown|communicated|known|available|provided)\ to\ me\b | \bi\ (?:happen\ to\ )?know\ (?:from|that\ the\ answer)\b
     | \bthe\ hint\b | \bmy\ (?:task|job|assignment|brief|role)\b | \b(?:word\ limit|required\ format|format\ (?:that\ )?
         (?:is|was)\ (?:required|requested|demanded))\b | \b(?:the|this)\ (?:data\ ?set|benchmark)\b
     | \bas\ (?:requested|instructed|required\ by\ the\ (?:prompt|instructions))\b
