@@ -67,7 +67,8 @@ _MEASURES = r"(?:[cdkm]?m|[km]?g|m?l|h|s|min|ft|in|lb|oz|is|of|to)\b|[xX](?=\s*(
 _FRACTION = r"\\[dt]?frac\s*\{(?P<above>(?:[^{}]|\{[^{}]*\})*)\}\s*\{(?P<below>(?:[^{}]|\{[^{}]*\})*)\}"
 # Signs that are not calculated with: what stands beside them is not read.
 _BEYOND = (
-    r"[√|!∫∑π] | \d+\.(?=\\) | \\(?:sqrt|d?binom|log|ln|sin|cos|tan|lfloor|rfloor|lceil|rceil|sum|prod|int|pm|pi|theta|overline|"
+    r"[√|!∫∑π] | \d+\.(?=\\) | \\(?:sqrt|d?binom|log|ln|sin|cos|tan|lfloor|rfloor|lceil|rceil|"
+    r"sum|prod|int|pm|pi|theta|overline|"
     r"choose|pmod|bmod|mod|cdots|ldots|dots)(?![a-z]) | (?:(?<=[}\])])|(?<=\\left)|(?<=[^A-Za-z][A-Za-z]))(?=\()"
 )
 _TOKEN = re.compile(

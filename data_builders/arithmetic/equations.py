@@ -1,6 +1,6 @@
 """Reads the equations that a text writes in signs, with letters or without: `(a + b)² = a² + 2ab + b²`, `1/6 ≈ 16.7 %`.
 
-A side is read whole or not at all. A tree is `data_builders.arithmetic.expressions`' with ^ and functions beside + - * /.
+A side is read whole or not at all. Trees are those of `expressions`, with ^, roots and functions beside + - * /.
 """
 
 import re
@@ -15,7 +15,8 @@ _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "�
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "0123456789-n")
 _WORDS = r"\\(?:text|mathrm|mbox|textbf|operatorname|mathbf)\s*\{[^{}]*\}"
 _TOKEN = re.compile(
-    rf"""(?P<skip>\\[,;:!\ ]|\\(?:left|right|displaystyle|boxed|q?quad)(?![a-zA-Z])|&|~|\\\\\s*(?=(?:&|\\q?quad|\s)*[=+])|[ \t]+|\\\$
+    rf"""(?P<skip>\\[,;:!\ ]|\\(?:left|right|displaystyle|boxed|q?quad)(?![a-zA-Z])|&|~
+        |\\\\\s*(?=(?:&|\\q?quad|\s)*[=+])|[ \t]+|\\\$
         |\n[ \t]*(?=[=≈+&]|\\approx)|(?<=[=≈+&])[ \t]*\n)
     |(?P<bad>(?<=\d)\s*:\s*(?=\d)|\d+\.(?=\\)|\.\.\.|…|[A-Za-z]\w*_\w{{2,}}|[A-Za-z]['′’](?!\w)|\b[A-Z]{{2,4}}\b)
     |(?P<number>\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|\.\d+|[½⅓⅔¼¾⅕⅙⅛])
@@ -38,20 +39,19 @@ _TOKEN = re.compile(
 _CALLS = {("open", "number", "close"), ("open", "letter", "close")}
 _FUNCTION_NAMES = frozenset("fgFGPCE")
 _SHORT_UNITS = frozenset("mghslL")
-_GUARD = frozenset(
-    "times plus minus of half twice double triple per over divided mod modulo squared cubed dozen".split()
-)
-_GUARD |= frozenset(
-    "hundred thousand million percent remainder factorial choose more less fewer short too away apart off below above "
-    "gcd lcm max min det lim floor longer shorter larger smaller greater bigger later earlier late early faster slower times point".split()
-)
-_NOT_LETTERS = frozenset(
-    "in is it if of to so we as at or by on no be an am do go he me my up us ie eg cm km mm kg ml dl cl ft lb oz hr min "
-    "sec mod the and for are but not one two six ten all any how let now our out too use was yes you has had his her can "
-    "get got per off via set sum max gcd lcm".split()
-)
-
-
+# Words that make a number beside them part of something else: "= 4 times 3", "= 20 more than".
+_GUARD_WORDS = """
+times plus minus of half twice double triple per over divided mod modulo squared cubed dozen hundred thousand million
+percent remainder factorial choose gcd lcm max min det lim floor more less fewer short too away apart off below above
+longer shorter larger smaller greater bigger later earlier late early faster slower point
+"""
+_SHORT_WORDS = """
+in is it if of to so we as at or by on no be an am do go he me my up us ie eg cm km mm kg ml dl cl ft lb oz hr min sec
+mod the and for are but not one two six ten all any how let now our out too use was yes you has had his her can get
+got per off via set sum max gcd lcm
+"""
+_GUARD = frozenset(_GUARD_WORDS.split())
+_NOT_LETTERS = frozenset(_SHORT_WORDS.split())
 _ASIDE = ["equals"], ["about"], ["word"]  # what begins a remark in parentheses
 
 
@@ -78,8 +78,8 @@ class _Token:
 
 def equations(text: str) -> list[Equation]:
     """The equations of a text of which both sides can be read; sides that hold words are left out."""
-    found, chain = [], 0
-    for run, guarded, cut in _runs(_tokens(text)):
+    found = []
+    for chain, (run, guarded, cut) in enumerate(_runs(_tokens(text))):
         sides, signs = [[]], []
         for token in run:
             if token.kind in ("equals", "about"):
@@ -92,7 +92,6 @@ def equations(text: str) -> list[Equation]:
             nodes[0] = None
         if cut:
             nodes[-1] = None
-        chain += 1
         for i, sign in enumerate(signs):
             left, right = nodes[i], nodes[i + 1]
             if left is not None and right is not None:
@@ -171,7 +170,7 @@ class _Parser:
             return None
         try:
             node = self._sum()
-        except _Unreadable:
+        except _UnreadableError:
             return None
         return node if self.at == len(self.tokens) else None
 
@@ -183,7 +182,7 @@ class _Parser:
 
     def _next(self) -> _Token:
         if self.at >= len(self.tokens):
-            raise _Unreadable
+            raise _UnreadableError
         self.at += 1
         return self.tokens[self.at - 1]
 
@@ -201,7 +200,7 @@ class _Parser:
         node, divided = self._factor(), False
         while kind := self._kind():
             if kind == "over" and divided:
-                raise _Unreadable
+                raise _UnreadableError
             if kind in ("times", "over"):
                 op = "*" if self._next().kind == "times" else "/"
                 node, divided = Operation(op, node, self._factor()), op == "/"
@@ -209,7 +208,7 @@ class _Parser:
                 node = Operation("*", node, self._unit())
             elif kind in ("letter", "open", "function", "fraction", "binomial", "pi"):
                 if divided:
-                    raise _Unreadable  # 1/2x may be read in two ways
+                    raise _UnreadableError  # 1/2x may be read in two ways
                 node = Operation("*", node, self._factor())
             else:
                 return node
@@ -230,7 +229,7 @@ class _Parser:
             elif token.kind == "raised":
                 exponent = token.text.translate(_RAISED)
                 if not re.fullmatch(r"-?\d{1,3}|n", exponent):
-                    raise _Unreadable
+                    raise _UnreadableError
                 node = Operation("^", node, Name("n") if exponent == "n" else Number(Fraction(exponent)))
             elif token.kind == "percent":
                 node = Operation("%", node, Number(Fraction(100)))
@@ -253,18 +252,18 @@ class _Parser:
                 return self._number(token)
             case "letter":
                 if self._kinds_ahead() in _CALLS or (self._kind() == "open" and token.text in _FUNCTION_NAMES):
-                    raise _Unreadable  # f(x), P(2) is no product
+                    raise _UnreadableError  # f(x), P(2) is no product
                 return Name(re.sub(r"[{}\\]", "", token.text))
             case "pi":
                 return Name("π")
             case "open":
                 node = self._sum()
                 if self._next().kind != "close":
-                    raise _Unreadable
+                    raise _UnreadableError
                 return node
             case "unit":
                 if self.at < 2 or self.tokens[self.at - 2].kind != "open":
-                    raise _Unreadable  # a unit without a number, and no \\frac{km}{h}
+                    raise _UnreadableError  # a unit without a number, and no \\frac{km}{h}
                 return Name(token.text)
             case "fraction" | "binomial":
                 op = "/" if token.kind == "fraction" else "binomial"
@@ -278,9 +277,9 @@ class _Parser:
                     and name != "sqrt"
                     and self._kind() in ("letter", "fraction", "pi", "power", "raised", "degree")
                 ):
-                    raise _Unreadable  # sin nx, sin x²
+                    raise _UnreadableError  # sin nx, sin x²
                 return Operation(name, argument, argument)
-        raise _Unreadable
+        raise _UnreadableError
 
     def _number(self, token: _Token) -> Node:
         """A number, mixed numbers (2 1/3, 2½, 2\\frac13) and quantities (3/4 h, 100 km/h) included."""
@@ -289,7 +288,7 @@ class _Parser:
         if self._kind() == "number":
             vulgar = self.tokens[self.at].text in _VULGAR
             if not whole or not (vulgar or (self._kind(1) == "over" and self._kind(2) == "number")):
-                raise _Unreadable
+                raise _UnreadableError
             part = _plain(self._next())
             node = Operation("+", node, part if vulgar else self._over(part))
         elif whole and self._kind() == "fraction":
@@ -326,11 +325,11 @@ class _Parser:
 
 def _plain(token: _Token) -> Number:
     if token.kind != "number" or len(token.text) > MAX_DIGITS:
-        raise _Unreadable
+        raise _UnreadableError
     return Number(Fraction(_VULGAR.get(token.text, token.text.replace(",", ""))))
 
 
-class _Unreadable(Exception):
+class _UnreadableError(Exception):
     pass
 
 

@@ -58,7 +58,7 @@ def _operate(op: str, left: Value, right: Value) -> Value | None:
         case "!":
             return Fraction(math.factorial(int(left))) if left == int(left) and 0 <= left <= 30 else None
         case "binomial":
-            small = left == int(left) and right == int(right) and 0 <= right and 0 <= left <= 100
+            small = left == int(left) and right == int(right) and right >= 0 and 0 <= left <= 100
             return Fraction(math.comb(int(left), int(right))) if small else None
     return _FUNCTIONS[op](left)
 

@@ -46,14 +46,14 @@ def plain(text: str) -> str:
 
 
 def bounded(text: str) -> str:
-    """The text with endless runs cut short, for patterns to read: of blanks, digits, letters, or of anything repeated."""
+    """The text with endless runs cut short, for patterns to read: of blanks, digits, letters, of anything repeated."""
     for pattern, kept in _RUNS:
         text = pattern.sub(kept, text)
     return text
 
 
 def braced(text: str) -> str:
-    """The text with the braces that LaTeX lets one leave out: `\\frac12` becomes `\\frac{1}{2}`, `\\sqrt2` `\\sqrt{2}`."""
+    """The text with the braces that LaTeX lets one leave out: `\\frac12` becomes `\\frac{1}{2}`."""
     text = _THOUSANDS.sub(",", text)
     for mark, first in ((_BARE_FIRST, r"\1{\2}"), (_BARE_SECOND, r"\1{\2}")):
         text = mark.sub(first, text)

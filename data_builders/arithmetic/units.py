@@ -8,33 +8,28 @@ from data_builders.arithmetic.expressions import Node
 from data_builders.arithmetic.identities import value, variables
 
 # name: (worth, kind, power of the kind); the worths of one kind are in one base unit
-_TABLE = {
-    "s": (1, "time", 1), "min": (60, "time", 1), "h": (3600, "time", 1), "day": (86400, "time", 1),
-    "week": (604800, "time", 1), "month": (1, "calendar", 1), "year": (12, "calendar", 1), "decade": (120, "calendar", 1),
-    "century": (1200, "calendar", 1), "mm": ("1/1000", "length", 1), "cm": ("1/100", "length", 1),
-    "dm": ("1/10", "length", 1), "m": (1, "length", 1), "km": (1000, "length", 1), "inch": ("0.0254", "length", 1),
-    "ft": ("0.3048", "length", 1), "yard": ("0.9144", "length", 1), "mile": ("1609.344", "length", 1),
-    "mg": ("1/1000", "mass", 1), "g": (1, "mass", 1), "kg": (1000, "mass", 1), "tonne": (1000000, "mass", 1),
-    "oz": ("28.349523125", "mass", 1), "lb": ("453.59237", "mass", 1), "ml": ("1/1000000", "length", 3),
-    "cl": ("1/100000", "length", 3), "dl": ("1/10000", "length", 3), "l": ("1/1000", "length", 3),
-    "L": ("1/1000", "length", 3), "hectare": (10000, "length", 2), "cent": (1, "money", 1), "dollar": (100, "money", 1),
-    "°": (1, "angle", 1), "rad": (180 / math.pi, "angle", 1), "turn": (360, "angle", 1),
-}  # fmt: skip
-_SPELLED = {
-    "s": "second seconds sec secs", "min": "minute minutes mins", "h": "hour hours hr hrs", "day": "days",
-    "week": "weeks", "month": "months", "year": "years", "decade": "decades", "century": "centuries",
-    "mm": "millimetre millimetres millimeter millimeters", "cm": "centimetre centimetres centimeter centimeters",
-    "dm": "decimetre decimetres decimeter decimeters", "m": "metre metres meter meters",
-    "km": "kilometre kilometres kilometer kilometers", "inch": "inches", "ft": "foot feet", "yard": "yards",
-    "mile": "miles", "mg": "milligram milligrams", "g": "gram grams gramme grammes", "kg": "kilogram kilograms kilos kilo",
-    "tonne": "tonnes", "oz": "ounce ounces", "lb": "lbs pound pounds", "ml": "millilitre millilitres milliliter milliliters",
-    "cl": "centilitre centilitres", "dl": "decilitre decilitres", "l": "litre litres liter liters", "hectare": "hectares ha",
-    "cent": "cents", "dollar": "dollars", "°": "degree degrees", "rad": "radian radians",
-    "turn": "turns revolution revolutions",
-}  # fmt: skip
-UNITS = {name: name for name in _TABLE if len(name) > 1} | {
-    w: n for n, words in _SPELLED.items() for w in words.split()
-}
+# name, worth in the base unit of its kind, kind, power of the kind, other names
+_ROWS = """
+s 1 time 1 second seconds sec secs | min 60 time 1 minute minutes mins | h 3600 time 1 hour hours hr hrs
+day 86400 time 1 days | week 604800 time 1 weeks
+month 1 calendar 1 months | year 12 calendar 1 years | decade 120 calendar 1 decades | century 1200 calendar 1 centuries
+mm 1/1000 length 1 millimetre millimetres millimeter millimeters
+cm 1/100 length 1 centimetre centimetres centimeter centimeters
+dm 1/10 length 1 decimetre decimetres | m 1 length 1 metre metres meter meters
+km 1000 length 1 kilometre kilometres kilometer kilometers
+inch 0.0254 length 1 inches | ft 0.3048 length 1 foot feet | yard 0.9144 length 1 yards | mile 1609.344 length 1 miles
+mg 1/1000 mass 1 milligram milligrams | g 1 mass 1 gram grams gramme grammes
+kg 1000 mass 1 kilogram kilograms kilo kilos | tonne 1000000 mass 1 tonnes
+oz 28.349523125 mass 1 ounce ounces | lb 453.59237 mass 1 lbs pound pounds
+ml 1/1000000 length 3 millilitre millilitres milliliter milliliters | cl 1/100000 length 3 centilitre centilitres
+dl 1/10000 length 3 decilitre decilitres | l 1/1000 length 3 litre litres liter liters | L 1/1000 length 3
+hectare 10000 length 2 hectares ha | cent 1 money 1 cents | dollar 100 money 1 dollars
+° 1 angle 1 degree degrees | turn 360 angle 1 turns revolution revolutions | rad 1 angle 1 radian radians
+"""
+_READ = [row.split() for row in _ROWS.replace("\n", "|").split("|") if row.strip()]
+_TABLE = {name: (Fraction(worth), kind, int(power)) for name, worth, kind, power, *_ in _READ}
+_TABLE["rad"] = (180 / math.pi, "angle", 1)
+UNITS = {name: name for name in _TABLE if len(name) > 1} | {word: row[0] for row in _READ for word in row[4:]}
 SCALES = ({}, {"time": 7, "length": 3, "mass": 5, "money": 11, "angle": 13, "calendar": 17})
 
 
@@ -70,5 +65,5 @@ def conversion(left: Node, right: Node) -> tuple[Fraction | float, Fraction | fl
 def _worths(scale: Mapping[str, int]) -> dict[str, Fraction | float]:
     worths = {}
     for name, (worth, kind, power) in _TABLE.items():
-        worths[name] = (Fraction(worth) if not isinstance(worth, float) else worth) * scale.get(kind, 1) ** power
+        worths[name] = worth * scale.get(kind, 1) ** power
     return worths

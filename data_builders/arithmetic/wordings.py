@@ -9,7 +9,7 @@ _SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
 )
 _SMALL = (_SMALL + " eighteen nineteen").split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _VALUES = {word: i for i, word in enumerate(_SMALL)} | {word: 10 * i for i, word in enumerate(_TENS, 2)}
 _PARTS = {"half": 2, "halves": 2, "quarter": 4, "third": 3, "fifth": 5, "eighth": 8, "ninth": 9, "twelfth": 12}
 _PARTS |= {f"{word}th": n for word, n in _VALUES.items() if n in (4, 6, 7, 10, 11, *range(13, 20))}
@@ -42,7 +42,8 @@ _STEPS = (
     (r"(?<=\d) squared\b", "²"),
     (r"(?<=\d) cubed\b", "³"),
     (
-        rf"\b(\w+ing) ({_NUMBER}) (?:by|from|to|and) ({_NUMBER}),? (?:one gets|we get|gives|makes|yields) (?={_NUMBER})",
+        rf"\b(\w+ing) ({_NUMBER}) (?:by|from|to|and) ({_NUMBER}),? (?:one gets|we get|gives|makes|"
+        rf"yields) (?={_NUMBER})",
         lambda m: _done(*m.groups()),
     ),
     (
@@ -69,7 +70,8 @@ _STEPS = (
     (rf"(?<=\d) (?:is|are|was) (?={_NUMBER} ?\\?% of (?:the )?{_NUMBER})", " = "),
     (rf"(?<=[\d%]) of (?:the )?(?={_NUMBER})", " · "),
     (
-        rf"(?<=[\w%)}}²³$/]),?[ ]?\(?(?:is|are|or|which is|that is|equals|i\.e\.,?|that's)?,? ?(?:only |just )?{_ABOUT} {_VALUE}",
+        rf"(?<=[\w%)}}²³$/]),?[ ]?\(?(?:is|are|or|which is|that is|equals|i\.e\.,?|that's)?,? "
+        rf"?(?:only |just )?{_ABOUT} {_VALUE}",
         " ≈ ",
     ),
     (

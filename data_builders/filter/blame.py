@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from data_builders.arithmetic.claims import claims, numbers
 from data_builders.arithmetic.equations import equations
-from data_builders.arithmetic.expressions import Node, Operation, evaluate, leaves
+from data_builders.arithmetic.expressions import Node, Operation, leaves
 from data_builders.arithmetic.identities import difference, follows, value, variables
 from data_builders.arithmetic.markup import QUOTE
 from data_builders.arithmetic.wordings import worded
@@ -19,40 +19,46 @@ from data_builders.filter.sentences import sentences, simple
 
 _FAULT = r"(?:mistakes?|errors?|slips?|faults?|flaws?|faulty step|wrong step|false step|problem)"
 _BLAME = re.compile(
-    rf"\b{_FAULT} (?:is|was|lies|sits|comes|occurs|happens|appears|begins|starts)\b|\b(?:goes|went|going) wrong (?:in|at|with|when)\b|"
+    rf"\b{_FAULT} (?:is|was|lies|sits|comes|occurs|happens|appears|begins|starts)\b|\b(?:goes|"
+    rf"went|going) wrong (?:in|at|with|when)\b|"
     r"\b(?:miscalculat|miscomput)\w+"
 )
 _BLAMED_AFTER = re.compile(
-    r"[\s\"”$\\).,;]{0,4}(?:which |that |this |it )?(?:is|was|are) (?:wrong|false|incorrect|not (?:right|correct|true)|miscalculated|"
+    r"[\s\"”$\\).,;]{0,4}(?:which |that |this |it )?(?:is|was|are) (?:wrong|false|incorrect|not "
+    r"(?:right|correct|true)|miscalculated|"
     r"(?:the|an?) (?:first |real )?(?:mistake|error|slip)\b)"
 )
 _ELSEWHERE = re.compile(
-    r"\b(?:after|before|until|up to|following|beyond|not in|not at|rather than|instead|no|not|stops?|leaves?|us(?:es?|ed|ing)|tak(?:es?|ing)|"
+    r"\b(?:after|before|until|up to|following|beyond|not in|not at|rather than|instead|no|not|"
+    r"stops?|leaves?|us(?:es?|ed|ing)|tak(?:es?|ing)|"
     r"call\w*|treat\w*|reading|label\w*|although|though|answer\w*|forg\w+|miss\w+|mean\w*|should|counts?|box\w*|question)\b"
 )
 _FROM_TO = re.compile(r"\bfrom\b(?P<first>[^.;:\n]{3,60}?)\bto\b(?P<second>[^.;:\n]{3,60})")
 _BADLY = r"(?:incorrectly|wrongly|badly|falsely)"
 _WRONG = re.compile(rf"\b(?:wrong\w*|false\w*|faulty|incorrect\w*|invalid|{_FAULT}|not (?:allowed|follow|valid))\b")
 _DID = re.compile(
-    r"\b(?:student|you|solution|candidate|they|he|she)(?: has| have)? (?P<did>multipli|add|subtract|divid)(?:ed|es|s|e)?\b"
+    r"\b(?:student|you|solution|candidate|they|he|she)(?: has| have)? (?P<did>multipli|add|"
+    r"subtract|divid)(?:ed|es|s|e)?\b"
     r"[^.;]{0,50}?\b(?:instead of|rather than|should (?:have|be)|ought to|where|when)\b"
 )
 _SLIPPED = re.compile(
     rf"\b(?P<did>multipli|add|subtract|divid|comput|calculat)(?:ed|es|s|e)? (?:\w+ ){{0,5}}?{_BADLY}\b|"
-    rf"\b(?:an?|the) (?P<kind>arithmetic|calculation|computation|multipli|addi|subtract|divi)\w* (?:error|slip|mistake)\b|"
+    rf"\b(?:an?|the) (?P<kind>arithmetic|calculation|computation|multipli|addi|subtract|divi)\w* "
+    rf"(?:error|slip|mistake)\b|"
     rf"\b{_FAULT} (?:is|lies|sits) in (?:the|his|her|their) (?P<kind2>multipli|addi|subtract|divi)\w*on\b|"
     rf"\bthe (?P<kind3>multipli|addi|subtract|divi)\w*on (?:is|was) (?:wrong|incorrect|{_BADLY})"
 )
 _OPS = {"multipli": "*", "add": "+", "addi": "+", "subtract": "-", "divid": "/", "divi": "/"}
 _SIGNS = {
-    "multipli": r"[×*·⋅^²³!%]|\\times|\\cdot|\dx\d|\d\(|\)\(|\d[a-z]|times|multipl|product|twice|double|frac|binom|sqrt",
+    "multipli": r"[×*·⋅^²³!%]|\\cdot|\dx\d|\d\(|\)\(|\d[a-z]|times|multipl|product|twice|double|frac|binom|sqrt",
     "add": r"\+|sum|add|plus|total|together|more|\band\b|average|mean",
     "subtract": r"[-−–]|minus|subtract|less|differ|left|tak|remain|rest",
     "divid": r"[/÷:%]|\\div|frac|divid|half|halv|ratio|per|third|quarter|share|average|mean|split|each",
 }
 _NOUN_WRONG = re.compile(
     rf"\b(?:got|gets|computed|calculated|found|has) the (?P<noun>[a-z]{{4,}}(?: [a-z]{{4,}})?) (?:wrong|{_BADLY})\b|"
-    rf"\bthe (?P<noun2>[a-z]{{4,}}) (?:is|was) (?:miscalculated|computed {_BADLY}|calculated {_BADLY}|{_BADLY} (?:computed|calculated))\b"
+    rf"\bthe (?P<noun2>[a-z]{{4,}}) (?:is|was) (?:miscalculated|computed {_BADLY}|calculated "
+    rf"{_BADLY}|{_BADLY} (?:computed|calculated))\b"
 )
 
 
@@ -82,7 +88,7 @@ def _key(expression: Node, result: Fraction) -> tuple:
 
 
 def _blames_own_step(piece: str, words: str, text: str, steps: Iterable[tuple[Node, Fraction]]) -> bool:
-    """Whether a true calculation is called the mistake that the critique makes as well, or the problem's solution does."""
+    """Whether a true calculation is called the mistake that the critique, or the problem's solution, makes as well."""
     blamed = [claim for claim in claims(piece) if not claim.slip and claim.value is not None]
     if len(blamed) != 1:
         return False

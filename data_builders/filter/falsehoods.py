@@ -13,10 +13,12 @@ from fractions import Fraction
 from data_builders.arithmetic.claims import Claim, claims
 from data_builders.arithmetic.equations import Equation, equations
 from data_builders.arithmetic.expressions import Name, Node, Number, Operation, leaves, show
-from data_builders.arithmetic.identities import difference, follows, polynomial, same, same_value, value, variables
+from data_builders.arithmetic.identities import same_value, value, variables
 from data_builders.arithmetic.markup import QUOTE, braced, fold
 from data_builders.arithmetic.units import conversion, in_units
 from data_builders.arithmetic.wordings import worded
+from data_builders.filter.laws import false_calculus, false_law
+from data_builders.filter.sentences import disowned
 
 CLOSE_ENOUGH = Fraction(2, 100)  # of an estimate with ≈
 _FACTORS = tuple(Fraction(f) ** s for f in (10, 60, 100, 1000, 3600, 24, 7, 12) for s in (1, -1))
@@ -28,38 +30,12 @@ _CALLED_RIGHT = re.compile(
     r"[\s\"”$\\).]{0,4}(?:(?:is|are|was) (?:indeed |also |quite |of course )?(?:right|correct|true)\b|[,:–—-]? ?[✓✔✅]|"
     r"[:–—] ?(?:right|correct|true|yes)\b)(?! (?:only|if|for|as|up))"
 )
-_WORD_BREAK = re.compile(
-    r"\b(?:because|since|for|but|so|while|whereas|where|then|hence|thus|should|actually|really|indeed|in fact|and|as(?! if| though))\b"
-)
-_NOT_OWN = re.compile(
-    r"\b(?:not (?:true|the case|so|hold|correct|right)|\w+n['’]t (?:true|the case|so|correct|right)|untrue|false|wrong(?:ly)?|mistaken\w*|mistake|incorrectly|as if|as though|"
-    r"if|suppose|imagine|would|were|instead of|rather than|never|can(?:no|')t|(?:you|student|candidate|solution|attempt|line|"
-    r"step|he|she|they)\s(?!should|ought|must|need)(?:\w+ly |also |then |has |have )?(?:claim|writ|wrote|sa[iy]|think|thought|"
-    r"believ|assert|us|treat|put|get|got|set|state|comput|calculat|conclud|reach|obtain|find|found|assum|tak|took|read|do)\w*)\b"
-)
-_NOT_A_LAW = re.compile(
-    r"\b(?:not|n't|n’t|no|confus\w+|mix\w*|forg\w+|drop\w*|lost|los\w+|ignor\w+|student\w*|your?|equation|solv\w+|set|let|when|with)\b"
-)
-_DISOWNED_AFTER = re.compile(
-    r"[\s,;)$\\]{0,4}(?:(?:which |that |this |it )?(?:is|are|would be|was|were) (?:not|never|false|wrong|incorrect|only)|"
-    r"does not|doesn|isn|holds only|fails|cannot|can't|has (?:the|only|no|two))|"
-    r"[\s)$\\]{0,4}(?:only (?:if|when|for)|if|when|for (?:n|x|a|which)|percent|per cent|R|r|rem\w*|with remainder|\\text\s*\{\s*[Rr])\b"
-)
 _VERB = re.compile(r"\b(?:is|equals|gives|makes)\b")
 _VERB_OR_UNIT = re.compile(r"\\text|[a-z]{2}")  # 60 min / 1 h = 1
 _OF_ANOTHER = re.compile(r"\b(?:than|of|to|in|on|by|for|from|at|over|with|between|after|above|below|digit|place)\W*\Z")
 _LETTERED = re.compile(r"\d[mghsl]\b|per ?cent")  # 4s may be a letter times four
-_LAW = re.compile(
-    r"\b(?:rules?|laws?|formulas?|formulae|identit\w+|theorem|propert\w+|in general|always|for (?:all|any|every)|recall|binomial)\b"
-)
 _MODULAR = re.compile(r"\bmod(?:ulo|ulus)?\b|\\[pb]?mod|≡|\\equiv|\bbase\b|_\d")
 _ANGLE_FUNCTION = re.compile("'(?:sin|cos|tan)'")
-_INTEGRAL = re.compile(
-    r"(?:\\int|∫)\s*(?P<of>[^=_^∫\n]{1,40}?(?:\^\{?\w+\}?[^=∫\n]{0,30}?)?)\s*(?:\\,|\s)*d(?P<x>[a-z])\s*=\s*(?P<is>[^=\n]{1,60}?)\s*\+\s*[CcKk]\b"
-)
-_SLOPE = re.compile(
-    r"(?:\\frac\{d\}\{d(?P<x>[a-z])\}|d/d(?P<y>[a-z]))\s*(?:\\left)?\(?(?P<of>[^=\n]{1,40}?)\)?\s*=\s*(?P<is>[^=\n.,;$]{1,60})"
-)
 
 
 def false_calculations(text: str, candidate: str, question: str = "") -> list[str]:
@@ -70,7 +46,7 @@ def false_calculations(text: str, candidate: str, question: str = "") -> list[st
     false = [(excerpt, what) for excerpt, what in _false_claims(signs) if fold(excerpt) not in written]
     false += _false_equations(own, equations(worded(question)))
     own_ones = [excerpt for excerpt, what in false if what not in not_own]
-    return own_ones + list(_false_denials(signs)) + list(_false_calculus(own)) + list(_praised(_signs(text)))
+    return own_ones + list(_false_denials(signs)) + list(false_calculus(own)) + list(_praised(_signs(text)))
 
 
 def _signs(text: str) -> str:
@@ -114,23 +90,12 @@ def _false_equations(text: str, stated: list[Equation]) -> Iterator[tuple[str, t
             false = _false_conversion(equation, *worths)
         elif names[0] == names[1]:
             others = [*stated, *(e for e in found if e.chain != equation.chain)]
-            false = _false_law(equation, others, text)
+            false = false_law(equation, others, text)
         else:
             false = False
-        if false and not disowned(text, equation.start, equation.end):
-            if names[0] or not _MODULAR.search(_line(text, equation.start)):
-                yield text[equation.start : equation.end], _pair(equation)
-
-
-def disowned(text: str, start: int, end: int) -> bool:
-    """Whether the words around a statement say that it is another's, false, or only supposed."""
-    return bool(_NOT_OWN.search(_clause(text, start)) or _DISOWNED_AFTER.match(text, end))
-
-
-def _clause(text: str, start: int) -> str:
-    """The words before a statement in its own clause."""
-    piece = re.split(r"[.;:!?](?=\s)|[\n|]", text[max(0, start - 200) : start])[-1]
-    return _WORD_BREAK.split(piece.casefold())[-1]
+        modular = not names[0] and _MODULAR.search(_line(text, equation.start))
+        if false and not modular and not disowned(text, equation.start, equation.end):
+            yield text[equation.start : equation.end], _pair(equation)
 
 
 def _line(text: str, start: int) -> str:
@@ -237,94 +202,7 @@ def _percent(node: Node) -> bool:
 def _whole(node: Node) -> bool:
     """Whether an expression is about numbers above one, which no percentage stands for."""
     worth = value(node)
-    return worth is None or isinstance(node, Number) and worth.denominator == 1 or abs(worth) > 1
-
-
-def _false_law(equation: Equation, others: list[Equation], text: str) -> bool:
-    """Whether an equation in letters is stated as a law and is none.
-
-    No law is claimed by an equation to be solved or by a condition: what holds for the values that the text gives its
-    letters, or follows from other equations of text, question and candidate.
-    """
-    if "omega" in variables(equation.left) or same(equation.left, equation.right) is not False:
-        return False
-    if _NOT_A_LAW.search(_clause(text, equation.start)) and not _LAW.search(_clause(text, equation.start)):
-        return False
-    values = {}
-    for other in others:
-        for name, number in ((other.left, other.right), (other.right, other.left)):
-            if _is_name(name) and not variables(number):
-                values.setdefault(name.name, []).append(value(number))
-    names = sorted(variables(equation.left))
-    if len(names) == 1 and any(
-        (sides := (value(equation.left, {names[0]: v}), value(equation.right, {names[0]: v})))
-        and None not in sides
-        and same_value(*sides)
-        for v in values.get(names[0], [])
-        if v is not None
-    ):
-        return False
-    claimed = difference(equation.left, equation.right)
-    if claimed is not None:
-        conditions = [o for o in others if not (_is_name(o.left) or _is_name(o.right))]  # x = 2 is a solution
-        known = [d for o in conditions if (d := difference(o.left, o.right)) and d != claimed]
-        if follows(claimed, known):
-            return False
-    sentence = text[max(0, equation.start - 120) : equation.start]
-    return bool(_LAW.search(re.split(r"[.;!?](?=\s)|[\n|]", sentence)[-1].casefold())) or _shaped_as_law(equation)
-
-
-def _is_name(node: Node) -> bool:
-    return isinstance(node, Name)
-
-
-def _shaped_as_law(equation: Equation) -> bool:
-    """Whether two sides look like one expression in two forms: multiplied out they share terms, but one is not."""
-    left, right = polynomial(equation.left), polynomial(equation.right)
-    if left is None or right is None:
-        return len(variables(equation.left)) > 1 and (_has_law(equation.left) or _has_law(equation.right))
-    shared = {m for m, c in left if m and dict(right).get(m) == c}
-    return bool(shared) and (_unexpanded(equation.left) or _unexpanded(equation.right)) or _merged_powers(equation)
-
-
-def _has_law(node: Node) -> bool:
-    """Whether an expression holds a root or another function, letters in an exponent, or a sum below a fraction bar."""
-    if not isinstance(node, Operation):
-        return False
-    here = (
-        node.op in ("sqrt", "log", "ln", "exp", "sin", "cos", "tan")
-        or (node.op == "^" and variables(node.right))
-        or (node.op == "/" and _is_sum(node.right))
-    )
-    return bool(here) or _has_law(node.left) or (node.right is not node.left and _has_law(node.right))
-
-
-def _is_sum(node: Node) -> bool:
-    return isinstance(node, Operation) and node.op in "+-"
-
-
-def _unexpanded(node: Node) -> bool:
-    """Whether an expression holds a sum of letters to a power, or times something with letters."""
-    if not isinstance(node, Operation):
-        return False
-    if node.op in "*^" and variables(node):
-        sides = (node.left, node.right) if node.op == "*" else (node.left,)
-        if any(_is_sum(side) and variables(side) for side in sides):
-            return True
-    return _unexpanded(node.left) or (node.right is not node.left and _unexpanded(node.right))
-
-
-def _merged_powers(equation: Equation) -> bool:
-    """`x² · x³ = x⁶`, `(2x)² = 2x²`: one term on both sides, one of them a product of powers or a power of a product."""
-    single = all(len(polynomial(side) or ()) == 1 for side in (equation.left, equation.right))
-    left = equation.left
-    if not single or not isinstance(left, Operation) or left.op not in "*^/":
-        return False
-    if left.op == "^":
-        return isinstance(left.left, Operation) and bool(variables(left.left))
-    return bool(variables(left.left) & variables(left.right)) and any(
-        isinstance(side, Operation) and side.op == "^" for side in (left.left, left.right)
-    )
+    return worth is None or (isinstance(node, Number) and worth.denominator == 1) or abs(worth) > 1
 
 
 def _false_denials(text: str) -> Iterator[str]:
@@ -345,24 +223,3 @@ def _praised(text: str) -> Iterator[str]:
     for claim in claims(text):
         if claim.slip and _CALLED_RIGHT.match(text, claim.end):
             yield f"{text[claim.start : claim.end]} is called right"
-
-
-def _false_calculus(text: str) -> Iterator[str]:
-    """Antiderivatives and derivatives that are none, by slopes at a few points."""
-    for pattern, turned in ((_INTEGRAL, True), (_SLOPE, False)):
-        for match in pattern.finditer(text):
-            sides = [equations(f"0 = {match[name].strip()}") for name in ("of", "is")]
-            if not all(sides):
-                continue
-            inner, outer = sides[0][-1].right, sides[1][-1].right
-            of, slope = (outer, inner) if turned else (inner, outer)
-            x = match["x"] or match["y"]
-            rest = {name: Fraction(n) for n, name in enumerate(sorted(variables(of) | variables(slope)), 3)}
-            pairs = []
-            for at in (1.5, 2.25):
-                ends = [value(of, rest | {x: at + step}) for step in (-1e-5, 1e-5)]
-                there = value(slope, rest | {x: at})
-                if None not in (*ends, there):
-                    pairs.append(abs((ends[1] - ends[0]) / 2e-5 - there) > 1e-4 * max(1, abs(there)))
-            if pairs and all(pairs) and not disowned(text, match.start(), match.end()):
-                yield match[0]

@@ -1,4 +1,4 @@
-"""The sentences of a critique, and a plain wording of each that patterns can be held against."""
+"""The sentences of a critique, a plain wording of each, and who speaks in them."""
 
 import re
 
@@ -6,7 +6,8 @@ from data_builders.arithmetic.markup import QUOTE, plain
 
 LONGEST = 600  # characters of a sentence; of a longer one the beginning and the end are read
 _BREAK = re.compile(
-    r"\n\s*\n|\n(?![a-z ])|\n(?= *(?:[-*•+|>#✓✗]|\d+[.)]))|\||(?<=[.!?…])[\"”)*_]*(?=\s|$)|\\\\|\s•\s|;\s|(?<=[✓✔✅✗✘❌])\s(?=[A-Z])"
+    r"\n\s*\n|\n(?![a-z ])|\n(?= *(?:[-*•+|>#✓✗]|\d+[.)]))|\||(?<=[.!?…])[\"”)*_]*(?=\s|$)|\\\\|"
+    r"\s•\s|;\s|(?<=[✓✔✅✗✘❌])\s(?=[A-Z])"
 )
 _LABEL_LINE = re.compile(r"\A\s*(?:#+[^\n]*|\*\*[^*\n]*\*\*|\\textbf\{[^{}\n]*\})\s*\Z")
 _BOX = re.compile(r"\\boxed\s*\{(?:[^{}]|\{[^{}]*\})*\}")
@@ -21,6 +22,27 @@ _SHORT = (
     (r"(?<=\w)['’]ve\b", " have"),
     (r"(?<=\w)['’]d\b", " would"),
     (r"(?<=\w)['’]ll\b", " will"),
+)
+
+_WORD_BREAK = re.compile(
+    r"\b(?:because|since|for|but|so|while|whereas|where|then|hence|thus|should|actually|really|"
+    r"indeed|in fact|and|as(?! if| though))\b"
+)
+_NOT_OWN = re.compile(
+    r"\b(?:not (?:true|the case|so|hold|correct|right)|\w+n['’]t (?:true|the case|so|correct|"
+    r"right)|untrue|false|wrong(?:ly)?|mistaken\w*|mistake|incorrectly|as if|as though|"
+    r"if|suppose|imagine|would|were|instead of|rather than|never|can(?:no|')t|(?:you|student|"
+    r"candidate|solution|attempt|line|"
+    r"step|he|she|they)\s(?!should|ought|must|need)(?:\w+ly |also |then |has |have )?(?:claim|"
+    r"writ|wrote|sa[iy]|think|thought|"
+    r"believ|assert|us|treat|put|get|got|set|state|comput|calculat|conclud|reach|obtain|find|found|assum|tak|took|read|do)\w*)\b"
+)
+_DISOWNED_AFTER = re.compile(
+    r"[\s,;)$\\]{0,4}(?:(?:which |that |this |it )?(?:is|are|would be|was|were) (?:not|never|"
+    r"false|wrong|incorrect|only)|"
+    r"does not|doesn|isn|holds only|fails|cannot|can't|has (?:the|only|no|two))|"
+    r"[\s)$\\]{0,4}(?:only (?:if|when|for)|if|when|for (?:n|x|a|which)|percent|per cent|R|r|"
+    r"rem\w*|with remainder|\\text\s*\{\s*[Rr])\b"
 )
 
 
@@ -48,3 +70,14 @@ def simple(sentence: str) -> str:
     for short, long in _SHORT:
         sentence = re.sub(short, long, sentence)
     return " ".join(sentence.split())
+
+
+def disowned(text: str, start: int, end: int) -> bool:
+    """Whether the words around a statement say that it is another's, false, or only supposed."""
+    return bool(_NOT_OWN.search(clause(text, start)) or _DISOWNED_AFTER.match(text, end))
+
+
+def clause(text: str, start: int) -> str:
+    """The words before a statement in its own clause."""
+    piece = re.split(r"[.;:!?](?=\s)|[\n|]", text[max(0, start - 200) : start])[-1]
+    return _WORD_BREAK.split(piece.casefold())[-1]

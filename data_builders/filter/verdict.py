@@ -36,9 +36,13 @@ _ITS = r"(?!['’])(?P<between>[^.,;:!?()]{0,50}?)"  # "of 68 dollars" in "the a
 _WHOLE = rf"\b{_WHOSE}(?:{_NOUN}\b{_ITS}|(?:student|candidate|you|everything|whole thing)\b(?!['’]))"
 _OPENING = (
     r"(?:[^\w…]|\b(?:yes|no|nope|yep|yeah|so|then|thus|hence|therefore|sorry|unfortunately|sadly|alas|well|okay|ok|hmm|"
-    r"i am afraid|all in all|in short|in sum|in the end|overall|to conclude|finally|clearly|oh dear|jolly|really|i would say|i say|i find|in my view|but)\b){0,20}"
+    r"i am afraid|all in all|in short|in sum|in the end|overall|to conclude|finally|clearly|oh "
+    r"dear|jolly|really|i would say|i say|i find|in my view|but)\b){0,20}"
 )
-_ENDS = r"(?=\W*$|\s*[.,;:!(\[–—✓✗-]|\s+(?:because|since|as|and|so|throughout|here|indeed|after all|to me|in (?:every|all|full)|for)\b)"
+_ENDS = (
+    r"(?=\W*$|\s*[.,;:!(\[–—✓✗-]|\s+(?:because|since|as|and|so|throughout|here|indeed|after all|to "
+    r"me|in (?:every|all|full)|for)\b)"
+)
 _FOLLOWS = re.compile(rf"(?: {_NOUN}\b)?{_ENDS}")
 # What makes "right" speak of a part only: "the work is right up to here", "you are right that".
 _PART = re.compile(
@@ -46,26 +50,33 @@ _PART = re.compile(
     r"however|with|enough|while|whereas|in (?!every|all|full|fact)|on|at|within|by|for the|or|than)\b"
 )
 _OPEN = re.compile(
-    r"\b(?:if|whether|sure|check|verify|through|up to|unless|suppose|assuming|until|would|might|may|should|almost|nearly|part\w*|half|"
+    r"\b(?:if|whether|sure|check|verify|through|up to|unless|suppose|assuming|until|would|might|"
+    r"may|should|almost|nearly|part\w*|half|"
     r"intermediate|step|line|claims?|thinks?|believes?|says|ask(?:s|ed)?|had|to be)\b"
 )
 
-_LABELS = r"(?:verdict|conclusion|judge?ment|grade|assessment|rating|evaluation|decision|ruling|overall|status|summary|mark|result)"
+_LABELS = (
+    r"(?:verdict|conclusion|judge?ment|grade|assessment|rating|evaluation|decision|ruling|overall|"
+    r"status|summary|mark|result)"
+)
 _LABEL = re.compile(
     rf"^\W*(?:(?:my|the|final|overall|short|in) )*{_LABELS}\b(?: first| on it)? *(?:is\b|[:=.→–—-])[^\w✓✗]{{0,4}}"
     rf"(?:(?:the|this|it|student's|{_NOUN}|is|was|submitted|boxed|final|marked|judged|a|an|as) ){{0,6}}"
     rf"(?:[✓✗] )?(?:(?P<no>{_NOT}) )?{_SURE}{_POLE}{_ENDS[:-1]}|\s+{_NOUN}(?!\W*[\d:])|\s+in\b)"
 )
 _SUBJECT = re.compile(
-    rf"(?:{_WHOLE} ?\b{_IS}|\band the {_NOUN}) {_SURE}(?:(?P<no>{_NOT}) )?(?:be |called |quite |the |a |an ){{0,3}}{_SURE}{_POLE}"
+    rf"(?:{_WHOLE} ?\b{_IS}|\band the {_NOUN}) {_SURE}(?:(?P<no>{_NOT}) )?(?:be |called |quite |"
+    rf"the |a |an ){{0,3}}{_SURE}{_POLE}"
 )
 _CALLED = re.compile(
-    rf"(?:\b(?P<no>{_NOT}) (?:\w+ ){{0,2}})?\b(?:call|mark|reject|judg|grad|rat|consider|deem|find|declar|rul|count|regard|accept)"
+    rf"(?:\b(?P<no>{_NOT}) (?:\w+ ){{0,2}})?\b(?:call|mark|reject|judg|grad|rat|consider|deem|"
+    rf"find|declar|rul|count|regard|accept)"
     rf"(?:e|es|ed|s|ing)? (?:(?:this|that|the|it|your|student's|final|as|to be|a|an|candidate's|overall|whole|be|"
     rf"{_NOUN}|completely|fully|simply) ){{0,8}}{_POLE}"
 )
 _ALONE = re.compile(
-    rf"^{_OPENING}(?:(?:this|that|it|all|everything|all of it|which) (?:is|was|are|looks|seems) |looks |seems |a (?!few)(?:\w+ )?|(?:\w+ ){{0,2}}and )?"
+    rf"^{_OPENING}(?:(?:this|that|it|all|everything|all of it|which) (?:is|was|are|looks|seems) |"
+    rf"looks |seems |a (?!few)(?:\w+ )?|(?:\w+ ){{0,2}}and )?"
     rf"{_SURE}(?:(?P<no>{_NOT}) )?(?:a |an |the )?{_SURE}(?:{_POLE}|(?P<fine>{_FINE}))(?: (?:{_NOUN}|one))?{_ENDS}"
 )
 _HEADS = re.compile(rf"\W*(?:the )?{_RIGHT}(?: {_NOUN})?$")  # of "Correct answer: 66"
@@ -81,15 +92,18 @@ _HOLDS = re.compile(
     rf"check out|answer the question)|fails|falls (?:apart|short)|breaks down|collapses|(?:is|be) rejected|misses the|"
     rf"(?:gets?|got) (?:this|it) wrong|is not(?=\W*$))\b|{_SURE}"
     rf"(?P<right>stands|holds(?: up)?|checks out|works(?: out)?|passes|(?:deserves|earns|gets) full|can be accepted|"
-    rf"(?:gets?|got) (?:this|it) right|is in order)(?=\W*$|[,.;:!]| (?:up|credit|marks|and|as it)\b)|(?:have |has |was )?"
+    rf"(?:gets?|got) (?:this|it) right|is in order)(?=\W*$|[,.;:!]| (?:up|credit|marks|and|as "
+    rf"it)\b)|(?:have |has |was )?"
     rf"(?:(?P<no>{_NOT}|does not) )?(?:has|have|gets?|got|gives?|finds?|found|reach(?:es)?|arrives? at|obtains?) "
     rf"(?:the|a) {_POLE2} (?:answer|result|solution)|"
-    rf"(?:have |has )?solved (?:the|this) (?:problem|task|question|exercise) (?:(?P<right4>correctly|properly)|(?P<wrong5>"
+    rf"(?:have |has )?solved (?:the|this) (?:problem|task|question|exercise) "
+    rf"(?:(?P<right4>correctly|properly)|(?P<wrong5>"
     rf"incorrectly|wrongly)))|"
     rf"\b(?:i|we) (?:would |can |will )?(?P<no2>{_NOT} |dis)?(?:gladly |happily |fully )?(?P<right2>accept|agree with) "
     rf"(?:this|the|it|your)(?= (?:{_NOUN}|student|candidate|one)|\W*$)|"
     rf"^{_OPENING}(?:(?P<right3>full (?:marks|credit|points))|(?P<wrong3>(?:no|zero) (?:marks|credit|points)))\b|"
-    rf"\b(?P<wrong4>marked wrong|answer \S+ rejected|deserves (?:no|zero)|no credit|i (?:must |have to )?reject (?:it|this|the))\b"
+    rf"\b(?P<wrong4>marked wrong|answer \S+ rejected|deserves (?:no|zero)|no credit|i (?:must |"
+    rf"have to )?reject (?:it|this|the))\b"
 )
 _RETRACTED = re.compile(
     r"\bi (?:take|took) (?:that|it|this|everything|my \w+|what i said) back\b|\bscratch that\b|\bi stand corrected\b|"
@@ -102,7 +116,8 @@ _RESULT = r"(?:totals?|results?|values?|box(?:ed \w+)?|final \w+|claim)"
 _ANY_WHOLE = rf"(?:{_NOUN}|reasoning|everything|(?:student|candidate) is)"
 _WHOLE_RIGHT = re.compile(rf"\b{_ANY_WHOLE}\b(?P<between>[^.;!?]{{0,60}}?)\b(?:is|are|was|were)\s+{_SURE}{_RIGHT}")
 _WHOLE_WRONG = re.compile(
-    rf"\b(?:{_ANY_WHOLE}|{_RESULT})\b[^.!?]{{0,90}}?(?:\b(?P<wrong>{_WRONG})|{_NOT} (?:be |called |quite |actually |the )*"
+    rf"\b(?:{_ANY_WHOLE}|{_RESULT})\b[^.!?]{{0,90}}?(?:\b(?P<wrong>{_WRONG})|{_NOT} (?:be |called "
+    rf"|quite |actually |the )*"
     rf"{_RIGHT})|\bincorrect {_NOUN}|^\W*(?:a )?wrong {_NOUN}\b|\b{_NOT} an? (?:complete|{_RIGHT}) (?:{_NOUN}|one)\b|"
     rf"{_NOT} (?:a |the )?{_RIGHT} {_NOUN}\b"
 )
@@ -116,14 +131,17 @@ _ANY_WRONG = re.compile(
     rf"can not be {_RIGHT})|\b(?:thus|hence|therefore|so) wrong\b"
 )
 _THIS_WRONG = re.compile(
-    rf"^\W*(?:wrong|incorrect|no|nope|not quite|not really|sorry,? but no)[,:;.!–—]|\b(?:this|it|which) is {_SURE}{_WRONG}|"
-    r"(?:\ba wrong|\(wrong\)) (?:answer|result|solution)\b|(?:\d|\banswer|\bresult|\bvalue) (?:is|was) \w*? ?(?:far |much )?"
+    rf"^\W*(?:wrong|incorrect|no|nope|not quite|not really|sorry,? but no)[,:;.!–—]|\b(?:this|it|"
+    rf"which) is {_SURE}{_WRONG}|"
+    r"(?:\ba wrong|\(wrong\)) (?:answer|result|solution)\b|(?:\d|\banswer|\bresult|\bvalue) "
+    r"(?:is|was) \w*? ?(?:far |much )?"
     r"(?:too (?:large|small|high|low|big|many|much)|impossible|absurd)\b|\b(?:answer|result|total) is not [\d$]|"
     rf"\b{_NOUN} (?:contains|has|makes) an? (?:error|mistake|slip|flaw)\b|^there is an? (?:error|mistake|slip) in\b"
 )
 _NO_MISTAKE = re.compile(
     r"\b(?:nothing|not anything) (?:is )?(?:wrong|false|to (?:fix|correct|object|grumble))\b|"
-    r"\b(?:no|not a single|not one|not any|without(?: an?y?)?|free of) (?:mistakes?|errors?|slips?|faults?|complaints?|flaws?|objections?)\b|"
+    r"\b(?:no|not a single|not one|not any|without(?: an?y?)?|free of) (?:mistakes?|errors?|"
+    r"slips?|faults?|complaints?|flaws?|objections?)\b|"
     r"\b(?:every|each) step is (?:correct|right)|\ball (?:the |of the )?steps are (?:correct|right)"
 )
 
