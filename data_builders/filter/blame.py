@@ -36,17 +36,19 @@ _ELSEWHERE = re.compile(
 _FROM_TO = re.compile(r"\bfrom\b(?P<first>[^.;:\n]{3,60}?)\bto\b(?P<second>[^.;:\n]{3,60})")
 _BADLY = r"(?:incorrectly|wrongly|badly|falsely)"
 _WRONG = re.compile(rf"\b(?:wrong\w*|false\w*|faulty|incorrect\w*|invalid|{_FAULT}|not (?:allowed|follow|valid))\b")
+_WHO = r"(?:student|you|solution|candidate|they|he|she)(?: has| have)?"
 _DID = re.compile(
-    r"\b(?:student|you|solution|candidate|they|he|she)(?: has| have)? (?P<did>multipli|add|"
-    r"subtract|divid)(?:ed|es|s|e)?\b"
-    r"[^.;]{0,50}?\b(?:instead of|rather than|should (?:have|be)|ought to|where|when)\b"
+    rf"\b{_WHO} (?P<did>multipli|add|subtract|divid)(?:ed|es|s|e)?\b[^.;]{{0,50}}?"
+    r"\b(?:instead of|rather than|should (?:have|be)|ought to|where|when)\b|"
+    rf"\b{_FAULT} (?:is|was) that (?:the )?{_WHO} (?P<did2>multipli|add|subtract|divid)(?:ed|es|s|e)\b"
 )
 _SLIPPED = re.compile(
     rf"\b(?P<did>multipli|add|subtract|divid|comput|calculat)(?:ed|es|s|e)? (?:\w+ ){{0,5}}?{_BADLY}\b|"
     rf"\b(?:an?|the) (?P<kind>arithmetic|calculation|computation|multipli|addi|subtract|divi)\w* "
     rf"(?:error|slip|mistake)\b|"
     rf"\b{_FAULT} (?:is|lies|sits) in (?:the|his|her|their) (?P<kind2>multipli|addi|subtract|divi)\w*on\b|"
-    rf"\bthe (?P<kind3>multipli|addi|subtract|divi)\w*on (?:is|was) (?:wrong|incorrect|{_BADLY})"
+    rf"\b(?:the|student's) (?P<kind3>multipli|addi|subtract|divi)\w*on\b[^.;:,]{{0,30}}? (?:is|was) "
+    rf"(?:wrong|incorrect|{_BADLY})"
 )
 _OPS = {"multipli": "*", "add": "+", "addi": "+", "subtract": "-", "divid": "/", "divi": "/"}
 _SIGNS = {
@@ -119,7 +121,7 @@ def _blames_what_follows(piece: str, words: str) -> bool:
 def _blames_what_is_not_there(words: str, candidate: str) -> bool:
     """Whether the student is said to have used an operation that the solution holds no sign of, or to have slipped in
     one although all its calculations are true."""
-    if (match := _DID.search(words)) and not re.search(_SIGNS[match["did"]], candidate.casefold()):
+    if (match := _DID.search(words)) and not re.search(_SIGNS[match["did"] or match["did2"]], candidate.casefold()):
         return True
     if not (match := _SLIPPED.search(words)) or re.search(r"\b(?:no|not|never|nothing|without)\b", words):
         return False

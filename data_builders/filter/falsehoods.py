@@ -33,7 +33,7 @@ _CALLED_RIGHT = re.compile(
 _VERB = re.compile(r"\b(?:is|equals|gives|makes)\b")
 _VERB_OR_UNIT = re.compile(r"\\text|[a-z]{2}")  # 60 min / 1 h = 1
 _OF_ANOTHER = re.compile(r"\b(?:than|of|to|in|on|by|for|from|at|over|with|between|after|above|below|digit|place)\W*\Z")
-_LETTERED = re.compile(r"\d[mghsl]\b|per ?cent")  # 4s may be a letter times four
+_LETTERED = re.compile(r"\d[mghsl]\b|per ?cent|÷ ?\d+ ?/")  # 4s may be a letter times four, 12 ÷ 2/3 is 12 ÷ (2/3)
 _MODULAR = re.compile(r"\bmod(?:ulo|ulus)?\b|\\[pb]?mod|≡|\\equiv|\bbase\b|_\d")
 _ANGLE_FUNCTION = re.compile("'(?:sin|cos|tan)'")
 

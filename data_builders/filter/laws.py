@@ -16,11 +16,15 @@ _LAW = re.compile(
     r"\b(?:rules?|laws?|formulas?|formulae|identit\w+|theorem|propert\w+|in general|always|for "
     r"(?:all|any|every)|recall|binomial)\b"
 )
-_INTEGRAL = re.compile(
-    r"(?:\\int|∫)\s*(?P<of>[^=_^∫\n]{1,40}?(?:\^\{?\w+\}?[^=∫\n]{0,30}?)?)\s*(?:\\,|\s)*d(?P<x>[a-z])\s*=\s*(?P<is>[^=\n]{1,60}?)\s*\+\s*[CcKk]\b"
-)
-_SLOPE = re.compile(
-    r"(?:\\frac\{d\}\{d(?P<x>[a-z])\}|d/d(?P<y>[a-z]))\s*(?:\\left)?\(?(?P<of>[^=\n]{1,40}?)\)?\s*=\s*(?P<is>[^=\n.,;$]{1,60})"
+_CALCULUS = (
+    re.compile(r"(?P<anti>\\int|∫)\s*(?P<of>[^=∫_\n]{1,60}?)\s*(?:\\,)?\s*d(?P<x>[a-z])\s*=\s*(?P<is>[^=\n$,;]{1,60})"),
+    re.compile(
+        r"(?P<anti>\b\B)?(?:\\frac\{d\}\{d|d/d)(?P<x>[a-z])\}?\s*(?:\\left)?\(?(?P<of>[^=\n]{1,40}?)\)?\s*=\s*(?P<is>[^=\n.,;$]{1,60})"
+    ),
+    re.compile(
+        r"\b(?P<anti>anti)?derivative of \$?(?P<of>(?P<x>)[^$,;.\n]{1,30}?)\$? is \$?(?P<is>[^$,;.\n]{1,40})",
+        re.IGNORECASE,
+    ),
 )
 
 
@@ -119,20 +123,26 @@ def _merged_powers(equation: Equation) -> bool:
 
 def false_calculus(text: str) -> Iterator[str]:
     """Antiderivatives and derivatives that are none, by slopes at a few points."""
-    for pattern, turned in ((_INTEGRAL, True), (_SLOPE, False)):
+    for pattern in _CALCULUS:
         for match in pattern.finditer(text):
             sides = [equations(f"0 = {match[name].strip()}") for name in ("of", "is")]
-            if not all(sides):
+            if not all(sides) or disowned(text, match.start(), match.end()):
                 continue
-            inner, outer = sides[0][-1].right, sides[1][-1].right
-            of, slope = (outer, inner) if turned else (inner, outer)
-            x = match["x"] or match["y"]
-            rest = {name: Fraction(n) for n, name in enumerate(sorted(variables(of) | variables(slope)), 3)}
-            pairs = []
-            for at in (1.5, 2.25):
-                ends = [value(of, rest | {x: at + step}) for step in (-1e-5, 1e-5)]
-                there = value(slope, rest | {x: at})
-                if None not in (*ends, there):
-                    pairs.append(abs((ends[1] - ends[0]) / 2e-5 - there) > 1e-4 * max(1, abs(there)))
-            if pairs and all(pairs) and not disowned(text, match.start(), match.end()):
+            of, slope = (found[-1].right for found in sides)
+            letters = sorted(variables(of) | variables(slope))
+            x = match["x"] or next(iter(letters), "x")
+            if match["anti"]:
+                of, slope = slope, of
+            if _is_slope(slope, of, x, {name: Fraction(n) for n, name in enumerate(letters, 3)}) is False:
                 yield match[0]
+
+
+def _is_slope(slope: Node, of: Node, x: str, values: dict[str, Fraction]) -> bool | None:
+    """Whether one expression is the derivative of another by the letter `x`; None where neither can be computed."""
+    agree = []
+    for at in (1.5, 2.25):
+        ends = [value(of, values | {x: at + step}) for step in (-1e-5, 1e-5)]
+        there = value(slope, values | {x: at})
+        if None not in (*ends, there):
+            agree.append(abs((ends[1] - ends[0]) / 2e-5 - there) <= 1e-4 * max(1, abs(there)))
+    return any(agree) if agree else None

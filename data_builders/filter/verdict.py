@@ -95,7 +95,7 @@ _HOLDS = re.compile(
     rf"(?:gets?|got) (?:this|it) right|is in order)(?=\W*$|[,.;:!]| (?:up|credit|marks|and|as "
     rf"it)\b)|(?:have |has |was )?"
     rf"(?:(?P<no>{_NOT}|does not) )?(?:has|have|gets?|got|gives?|finds?|found|reach(?:es)?|arrives? at|obtains?) "
-    rf"(?:the|a) {_POLE2} (?:answer|result|solution)|"
+    rf"(?:the|a) {_POLE2} (?:answer|result|solution|value|number|total)|"
     rf"(?:have |has )?solved (?:the|this) (?:problem|task|question|exercise) "
     rf"(?:(?P<right4>correctly|properly)|(?P<wrong5>"
     rf"incorrectly|wrongly)))|"
@@ -145,12 +145,24 @@ _NO_MISTAKE = re.compile(
     r"\b(?:every|each) step is (?:correct|right)|\ball (?:the |of the )?steps are (?:correct|right)"
 )
 
+_FAULT = re.compile(
+    r"\b(?:forg[oe]t\w*|overlook\w*|misread\w*|mist[oa]k\w*|misappl\w+|confus\w+|mix(?:es|ed) up|flip\w*|swapp\w+|"
+    r"interchang\w+|neglect\w*|ignor\w+|omit\w*|miss(?:es|ed|ing)|dropp\w+|lost|errors?|slips?|flaws?|trap|off by|"
+    r"too (?:large|small|high|low|big|many|much)|fails?|failed|wrong\w*|false\w*|incorrect\w*|should (?:have|be|read)|"
+    r"instead of|rather than|treat(?:s|ed)|reject\w*|is not it|no basis|absurd|impossible|invalid)\b|[✗]"
+)
+_PRAISE = re.compile(
+    rf"\b(?:is|are|was|were|has (?:this|it)|have) {_SURE}(?:right|correct|true|sound)\b(?! {_NOUN})|\bholds up\b|"
+    r"^\W*(?:sound|true|right|correct)\b|\bas the student (?:says|has|found|does)\b|\bnothing to add\b|\bwell done\b"
+)
+
 
 def find_verdict(text: str) -> Verdict | None:
     """The critique's judgement of the whole solution; None where it gives none.
 
     The last clear statement on the solution or its answer counts ("Verdict: ...", "the answer is wrong", "Not correct."
-    alone), then what is said of it in passing, then any "incorrect" at all. Quoted words are the student's.
+    alone), then what is said of it in passing, then any "incorrect" at all, then a fault that is named. Quoted words
+    are the student's.
     """
     plainly = _plain_sentences(text)
     if sure := list(_sure(plainly)):
@@ -165,7 +177,22 @@ def find_verdict(text: str) -> Verdict | None:
         return "correct"
     if any(not m["no"] for s in plainly for m in _ANY_WRONG.finditer(s)) or any(map(_calls_it_wrong, plainly)):
         return "incorrect"
-    return "correct" if any(map(_NO_MISTAKE.search, plainly)) else None
+    if any(map(_NO_MISTAKE.search, plainly)):
+        return "correct"
+    return _implied(plainly)
+
+
+def _implied(plainly: list[str]) -> Verdict | None:
+    """What a critique implies that gives no judgement: it names a fault, or calls what was done right."""
+    for pattern, verdict in ((_FAULT, "incorrect"), (_PRAISE, "correct")):
+        for sentence in plainly:
+            for match in pattern.finditer(sentence):
+                clause = re.split(r"[,;:–—(]", sentence[: match.start()])[-1]
+                if not (
+                    sentence.endswith("?") or _DENIED.search(clause) or re.search(r"\bavoid|\bwithout\b", sentence)
+                ):
+                    return verdict
+    return None
 
 
 def takes_back(text: str) -> bool:

@@ -30,6 +30,8 @@ _LEAKS = re.compile(
     | \b(?:mark(?:ing)?|grading)\ scheme\b | \brubric\b | \bback\ of\ the\ book\b | \bthe\ hint\b | \bword\ limit\b
     | \b(?:disclosed|revealed|told|shown|communicated|known|available|provided)\ to\ me\b
     | \bi\ (?:happen\ to\ )?know\ (?:from|that\ the\ answer)\b | \bmy\ (?:task|job|assignment|brief|role)\b
+    | \bmy\ notes\b | \bthe\ key\ (?:says|gives|states|has|lists)\b | \bsample\ (?:answer|solution)\b
+    | \baccess\ to\ the\ (?:answer|solution|key)\b
     | \bthe\ system\ (?:wants|says|asks|told|requires)\b
     | \bas\ (?:requested|instructed|required\ by\ the\ (?:prompt|instructions))\b
     | \bas\ per\ (?:the|your)\ (?:instruction|request|prompt)s?\b
