@@ -15,10 +15,10 @@ _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "�
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "0123456789-n")
 _WORDS = r"\\(?:text|mathrm|mbox|textbf|operatorname|mathbf)\s*\{[^{}]*\}"
 _TOKEN = re.compile(
-    rf"""(?P<skip>\\[,;:!\ ]|\\(?:left|right|displaystyle|boxed|q?quad)(?![a-zA-Z])|&|~
+    rf"""(?P<bad>(?<=\d)\s*:\s*(?=\d)|\d+\.(?=\\)|\.\.\.|…|[A-Za-z]\w*_\w{{2,}}|[A-Za-z]['′’](?!\w)|\b[A-Z]{{2,4}}\b)
+    |(?P<skip>\\[,;:!\ ]|\\(?:left|right|displaystyle|boxed|q?quad)(?![a-zA-Z])|&|~
         |\\\\\s*(?=(?:&|\\q?quad|\s)*[=+])|[ \t]+|\\\$
         |\n[ \t]*(?=[=≈+&]|\\approx)|(?<=[=≈+&])[ \t]*\n)
-    |(?P<bad>(?<=\d)\s*:\s*(?=\d)|\d+\.(?=\\)|\.\.\.|…|[A-Za-z]\w*_\w{{2,}}|[A-Za-z]['′’](?!\w)|\b[A-Z]{{2,4}}\b)
     |(?P<number>\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|\.\d+|[½⅓⅔¼¾⅕⅙⅛])
     |(?P<percent>\\?%) |(?P<degree>\^\s*(?:\{{\s*\\circ\s*\}}|\\circ(?![a-z]))|°)
     |(?P<raised>[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+) |(?P<power>\^)

@@ -153,7 +153,7 @@ _FAULT = re.compile(
 )
 _PRAISE = re.compile(
     rf"\b(?:is|are|was|were|has (?:this|it)|have) {_SURE}(?:right|correct|true|sound)\b(?! {_NOUN})|\bholds up\b|"
-    r"^\W*(?:sound|true|right|correct)\b|\bas the student (?:says|has|found|does)\b|\bnothing to add\b|\bwell done\b"
+    r"^\W*(?:sound|true|right|correct)\b(?=\s*[.,;!–—]|\W*$)|\bas the student (?:says|has|found|does)\b|\bnothing to add\b|\bwell done\b"
 )
 
 
@@ -235,7 +235,7 @@ def _sure(plainly: list[str]) -> Iterator[Verdict]:
 
 def _is_of_the_whole(match: re.Match, sentence: str) -> bool:
     groups = match.groupdict()
-    before = re.split(r"[;:]|, (?:but|and|so|hence|which)\b", sentence[: match.start()])[-1]
+    before = re.split(r"[;:&]|, (?:but|and|so|hence|which)\b", sentence[: match.start()])[-1]
     between = groups.get("between") or ""
     if _OPEN.search(between) or _OPEN.search(before[-60:]):
         return bool(
