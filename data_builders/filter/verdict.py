@@ -77,9 +77,9 @@ _CALLED = re.compile(
 _ALONE = re.compile(
     rf"^{_OPENING}(?:(?:this|that|it|all|everything|all of it|which) (?:is|was|are|looks|seems) |"
     rf"looks |seems |a (?!few)(?:\w+ )?|(?:\w+ ){{0,2}}and )?"
-    rf"{_SURE}(?:(?P<no>{_NOT}) )?(?:a |an |the )?{_SURE}(?:{_POLE}|(?P<fine>{_FINE}))(?: (?:{_NOUN}|one))?{_ENDS}"
+    rf"{_SURE}(?:(?P<no>{_NOT}) )?(?:a |an |the )?{_SURE}(?:{_POLE}|(?P<fine>{_FINE}))(?: (?:{_NOUN}|one)(?!:))?{_ENDS}"
 )
-_HEADS = re.compile(rf"\W*(?:the )?{_RIGHT}(?: {_NOUN})?$")  # of "Correct answer: 66"
+_HEADS = re.compile(rf"\W*(?:the )?(?:{_RIGHT}(?: {_NOUN})?|{_FINE})$")  # "Correct answer: 66", "20 × 4 = 80. Good."
 _NO = re.compile(r"\W*(?:no|nope|not quite|not really|not yet|not so)(?:[,.!:;–—]|\s[–—-])")
 _LABEL_ALONE = re.compile(rf"\W*(?:(?:my|the|final|overall) )*{_LABELS}\W*")
 _KIND = re.compile(
@@ -221,11 +221,7 @@ def _sure(plainly: list[str]) -> Iterator[Verdict]:
             yield "incorrect"
         if i == 0 or i == len(plainly) - 1 or _RETRACTED.search(sentence):
             alone = _ALONE.search(sentence)
-            if (
-                alone
-                and not _PART.match(sentence, alone.end())
-                and (i == 0 or not (_HEADS.match(alone[0]) or alone["fine"]))
-            ):
+            if alone and not _PART.match(sentence, alone.end()) and (i == 0 or not _HEADS.match(alone[0])):
                 yield _pole(alone)
         for pattern in (_SUBJECT, _CALLED, _KIND, _HOLDS):
             for match in pattern.finditer(sentence):
