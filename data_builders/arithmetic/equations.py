@@ -24,7 +24,8 @@ _TOKEN = re.compile(
     |(?P<raised>[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+) |(?P<power>\^)
     |(?P<times>\\times(?![a-z])|\\cdot(?![a-z])|[×*·⋅]) |(?P<over>\\div(?![a-z])|[÷/]) |(?P<plus>\+) |(?P<minus>[-−–])
     |(?P<fraction>\\[dt]?frac(?=\s*\{{)) |(?P<binomial>\\[dt]?binom(?=\s*\{{))
-    |(?P<function>\\(?:sqrt(?=\s*\{{)|(?:sin|cos|tan|log|ln|exp)(?![a-z]))|√|\b(?:sqrt|sin|cos|tan|log|ln)(?=\())
+    |(?P<function>
+        \\(?:sqrt(?=\s*\{{)|(?:sin|cos|tan|log|ln|exp)(?![a-z]))|√|\b(?:sqrt|sin|cos|tan|log|ln)(?=\(|[ ][a-z]\b))
     |(?P<pi>\\pi(?![a-z])|π)
     |(?P<factorial>(?<=[\d)])!(?=\s*(?:[)=/*·}}+−-]|\\)))
     |(?P<about>≈|\\approx(?![a-z])) |(?P<equals>=(?![=>]))
@@ -145,7 +146,7 @@ def _runs(tokens: list[_Token]) -> list[tuple[list[_Token], bool, bool]]:
         if any(token.kind in ("equals", "about") for token in run):
             before, after = tokens[start - 1 : start], tokens[i : i + 1]
             goes_on = i in unmatched and tokens[i].kind == "open" and _kinds(tokens, i + 1)[:1] not in _ASIDE
-            torn = run[0].kind == "plus" or (start - 1 in unmatched and tokens[start - 1].kind == "close")
+            torn = start - 1 in unmatched and tokens[start - 1].kind == "close"
             runs.append((run, torn or any(map(_guards, before)), goes_on or any(map(_guards, after))))
         start = i + 1
     return runs

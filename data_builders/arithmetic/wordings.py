@@ -75,7 +75,8 @@ _STEPS = (
         " ≈ ",
     ),
     (
-        rf"(\d ?%|\d ?{_UNIT}|\d°)\$?(?:,? \(?(?:which is|that is|that's|that’s|i\.e\.,?|is the same as)|, or|"
+        rf"(\d ?%|\d ?{_UNIT}|\d°)\$?(?: of [a-z]+)?(?:,? \(?(?:which is|that is|that's|that’s|i\.e\.,?|"
+        rf"is the same as)|, or|"
         rf"(?=\s\([\d.]+ ?(?:%|{_UNIT})\))|\s(?:is|are|has|have|contains?|holds?|lasts?|equals?|makes?))\s\(?"
         rf"(?:only |just |exactly )?(?={_NUMBER} ?(?:%|{_UNIT})|\d+/\d+ ?{_UNIT}|\d*π ?(?:rad))",
         r"\1 = ",

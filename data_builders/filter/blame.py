@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 from data_builders.arithmetic.claims import claims, numbers
-from data_builders.arithmetic.equations import equations
-from data_builders.arithmetic.expressions import Node, Operation, leaves
-from data_builders.arithmetic.identities import difference, follows, value, variables
+from data_builders.arithmetic.equations import Equation, equations
+from data_builders.arithmetic.expressions import Node, leaves
+from data_builders.arithmetic.identities import difference, follows, same_value, value, variables
 from data_builders.arithmetic.markup import QUOTE
 from data_builders.arithmetic.wordings import worded
 from data_builders.filter.falsehoods import false_calculations
@@ -41,6 +41,10 @@ _DID = re.compile(
     rf"\b{_WHO} (?P<did>multipli|add|subtract|divid)(?:ed|es|s|e)?\b[^.;]{{0,50}}?"
     r"\b(?:instead of|rather than|should (?:have|be)|ought to|where|when)\b|"
     rf"\b{_FAULT} (?:is|was) that (?:the )?{_WHO} (?P<did2>multipli|add|subtract|divid)(?:ed|es|s|e)\b"
+)
+_DID_WITH = re.compile(rf"\b{_WHO} (?:multipli|add|subtract|divid)(?:ed|es|s)(?: by)? (?P<number>\d+(?:\.\d+)?)\b")
+_COMPUTED = re.compile(
+    rf"[\s\"”$\\).,;]{{0,4}}(?:is|was) (?:{_BADLY} )?(?:comput|calculat|evaluat|work)ed(?: out)? {_BADLY}|miscalc"
 )
 _SLIPPED = re.compile(
     rf"\b(?P<did>multipli|add|subtract|divid|comput|calculat)(?:ed|es|s|e)? (?:\w+ ){{0,5}}?{_BADLY}\b|"
@@ -75,7 +79,8 @@ def wrong_blame(text: str, candidate: str, steps: Iterable[tuple[Node, Fraction]
         (
             piece.strip()
             for piece, words in plain
-            if _blames_own_step(piece, words, text, steps)
+            if any(_COMPUTED.match(piece, e.end) and _holds(e) for e in equations(piece))
+            or _blames_own_step(piece, words, text, steps)
             or _blames_what_follows(piece, words)
             or _blames_what_is_not_there(words, candidate)
             or _blames_what_it_finds_too(words, text, candidate)
@@ -123,14 +128,25 @@ def _blames_what_is_not_there(words: str, candidate: str) -> bool:
     one although all its calculations are true."""
     if (match := _DID.search(words)) and not re.search(_SIGNS[match["did"] or match["did2"]], candidate.casefold()):
         return True
+    if (match := _DID_WITH.search(words)) and Fraction(match["number"]) not in numbers(candidate):
+        return True
     if not (match := _SLIPPED.search(words)) or re.search(r"\b(?:no|not|never|nothing|without)\b", words):
         return False
-    op = _OPS.get(next(filter(None, match.groups())))
-    made = [claim for claim in claims(candidate) if isinstance(claim.expression, Operation)]
-    if op:
-        made = [claim for claim in made if f"op={op!r}" in str(claim.expression)]
-        return bool(made) and not any(claim.slip for claim in made)
-    return bool(made) and not any(claim.slip for claim in made) and not false_calculations(candidate, "")
+    op = _OPS.get(next(filter(None, match.groups())), "")
+    made = [(str(claim.expression), not claim.slip) for claim in claims(candidate)]
+    made += [(f"{e.left} {e.right}", _holds(e)) for e in equations(worded(candidate)) if _numeric(e)]
+    made = [true for calculation, true in made if f"op={op!r}" in calculation or not op]
+    return bool(made) and all(made) and (bool(op) or not false_calculations(candidate, ""))
+
+
+def _numeric(equation: Equation) -> bool:
+    return not variables(equation.left) and not variables(equation.right)
+
+
+def _holds(equation: Equation) -> bool:
+    """Whether an equation of numbers is true; a side that is not known makes it false."""
+    sides = value(equation.left), value(equation.right)
+    return None not in sides and same_value(*sides)
 
 
 def _blames_what_it_finds_too(words: str, text: str, candidate: str) -> bool:

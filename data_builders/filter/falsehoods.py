@@ -192,7 +192,7 @@ def _literal(node: Node) -> bool:
 
 
 def _unit_of(node: Operation) -> bool:
-    return isinstance(node.left, Number) and not isinstance(node.right, Number)
+    return isinstance(node.left, Number) and bool(variables(node.right))
 
 
 def _percent(node: Node) -> bool:

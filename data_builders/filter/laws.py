@@ -77,7 +77,10 @@ def _shaped_as_law(equation: Equation) -> bool:
     left, right = polynomial(equation.left), polynomial(equation.right)
     if left is None or right is None:
         return len(variables(equation.left)) > 1 and (_has_law(equation.left) or _has_law(equation.right))
-    shared = {m for m, c in left if m and dict(right).get(m) == c}
+    there = dict(right)
+    shared = {m for m, c in left if m and there.get(m) == c}
+    if {m for m, _ in left} == there.keys() and len(there) > 1:  # (1 + p)(1 − p) = 1 + p²
+        shared |= {m for m, c in left if there[m] == c}
     return (bool(shared) and _unexpanded(equation.left) != _unexpanded(equation.right)) or _merged_powers(equation)
 
 

@@ -127,7 +127,8 @@ _CALLED_RIGHT = re.compile(
     r"^\W*(?:everything|all|it all|all of it|every step|each step) (?:checks? out|holds?(?: up)?|is in order|is fine)\b"
 )
 _ANY_WRONG = re.compile(
-    rf"(?P<no>\b(?:not|nothing|never|no)\s+(?:\w+\s+)?)?\bincorrect\b|\b\d[\d.,/π]* (?:is (?:wrong|{_NOT} {_RIGHT})|"
+    rf"(?P<no>\b(?:not|nothing|never|no)\s+(?:\w+\s+)?)?\bincorrect\b|"
+    rf"(?:\b\d[\d.,/π]*|…) (?:is (?:wrong|{_NOT} {_RIGHT})|"
     rf"can not be {_RIGHT})|\b(?:thus|hence|therefore|so) wrong\b"
 )
 _THIS_WRONG = re.compile(
@@ -153,7 +154,8 @@ _FAULT = re.compile(
 )
 _PRAISE = re.compile(
     rf"\b(?:is|are|was|were|has (?:this|it)|have) {_SURE}(?:right|correct|true|sound)\b(?! {_NOUN})|\bholds up\b|"
-    r"^\W*(?:sound|true|right|correct)\b(?=\s*[.,;!–—]|\W*$)|\bas the student (?:says|has|found|does)\b|\bnothing to add\b|\bwell done\b"
+    r"^\W*(?:sound|true|right|correct)\b(?=\s*[.,;!–—]|\W*$)|"
+    r"\bas the student (?:says|has|found|does)\b|\bnothing to add\b|\bwell done\b"
 )
 
 
@@ -232,6 +234,7 @@ def _sure(plainly: list[str]) -> Iterator[Verdict]:
 def _is_of_the_whole(match: re.Match, sentence: str) -> bool:
     groups = match.groupdict()
     before = re.split(r"[;:&]|, (?:but|and|so|hence|which)\b", sentence[: match.start()])[-1]
+    before = re.sub(r"\bi would\b", "", before)
     between = groups.get("between") or ""
     if _OPEN.search(between) or _OPEN.search(before[-60:]):
         return bool(
