@@ -121,23 +121,10 @@ _WHOLE_WRONG = re.compile(
     rf"{_RIGHT})|\bincorrect {_NOUN}|^\W*(?:a )?wrong {_NOUN}\b|\b{_NOT} an? (?:complete|{_RIGHT}) (?:{_NOUN}|one)\b|"
     rf"{_NOT} (?:a |the )?{_RIGHT} {_NOUN}\b"
 )
-_DENIED = re.compile(r"\b(?:nothing|not|never|no|nowhere|none|if|whether|neither|would)\b")
+_DENIED = re.compile(r"\b(?:nothing|not|never|no|nowhere|none|if|whether|neither|would|without|free of)\b")
 _CALLED_RIGHT = re.compile(
     r"^\W*right answer,? (?:and )?(?:right|good|correct|sound)\b|"
     r"^\W*(?:everything|all|it all|all of it|every step|each step) (?:checks? out|holds?(?: up)?|is in order|is fine)\b"
-)
-_ANY_WRONG = re.compile(
-    rf"(?P<no>\b(?:not|nothing|never|no)\s+(?:\w+\s+)?)?\bincorrect\b|"
-    rf"(?:\b\d[\d.,/π]*|…) (?:is (?:wrong|{_NOT} {_RIGHT})|"
-    rf"can not be {_RIGHT})|\b(?:thus|hence|therefore|so) wrong\b"
-)
-_THIS_WRONG = re.compile(
-    rf"^\W*(?:wrong|incorrect|no|nope|not quite|not really|sorry,? but no)[,:;.!–—]|\b(?:this|it|"
-    rf"which) is {_SURE}{_WRONG}|"
-    r"(?:\ba wrong|\(wrong\)) (?:answer|result|solution)\b|(?:\d|\banswer|\bresult|\bvalue) "
-    r"(?:is|was) \w*? ?(?:far |much )?"
-    r"(?:too (?:large|small|high|low|big|many|much)|impossible|absurd)\b|\b(?:answer|result|total) is not [\d$]|"
-    rf"\b{_NOUN} (?:contains|has|makes) an? (?:error|mistake|slip|flaw)\b|^there is an? (?:error|mistake|slip) in\b"
 )
 _NO_MISTAKE = re.compile(
     r"\b(?:nothing|not anything) (?:is )?(?:wrong|false|to (?:fix|correct|object|grumble))\b|"
@@ -150,7 +137,8 @@ _FAULT = re.compile(
     r"\b(?:forg[oe]t\w*|overlook\w*|misread\w*|mist[oa]k\w*|misappl\w+|confus\w+|mix(?:es|ed) up|flip\w*|swapp\w+|"
     r"interchang\w+|neglect\w*|ignor\w+|omit\w*|miss(?:es|ed|ing)|dropp\w+|lost|errors?|slips?|flaws?|trap|off by|"
     r"too (?:large|small|high|low|big|many|much)|fails?|failed|wrong\w*|false\w*|incorrect\w*|should (?:have|be|read)|"
-    r"instead of|rather than|treat(?:s|ed)|reject\w*|is not it|no basis|absurd|impossible|invalid)\b|[✗]"
+    r"instead of|rather than|treat(?:s|ed)|reject\w*|is not it|no basis|absurd|impossible|invalid)\b|[✗]|"
+    rf"\b{_NOT} (?:be |quite |the |a )*{_RIGHT}|\b(?:answer|result|total) is not [\d$]|^\W*sorry,? but no\b"
 )
 _PRAISE = re.compile(
     rf"\b(?:is|are|was|were|has (?:this|it)|have) {_SURE}(?:right|correct|true|sound)\b(?! {_NOUN})|\bholds up\b|"
@@ -177,22 +165,16 @@ def find_verdict(text: str) -> Verdict | None:
         return _pole(alone[-1])
     if any(_CALLED_RIGHT.search(s) for s in plainly):
         return "correct"
-    if any(not m["no"] for s in plainly for m in _ANY_WRONG.finditer(s)) or any(map(_calls_it_wrong, plainly)):
-        return "incorrect"
-    if any(map(_NO_MISTAKE.search, plainly)):
-        return "correct"
     return _implied(plainly)
 
 
 def _implied(plainly: list[str]) -> Verdict | None:
     """What a critique implies that gives no judgement: it names a fault, or calls what was done right."""
-    for pattern, verdict in ((_FAULT, "incorrect"), (_PRAISE, "correct")):
+    for pattern, verdict in ((_FAULT, "incorrect"), (_NO_MISTAKE, "correct"), (_PRAISE, "correct")):
         for sentence in plainly:
             for match in pattern.finditer(sentence):
-                clause = re.split(r"[,;:–—(]", sentence[: match.start()])[-1]
-                if not (
-                    sentence.endswith("?") or _DENIED.search(clause) or re.search(r"\bavoid|\bwithout\b", sentence)
-                ):
+                clause = re.split(r"[,;:–—(]|\bbut\b", sentence[: match.start()])[-1]
+                if not (sentence.endswith("?") or "avoid" in sentence or _DENIED.search(clause)):
                     return verdict
     return None
 
@@ -233,7 +215,7 @@ def _sure(plainly: list[str]) -> Iterator[Verdict]:
 
 def _is_of_the_whole(match: re.Match, sentence: str) -> bool:
     groups = match.groupdict()
-    before = re.split(r"[;:&]|, (?:but|and|so|hence|which)\b", sentence[: match.start()])[-1]
+    before = re.split(r"[;:&]|, (?:but|and|so|hence|which|i)\b", sentence[: match.start()])[-1]
     before = re.sub(r"\bi would\b", "", before)
     between = groups.get("between") or ""
     if _OPEN.search(between) or _OPEN.search(before[-60:]):
@@ -275,13 +257,6 @@ def _says_wrong(sentence: str) -> bool:
         if not _DENIED.search(clause):
             return True
     return False
-
-
-def _calls_it_wrong(sentence: str) -> bool:
-    match = _THIS_WRONG.search(sentence)
-    if match is None or sentence.endswith("?"):
-        return False
-    return not _DENIED.search(re.split(r"[,;:]|\bbut\b", sentence[: match.start()])[-1])
 
 
 def _closed(match: re.Match) -> bool:
