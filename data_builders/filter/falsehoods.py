@@ -68,7 +68,9 @@ def _false_claims(text: str) -> Iterator[tuple[str, tuple]]:
     for claim in claims(text, both_ways=True):
         excerpt = text[claim.start : claim.end]
         part = _VERB.search(excerpt) and _OF_ANOTHER.search(text, 0, claim.start)
-        part = part or (claim.value == 1 and _VERB_OR_UNIT.search(excerpt))
+        part = (
+            part or re.search(r"\d : \Z", text[: claim.start]) or (claim.value == 1 and _VERB_OR_UNIT.search(excerpt))
+        )
         if not claim.slip or part or _LETTERED.search(excerpt) or _MODULAR.search(_line(text, claim.start)):
             continue
         if not disowned(text, claim.start, claim.end):

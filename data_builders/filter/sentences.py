@@ -35,11 +35,11 @@ _NOT_OWN = re.compile(
     r"candidate|solution|attempt|line|"
     r"step|he|she|they)\s(?!should|ought|must|need)(?:\w+ly |also |then |has |have )?(?:claim|"
     r"writ|wrote|sa[iy]|think|thought|"
-    r"believ|assert|us|treat|put|get|got|set|state|comput|calculat|conclud|reach|obtain|find|found|assum|tak|took|read|do)\w*)\b"
+    r"believ|assert|us|treat|put|get|got|set|state|comput|calculat|conclud|reach|obtain|find|found|assum|tak|took|read|do|ha(?:s|d|ve)\b)\w*)\b"
 )
 _DISOWNED_AFTER = re.compile(
     r"[\s,;)$\\]{0,4}(?:(?:which |that |this |it )?(?:is|are|would be|was|were) (?:not|never|"
-    r"false|wrong|incorrect|only)|"
+    r"false|wrong|incorrect|only|(?:the |an? )?(?:student['’]s|mistake|error|slip|fallacy))|"
     r"does not|doesn|isn|holds only|fails|cannot|can't|has (?:the|only|no|two))|"
     r"[\s)$\\]{0,4}(?:only (?:if|when|for)|if|when|for (?:n|x|a|which)|percent|per cent|R|r|"
     r"rem\w*|with remainder|\\text\s*\{\s*[Rr])\b"
