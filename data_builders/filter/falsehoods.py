@@ -67,14 +67,16 @@ def _false_claims(text: str) -> Iterator[tuple[str, tuple]]:
     """Calculations with numbers, with the units and words that may stand in them."""
     for claim in claims(text, both_ways=True):
         excerpt = text[claim.start : claim.end]
-        part = _VERB.search(excerpt) and _OF_ANOTHER.search(text, 0, claim.start)
-        part = (
-            part or re.search(r"\d : \Z", text[: claim.start]) or (claim.value == 1 and _VERB_OR_UNIT.search(excerpt))
-        )
-        if not claim.slip or part or _LETTERED.search(excerpt) or _MODULAR.search(_line(text, claim.start)):
+        if not claim.slip or _misread(claim, excerpt, text[max(0, claim.start - 30) : claim.start]):
             continue
-        if not disowned(text, claim.start, claim.end):
+        if not (_MODULAR.search(_line(text, claim.start)) or disowned(text, claim.start, claim.end)):
             yield excerpt, _what(claim)
+
+
+def _misread(claim: Claim, excerpt: str, before: str) -> bool:
+    """Whether a claim may be a part of something else: "the digit of 4^4 is 2", `12 : 3/4 = 16`, `60 min / 1 h = 1`."""
+    of_another = (_VERB.search(excerpt) and _OF_ANOTHER.search(before)) or re.search(r"\d : \Z", before)
+    return bool(of_another or _LETTERED.search(excerpt) or (claim.value == 1 and _VERB_OR_UNIT.search(excerpt)))
 
 
 def _false_equations(text: str, stated: list[Equation]) -> Iterator[tuple[str, tuple]]:
