@@ -63,22 +63,28 @@ _STOP = re.compile(
 )
 _GUARD = {"of", "half", "twice", "double", "triple", "times", "minus", "plus"}
 # What may follow a number at once without being a factor: 5cm, 7x9; 2ab is a product.
-_MEASURES = r"(?:[cdkm]?m|[km]?g|m?l|h|s|min|ft|in|lb|oz)\b|[xX](?=\s*[$\d(])"
+_MEASURES = r"(?:[cdkm]?m|[km]?g|m?l|h|s|min|ft|in|lb|oz|is|of|to)\b|[xX](?=\s*(?:\\?\$\d|[\d(]))"
 _FRACTION = r"\\[dt]?frac\s*\{(?P<above>(?:[^{}]|\{[^{}]*\})*)\}\s*\{(?P<below>(?:[^{}]|\{[^{}]*\})*)\}"
+# Signs that are not calculated with: what stands beside them is not read.
+_BEYOND = (
+    r"[√|!∫∑π] | \d+\.(?=\\) | \\(?:sqrt|d?binom|log|ln|sin|cos|tan|lfloor|rfloor|lceil|rceil|"
+    r"sum|prod|int|pm|pi|theta|overline|"
+    r"choose|pmod|bmod|mod|cdots|ldots|dots)(?![a-z]) | (?:(?<=[}\])])|(?<=\\left)|(?<=[^A-Za-z][A-Za-z]))(?=\()"
+)
 _TOKEN = re.compile(
     rf"""(?P<fraction>{_FRACTION})
     | (?P<power>\^\s*(?:\{{[^{{}}]*\}}|-?\d+|\w)? | [⁰¹²³⁴⁵⁶⁷⁸⁹]+)
-    | (?P<variable>(?<=[\d)}}])(?!{_MEASURES})[A-Za-z]{{1,3}}(?![A-Za-z]))
+    | (?P<variable>(?:(?<=[\d)}}])|(?<=\}}[ ]))(?!{_MEASURES})[A-Za-z]{{1,3}}(?![A-Za-z]) | {_BEYOND})
     | (?P<gap>\n[ \t]*\n | \n[ \t]*(?:>|\#+) | (?:(?<=\n)|\A)[ \t]*(?:[-*•+][ \t]+)?(?:\(?\d+[.)][ \t]+|[-*•][ \t]+)
         | (?i:\b(?:step|part|check|day|question|problem)\s+\d+\b) | \*\*+ | // | [=!<>:+*/-]=|=[>=] | -> | \$\$
         | \\\\ | \\\[ | \\\] | [A-Za-z]\w*_\w+ | \d*[A-Za-z_]\w*\d\w*)
     | (?P<skip>\n | [^\S\n]+ | \\?\$ | \\[,;:!\ ] | \\[()] | \\(?:left|right)(?![a-zA-Z]) | & )
     | (?P<unit>/\s*(?:\\(?:text|mathrm)\s*\{{[^{{}}]*\}}|[A-Za-z]+) | \\(?:text|mathrm|mbox)\s*\{{[^{{}}]*\}})
-    | (?P<number>\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?(?![\d%]|\\%) | \d+(?:\.\d+)?(?![\d%]|\\%) | \.\d+)
+    | (?P<number>\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?(?!\d|\s?\\?%) | \d+(?:\.\d+)?(?!\d|\s?\\?%) | \.\d+)
     | (?P<op>\\times(?![a-z]) | \\cdot(?![a-z]) | \\div(?![a-z]) | [×÷*·+/−–-] | (?<=[\d\s)])[xX](?=\s*[$\d(]))
     | (?P<equals>=)
     | (?P<open>\() | (?P<close>\))
-    | (?P<word>[A-Za-z][A-Za-z'’-]*)
+    | (?P<word>[A-Za-z](?:[A-Za-z'’]|-(?=[A-Za-z]))*)
     | (?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )

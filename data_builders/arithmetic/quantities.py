@@ -67,7 +67,7 @@ def read(node: Node, quantities: Mapping[str, Quantity]) -> Quantity:
 
 def is_part(part: Polynomial, whole: Polynomial) -> bool:
     """Whether `part` is made of terms of `whole`, none of them more often than there."""
-    available = dict(whole)
+    available = dict(whole or ())
     return bool(part) and all(m in available and 0 < c / available[m] <= 1 for m, c in part)
 
 

@@ -1,107 +1,229 @@
-"""The false calculations that a critique makes itself: what must never train, however right its verdict and its box.
+"""The false statements that a critique makes itself: what must never train, however right its verdict and its box.
 
-Beyond plain equations (`data_builders.arithmetic.claims`) these are read: "26 times 4 is 106", "half of 85 is 43.5",
-"10% of 60 is 8", "2401 = 5 · 460 + 1", estimates with ≈, and true equations that are denied ("7 × 7 is not 49"). Words
-in quotes are the student's, and so is a false calculation that stands in the candidate.
+Read are calculations, in signs and in words ("half of 85 is 43.5", "one third is about 36 %"), laws in letters
+("(a + b)² = a² + b²"), conversions of units ("a minute has 100 seconds"), antiderivatives, and true equations that are
+denied ("7 × 7 is not 49"). Words in quotes are the student's, and so is what stands in the candidate or is disowned.
 """
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 from data_builders.arithmetic.claims import Claim, claims
-from data_builders.arithmetic.expressions import show
-from data_builders.arithmetic.markup import QUOTE, fold
+from data_builders.arithmetic.equations import Equation, equations
+from data_builders.arithmetic.expressions import Name, Node, Number, Operation, leaves, show
+from data_builders.arithmetic.identities import same_value, value, variables
+from data_builders.arithmetic.markup import QUOTE, braced, fold
+from data_builders.arithmetic.units import conversion, in_units
+from data_builders.arithmetic.wordings import worded
+from data_builders.filter.laws import false_calculus, false_law
+from data_builders.filter.sentences import disowned
 
-CLOSE_ENOUGH = Fraction(2, 100)  # of an estimate with ≈; exact statements may be off by a hundredth of this
-_NUMBER = r"\\?\$?(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(?![\d/^]|\.\d)"
-_IS = r"\s+(?:is|are|was|would be|makes|gives|equals|comes to|=)\s+"
-_SHARES = {
-    "half": "1/2",
-    "a third": "1/3",
-    "one third": "1/3",
-    "two thirds": "2/3",
-    "a quarter": "1/4",
-    "one quarter": "1/4",
-    "three quarters": "3/4",
-    "a fifth": "1/5",
-    "a tenth": "1/10",
-    "twice": "2",
-    "double": "2",
-}
-# "half of the 14 boxes is 14 / 2" goes on
-_ENDS = r"(?!\s*(?:[/×*+·÷−–-]|\\times|\\cdot|\\div|\\?%|percent))"
-_ASIDE = r"(?:,[^.,;\n]{0,60},)?"
-_PART = re.compile(
-    rf"\b({'|'.join(_SHARES)}) (?:of )?(?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}(?:only )?{_NUMBER}{_ENDS}",
-    re.IGNORECASE,
-)
-_PERCENT = re.compile(
-    rf"(\d+(?:\.\d+)?)\s*(?:\\?%|percent|per cent) of (?:the )?{_NUMBER}(?: [a-z]+)?{_ASIDE}{_IS}"
-    rf"(?:only )?{_NUMBER}{_ENDS}"
-)
-_DENIAL = re.compile(r"\s(?:is not|isn't|isn’t|does not equal|is never)\s|\s*(?:≠|\\neq?(?![a-z]))\s*")
+CLOSE_ENOUGH = Fraction(2, 100)  # of an estimate with ≈
+_FACTORS = tuple(Fraction(f) ** s for f in (10, 60, 100, 1000, 3600, 24, 7, 12) for s in (1, -1))
+_DENIAL = re.compile(r"\s(?:is not|isn't|isn’t|are not|does not equal|is never)\s|(?:≠|\\neq?(?![a-z]))")
 _CALLED_FALSE = re.compile(
     r"[\s,;.)$\\]{0,4}but (?:that|this|it) is (?:not (?:what|true|so|right|correct)|wrong|false|incorrect)\b"
 )
-_ABOUT = re.compile(r"\s*(?:≈|\\approx(?![a-z]))\s*")
+_CALLED_RIGHT = re.compile(
+    r"[\s\"”$\\).]{0,4}(?:(?:is|are|was) (?:indeed |also |quite |of course )?(?:right|correct|true)\b|[,:–—-]? ?[✓✔✅]|"
+    r"[:–—] ?(?:right|correct|true|yes)\b)(?! (?:only|if|for|as|up))"
+)
+_VERB = re.compile(r"\b(?:is|equals|gives|makes)\b")
+_VERB_OR_UNIT = re.compile(r"\\text|[a-z]{2}")  # 60 min / 1 h = 1
+_OF_ANOTHER = re.compile(r"\b(?:than|of|to|in|on|by|for|from|at|over|with|between|after|above|below|digit|place)\W*\Z")
+_LETTERED = re.compile(r"\d[mghsl]\b|per ?cent|÷ ?\d+ ?/")  # 4s may be a letter times four, 12 ÷ 2/3 is 12 ÷ (2/3)
+_MODULAR = re.compile(r"\bmod(?:ulo|ulus)?\b|\\[pb]?mod|≡|\\equiv|\bbase\b|_\d")
+_ANGLE_FUNCTION = re.compile("'(?:sin|cos|tan)'")
 
 
-def false_calculations(text: str, candidate: str) -> list[str]:
-    """The excerpts of a critique that calculate falsely, word forms written as signs."""
-    unquoted, written = QUOTE.sub(" … ", text), fold(candidate)
-    theirs = {_what(claim) for claim in claims(_signs(candidate), both_ways=True)}
-    theirs |= {what for _, what in _false_parts(candidate)}
-    false = [*_false_equations(unquoted), *_false_parts(unquoted)]
-    own = [excerpt for excerpt, what in false if what not in theirs and fold(excerpt) not in written]
-    return own + list(_false_denials(unquoted))
+def false_calculations(text: str, candidate: str, question: str = "") -> list[str]:
+    """The excerpts of a critique that state something false, word forms written as signs."""
+    own, theirs = worded(QUOTE.sub(" … ", text)), worded(candidate)
+    signs, written = _signs(QUOTE.sub(" … ", text)), fold(candidate)
+    not_own = {what for _, what in _false_claims(_signs(candidate))} | {_pair(e) for e in equations(theirs)}
+    false = [(excerpt, what) for excerpt, what in _false_claims(signs) if fold(excerpt) not in written]
+    false += _false_equations(own, equations(worded(question)))
+    own_ones = [excerpt for excerpt, what in false if what not in not_own]
+    return own_ones + list(_false_denials(signs)) + list(false_calculus(own)) + list(_praised(_signs(text)))
+
+
+def _signs(text: str) -> str:
+    for words, sign in (("times", "×"), ("divided by", "÷")):
+        text = re.sub(rf"(?<=\d) {words} (?=\\?\$?\d)", f" {sign} ", text)
+    return braced(text)
 
 
 def _what(claim: Claim) -> tuple[str, Fraction]:
     return show(claim.expression), claim.value
 
 
-def _signs(text: str) -> str:
-    for words, sign in (("times", "×"), ("divided by", "÷")):
-        text = re.sub(rf"(?<=\d) {words} (?=\\?\$?\d)", f" {sign} ", text)
-    return text
+def _pair(equation: Equation) -> tuple[str, str]:
+    return str(equation.left), str(equation.right)
 
 
-def _false_equations(text: str) -> Iterator[tuple[str, tuple[str, Fraction]]]:
-    signs = _signs(text)
-    for claim in claims(signs, both_ways=True):
-        if claim.slip:
-            yield signs[claim.start : claim.end], _what(claim)
-    about = _ABOUT.sub(" = ", signs)
-    for claim in claims(about):
-        excerpt, true = about[claim.start : claim.end], claim.true
-        if claim.slip and excerpt not in signs and abs(true - claim.value) > CLOSE_ENOUGH * abs(true):
+def _false_claims(text: str) -> Iterator[tuple[str, tuple]]:
+    """Calculations with numbers, with the units and words that may stand in them."""
+    for claim in claims(text, both_ways=True):
+        excerpt = text[claim.start : claim.end]
+        if not claim.slip or _misread(claim, excerpt, text[max(0, claim.start - 30) : claim.start]):
+            continue
+        if not (_MODULAR.search(_line(text, claim.start)) or disowned(text, claim.start, claim.end)):
             yield excerpt, _what(claim)
 
 
-def _false_parts(text: str) -> Iterator[tuple[str, tuple[str, Fraction]]]:
-    for pattern in (_PART, _PERCENT):
-        for match in pattern.finditer(text):
-            first, of, claimed = match.groups()
-            share = Fraction(_SHARES[first.lower()]) if pattern is _PART else Fraction(first) / 100
-            true, stated = share * _value(of), _value(claimed)
-            if abs(true - stated) > CLOSE_ENOUGH / 100 * abs(true):
-                yield match[0], (f"{share} of {of}", stated)
+def _misread(claim: Claim, excerpt: str, before: str) -> bool:
+    """Whether a claim may be a part of something else: "the digit of 4^4 is 2", `12 : 3/4 = 16`, `60 min / 1 h = 1`."""
+    of_another = (_VERB.search(excerpt) and _OF_ANOTHER.search(before)) or re.search(r"\d : \Z", before)
+    return bool(of_another or _LETTERED.search(excerpt) or (claim.value == 1 and _VERB_OR_UNIT.search(excerpt)))
+
+
+def _false_equations(text: str, stated: list[Equation]) -> Iterator[tuple[str, tuple]]:
+    found = equations(text)
+    for equation in found:
+        if "°" in (text_of := str(equation)) and _ANGLE_FUNCTION.search(text_of):
+            continue
+        names = variables(equation.left), variables(equation.right)
+        if not names[0] and in_units(names[1]):
+            equation = _without_unit(equation)
+            names = set(), variables(equation.right)
+        if names == (set(), set()):
+            false = _false_number(equation)
+        elif worths := conversion(equation.left, equation.right):
+            false = _false_conversion(equation, *worths)
+        elif names[0] == names[1]:
+            others = [*stated, *(e for e in found if e.chain != equation.chain)]
+            false = false_law(equation, others, text)
+        else:
+            false = False
+        modular = not names[0] and _MODULAR.search(_line(text, equation.start))
+        if false and not modular and not disowned(text, equation.start, equation.end):
+            yield text[equation.start : equation.end], _pair(equation)
+
+
+def _line(text: str, start: int) -> str:
+    return text[max(0, text.rfind("\n", 0, start)) : start + 120].split("\n\n")[0]
+
+
+def _false_number(equation: Equation) -> bool:
+    left, right = value(equation.left), value(equation.right)
+    if left is None or right is None or same_value(left, right):
+        return False
+    if _literal(equation.left) and _literal(equation.right):
+        return _percent(equation.left) != _percent(equation.right) and not (
+            _whole(equation.left) or _whole(equation.right)
+        )
+    for one, other in ((equation.left, equation.right), (equation.right, equation.left)):
+        if _percent(one) and _whole(other):
+            return False  # "15 % = 12": fifteen percent of something
+    return not any(_close(*pair, equation.about) for pair in ((left, equation.right), (right, equation.left)))
+
+
+def _without_unit(equation: Equation) -> Equation:
+    """`0.75 · 60 = 45 min` as `0.75 · 60 = 45`, where more is calculated than a change of units."""
+    right = equation.right
+    if not (isinstance(right, Operation) and isinstance(right.left, Number) and right.op == "*"):
+        return equation
+    left, number = value(equation.left), right.left.value
+    if (
+        left is None
+        or not left
+        or not number
+        or any(same_value(left / number, f) for f in _FACTORS)
+        or _literal(equation.left)
+    ):
+        return equation
+    return replace(equation, right=right.left)
+
+
+def _false_conversion(equation: Equation, left: Fraction | float, right: Fraction | float) -> bool:
+    if not (_quantity(equation.left) and _quantity(equation.right)):
+        return False
+    rate = left / right
+    if same_value(rate, Fraction(1)) or (
+        _literal(equation.left) and variables(equation.left) == variables(equation.right)
+    ):
+        return False
+    for side, share in ((equation.right, rate), (equation.left, 1 / rate)):
+        number = side.left if isinstance(side, Operation) and side.op == "*" else side
+        if isinstance(number, Number) and _close(number.value * share, number, equation.about):
+            return False
+    return abs(rate - 1) > CLOSE_ENOUGH / 2 if equation.about else True
+
+
+def _quantity(node: Node) -> bool:
+    """Whether an expression is a number of units, or a sum of such: what no sloppy `90 min ÷ 60` is."""
+    if not isinstance(node, Operation):
+        return isinstance(node, Name)
+    if node.op == "+":
+        return _quantity(node.left) and _quantity(node.right)
+    if node.op == "*":
+        return not variables(node.left) and not any(
+            isinstance(leaf, Number) for leaf in leaves(node.right) if node.right is leaf
+        )
+    return node.op == "/" and _quantity(node.left) and not any(isinstance(leaf, Number) for leaf in leaves(node.right))
+
+
+def _close(true: Fraction | float, literal: Node, about: bool) -> bool:
+    """Whether a number, as written, is `true` rounded or cut at its last digit; with ≈ also if it is near."""
+    if not isinstance(true, Fraction | float):
+        return False
+    if about and value(literal) is not None and abs(true - value(literal)) <= CLOSE_ENOUGH * abs(true):
+        return True
+    scale = 100 if _percent(literal) else 1
+    number = literal.left if scale == 100 else literal
+    if not isinstance(number, Number):
+        return False
+    off, places = abs(true * scale - number.value), 0
+    while places < 6 and (number.value * 10**places).denominator != 1:
+        places += 1
+    if places:
+        exact = isinstance(true, Fraction) and (100 * true * scale).denominator == 1 and not about
+        return not exact and off < Fraction(1, 10**places)
+    unit = 1
+    while about and number.value and number.value % (10 * unit) == 0:
+        unit *= 10
+    return (about or scale == 100) and off <= Fraction(unit, 2)
+
+
+def _literal(node: Node) -> bool:
+    return (
+        isinstance(node, Number)
+        or _percent(node)
+        or (isinstance(node, Operation) and node.op == "*" and _unit_of(node))
+    )
+
+
+def _unit_of(node: Operation) -> bool:
+    return isinstance(node.left, Number) and bool(variables(node.right))
+
+
+def _percent(node: Node) -> bool:
+    return isinstance(node, Operation) and node.op == "%"
+
+
+def _whole(node: Node) -> bool:
+    """Whether an expression is about numbers above one, which no percentage stands for."""
+    worth = value(node)
+    return worth is None or (isinstance(node, Number) and worth.denominator == 1) or abs(worth) > 1
 
 
 def _false_denials(text: str) -> Iterator[str]:
     """True equations of which the text says that they do not hold."""
-    signs = _signs(text)
-    for claim in claims(signs):
-        if not claim.slip and _CALLED_FALSE.match(signs, claim.end):
-            yield f"{signs[claim.start : claim.end]} is called false"
-    for match in _DENIAL.finditer(signs):
-        before = re.split(r"[.;!?\n]\s", signs[: match.start()])[-1]
-        equation = f"{before} = {signs[match.end() : match.end() + 30]}"
+    for claim in claims(text):
+        if not claim.slip and _CALLED_FALSE.match(text, claim.end):
+            yield f"{text[claim.start : claim.end]} is called false"
+    for match in _DENIAL.finditer(text):
+        before = re.split(r"[.;!?\n]\s", text[max(0, match.start() - 120) : match.start()])[-1]
+        equation = f"{before} = {text[match.end() : match.end() + 30]}"
         for claim in claims(equation):
             if claim.start < len(before) < claim.end and not claim.slip:
                 yield f"{before[claim.start :]} is not {claim.value}"
 
 
-def _value(number: str) -> Fraction:
-    return Fraction(number.replace(",", ""))
+def _praised(text: str) -> Iterator[str]:
+    """False calculations, the student's too, that the text calls right."""
+    for claim in claims(text):
+        if claim.slip and _CALLED_RIGHT.match(text, claim.end):
+            yield f"{text[claim.start : claim.end]} is called right"

@@ -29,16 +29,20 @@ def quotations(critique: str, candidate: str, question: str) -> tuple[list[Span]
     """
     seen, places = _seen(candidate)
     strange = set(strange_quotes(critique, candidate, question))
-    quoting, quoted, unfounded = [], set(), []
+    quoting, unfounded, used = [], [], set()
+    found: dict[str, list[Span]] = {}  # by what is quoted, which may be quoted often
     for match in QUOTE.finditer(critique):
         quote, span = match[match.lastindex], match.span(match.lastindex)
         pieces = [_seen(piece)[0].strip(".,;:!?") for piece in re.split(r"\.\.\.|…", quote)]
-        matches = [_find(piece, seen, places, candidate) for piece in pieces if piece]
-        if matches and all(matches):
+        pieces = [piece for piece in pieces if piece]
+        for piece in set(pieces) - found.keys():
+            found[piece] = _find(piece, seen, places, candidate)
+        if pieces and all(found[piece] for piece in pieces):
             quoting.append(span)
-            quoted.update(line for spans in matches for start, end in spans for line in _lines(candidate, start, end))
+            used.update(pieces)
         elif quote in strange:
             unfounded.append(span)
+    quoted = {line for piece in used for span in found[piece] for line in _lines(candidate, *span)}
     return quoting, _merge(quoted), unfounded
 
 
@@ -55,7 +59,7 @@ def _seen(text: str) -> tuple[str, list[Span]]:
 
 def _find(piece: str, seen: str, places: list[Span], text: str) -> list[Span]:
     """All places of the piece; those amid a longer word or number only if there are no others."""
-    starts = [match.start() for match in re.finditer(f"(?={re.escape(piece)})", seen)]
+    starts = [match.start() for match in re.finditer(re.escape(piece), seen)]
     spans = [(places[start][0], places[start + len(piece) - 1][1]) for start in starts]
     return [span for span in spans if not _amid(text, *span)] or spans
 

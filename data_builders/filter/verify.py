@@ -1,15 +1,26 @@
 """Every critique is checked against the truth before it may train."""
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
-from data_builders.arithmetic.markup import QUOTE, fold
+from data_builders.arithmetic.expressions import Node
+from data_builders.arithmetic.markup import QUOTE, bounded, fold
+from data_builders.filter.blame import wrong_blame
 from data_builders.filter.falsehoods import false_calculations
-from data_builders.filter.verdict import Verdict, find_verdict
+from data_builders.filter.verdict import Verdict, find_verdict, takes_back
 from data_builders.filter.wording import ends_properly, foreign, leak, repeats
 from eval.grading import last_box, same_answer
 
-MIN_WORDS = 12
+MIN_WORDS, MAX_CHARACTERS = 12, 20_000
+_CALCULATION = re.compile(r"[=≠≈≡<>+×÷]|\d\s*[-−*/·^]\s*\d|\\[a-z]")
+_ASCRIBED = re.compile(
+    r"\b(?:you|your|student\w*|candidate\w*|solutions?|attempt|problem|question|text|work|writes?|wrote|written|says?|said|states?|"
+    r"stated|claims?|claimed|reads?|explains?|argues?|concludes?|begins?|ends?|lines?|steps?|sentences?|words?|wording|phrase|"
+    r"statement|remark|part|row|he|she|they)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -21,18 +32,25 @@ class Check:
     reason: str | None
 
 
-def check(text: str, *, question: str, gold: str, candidate: str, outcome: str) -> Check:
+def check(
+    text: str, *, question: str, gold: str, candidate: str, outcome: str, steps: Iterable[tuple[Node, Fraction]] = ()
+) -> Check:
     """Compare a critique of `candidate` with the true answer.
 
     Args:
         outcome: the candidate's grade by `eval.grading`. Anything but "correct" asks for the verdict "incorrect": a
             truncated candidate, or one without an answer, is not a right solution.
+        steps: expression and value of each step of the problem, where it has some.
     """
-    verdict, answer = find_verdict(text), last_box(text)
+    if len(text) > MAX_CHARACTERS:
+        return Check(None, None, "too long")
+    answer, text, candidate, question = last_box(text), bounded(text), bounded(candidate), bounded(question)
+    verdict = find_verdict(text)
     tests = {  # the first that holds is the reason
         "too short": lambda: len(text.split()) < MIN_WORDS,
         "no verdict": lambda: verdict is None,
         "verdict disagrees": lambda: (verdict == "correct") != (outcome == "correct"),
+        "verdict taken back": lambda: takes_back(text),
         "no boxed answer": lambda: answer is None,
         "boxed answer wrong": lambda: same_answer(gold, answer) is not True,
         "quote not in candidate": lambda: strange_quotes(text, candidate, question),
@@ -40,19 +58,48 @@ def check(text: str, *, question: str, gold: str, candidate: str, outcome: str) 
         "repeats itself": lambda: repeats(text),
         "does not end properly": lambda: not ends_properly(text),
         "another language": lambda: foreign(text),
-        "false calculation": lambda: false_calculations(text, candidate),
+        "false calculation": lambda: false_calculations(text, candidate, question),
+        "blames a right step": lambda: wrong_blame(text, candidate, steps),
     }
     return Check(verdict, answer, next((reason for reason, holds in tests.items() if holds()), None))
 
 
 def strange_quotes(text: str, candidate: str, question: str) -> list[str]:
-    """The quotations in double quotes that are neither in the candidate nor in the question, marks and spaces apart."""
-    sources = fold(candidate), fold(question)
+    """The quotations in double quotes that are neither in the candidate nor in the question, marks and spaces apart.
+
+    Words in quotes that hold no calculation and are ascribed to nobody are a way of speaking.
+    """
+    sources, written = (fold(candidate), fold(question)), " ".join(candidate.split())
     strange = []
-    for match in QUOTE.finditer(text):
+    for match, around in _quoted(text):
         quote = match[1] or match[2]
         pieces = [fold(piece).strip(".,;:!?") for piece in re.split(r"\.\.\.|…", quote)]
-        verbatim = " ".join(quote.split()) in " ".join(candidate.split())  # a piece of a \\frac cannot be folded
-        if not verbatim and not all(any(piece in source for source in sources) for piece in pieces):
+        verbatim = " ".join(quote.split()) in written  # a piece of a \\frac cannot be folded
+        known = verbatim or all(any(piece in source for source in sources) for piece in pieces)
+        strange_numbers = set(re.findall(r"\d+", quote)) - set(re.findall(r"\d+", f"{candidate} {question}"))
+        loose = not _CALCULATION.search(quote) and not strange_numbers
+        loose = loose and (not _ASCRIBED.search(around) or _shortened(quote, candidate))
+        if not known and not loose:
             strange.append(quote)
     return strange
+
+
+def _quoted(text: str) -> Iterator[tuple[re.Match, str]]:
+    """Each quotation with its sentence, itself left out."""
+    for match in QUOTE.finditer(text):
+        before = re.split(r"\n|[.!?]\s", text[max(0, match.start() - 300) : match.start()])[-1]
+        yield match, before + re.split(r"\n|[.!?]\s", text[match.end() : match.end() + 300])[0]
+
+
+def _shortened(quote: str, candidate: str) -> bool:
+    """Whether the words of a quote stand in the candidate in this order, with a few words between them."""
+    words, written = (re.findall(r"\w+", text.casefold()) for text in (quote, candidate))
+    for start in (i for i, word in enumerate(written) if words and word == words[0]):
+        at = start
+        for word in words[1:]:
+            at = next((k for k in range(at + 1, min(at + 5, len(written))) if written[k] == word), -1)
+            if at < 0:
+                break
+        else:
+            return len(words) > 3
+    return False

@@ -18,8 +18,21 @@ _LEAKS = re.compile(
     | (?<!no\ )(?<!no\ final\ )\b(?:correct|true|right|final)\ answer\ (?:is\ |was\ |has\ been\ |that\ (?:is|was)\ )
         (?:given|provided|supplied|known|expected)\b
     | \banswer\ (?:key|sheet)\b | \bground[- ]truth\b
-    | \b(?:i|we)\ (?:was|were|am|are|have\ been)\ (?:given|told|provided)\b[^.]{0,30}\b(?:answer|solution|result)
-    | \b(?:i|we)\ (?:was|were|am|are|have\ been)\ (?:asked|instructed|told)\ (?:not\ )?to\b
+    | \bi(?:['’]ve\ been|['’]d\ been|['’]m|\ (?:was|am|have\ been|had\ been))\ (?:also\ |only\ |not\ )?(?:told|
+        asked|given|instructed|supplied|provided|handed|shown|informed|prompted|requested|required|supposed|allowed|briefed)\b
+    | \bwe\ (?:were|are|have\ been)\ (?:given|told|provided|supplied)\b[^.]{0,30}\b(?:answer|solution|result)
+    | \bwe\ (?:were|are|have\ been)\ (?:asked|instructed|told)\ not\ to\b | \bwe\ (?:were|have\ been)\ instructed\b
+    | \b(?:answer|solution|result|value)s?\ (?:that\ |which\ )?(?:i|we)\ (?:have\ here|hold|was|were|have\ been)\b
+    | \b(?:answer|solution|result)s?\ (?:(?:that|which)\ )?(?:is\ |was\ |were\ |came\ )?(?:supplied|provided|
+        furnished|attached|along)\ (?:with|above|below|along)\b
+    | \b(?:answer|solution|result)s?\ (?:on\ (?:file|record)|page|sheet|booklet|manual|key)\b
+    | \b(?:known|target)\ (?:(?:final|correct|true|right)\ )?answer\b | \banswer\ is\ (?:already\ )?known\ to\ be\b
+    | \b(?:mark(?:ing)?|grading)\ scheme\b | \brubric\b | \bback\ of\ the\ book\b | \bthe\ hint\b | \bword\ limit\b
+    | \b(?:disclosed|revealed|told|shown|communicated|known|available|provided)\ to\ me\b
+    | \bi\ (?:happen\ to\ )?know\ (?:from|that\ the\ answer)\b | \bmy\ (?:task|job|assignment|brief|role)\b
+    | \bmy\ notes\b | \bthe\ key\ (?:says|gives|states|has|lists)\b | \bsample\ (?:answer|solution)\b
+    | \baccess\ to\ the\ (?:answer|solution|key)\b
+    | \bthe\ system\ (?:wants|says|asks|told|requires)\b
     | \bas\ (?:requested|instructed|required\ by\ the\ (?:prompt|instructions))\b
     | \bas\ per\ (?:the|your)\ (?:instruction|request|prompt)s?\b
     | \b(?:the|your|these|my|above)\ (?:system\ )?(?:instruction|prompt|guideline|message|template)s?\b

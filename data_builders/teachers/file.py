@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cft.recipe.blocks import FileTeacher, Teacher
 
 _NEEDED = ("problem", "answer", "solution", "critique")
+MOST_CHARACTERS = 200_000  # of one text of a row; a longer one is no solution, but a damaged file
 _OPTIONAL = {"student": str, "style": str, "truncated": bool}
 
 
@@ -58,10 +59,14 @@ def load_critiques(path: Path) -> list[Row]:
                 faults.append(f"line {line}: has no {key!r}; every row needs {', '.join(_NEEDED)}")
             elif not isinstance(raw[key], str) or not raw[key].strip():
                 faults.append(f"line {line}: {key!r} is {str(raw[key])[:60]!r}; write a text that is not empty")
+            elif len(raw[key]) > MOST_CHARACTERS:
+                faults.append(
+                    f"line {line}: {key!r} has {len(raw[key]):,} characters; shorten it to {MOST_CHARACTERS:,}"
+                )
         for key, kind in _OPTIONAL.items():
             if raw.get(key) is not None and not isinstance(raw[key], kind):
                 right = "a text" if kind is str else "true or false"
-                faults.append(f"line {line}: {key!r} is {raw[key]!r}; write {right}")
+                faults.append(f"line {line}: {key!r} is {str(raw[key])[:60]!r}; write {right}")
         if len(faults) > before:
             continue
         key = tuple(" ".join(raw[k].split()) for k in ("problem", "solution", "critique"))

@@ -5,7 +5,11 @@ from fractions import Fraction
 import pytest
 
 from data_builders.arithmetic.claims import claims, words_before
+from data_builders.arithmetic.equations import equations
 from data_builders.arithmetic.expressions import evaluate, parse, show, show_number
+from data_builders.arithmetic.identities import same
+from data_builders.arithmetic.markup import braced
+from data_builders.arithmetic.wordings import worded
 
 
 def found(text: str) -> list[tuple[str, str, bool]]:
@@ -114,3 +118,42 @@ def test_claim_spans_its_own_words():
 def test_words_before_a_claim():
     text = "It sold boxes. Therefore, the total revenue from Monday is:\n\\[ 14 \\times 9 = 126 \\]"
     assert words_before(text, text.index("14")) == "the total revenue from Monday"
+
+
+@pytest.mark.parametrize(
+    ("text", "sides"),
+    [
+        ("√72 = √(36 · 2) = 6√2", [True, True]),
+        (r"$\frac13+\frac34=\frac{13}{12}=1\frac1{12}$", [True, True]),
+        ("2⅓ + 1¾ = 49/12 (= 4 1/12)", [True]),
+        (r"$\binom62\binom52=15\cdot10$ and 5! = 120 in all", [True, True]),
+        ("80 − 20 % = 64, 25% − 10% = 15%", [True, True]),
+        ("3ab(a + b) = 3a²b + 3ab²", [True]),
+        ("a^{m+n} = a^m a^n", [True]),
+        (r"$(1+i)^2 = 2i$", [True]),
+        ("(a + b)^2 = a^2 + b^2", [False]),
+        (r"$\sqrt{a^2+b^2}=a+b$", [False]),
+        ("f(x) + 1 = 3, 1/2x = 4, the area = 12 cm · 5, 3 : 4 = 9, 12 = 4 times 3", []),
+    ],
+)
+def test_equations_in_signs_are_read_and_compared(text, sides):
+    assert [same(e.left, e.right) for e in equations(braced(text))] == sides
+
+
+@pytest.mark.parametrize(
+    ("words", "signs"),
+    [
+        ("one third is about 36 %", "1/3 ≈ 36 %"),
+        ("five thirty-sixths, roughly 18 percent", "5/36 ≈ 18 %"),
+        ("half of 85 is 43.5", "1/2 · 85 = 43.5"),
+        ("a minute has 100 seconds", "1 minute = 100 seconds"),
+        ("there are 60 minutes in an hour", "there are 60 minutes = 1 hour"),
+        ("1 hour and 45 minutes is 105 minutes", "1 hour + 45 minutes = 105 minutes"),
+        ("1.8 cubic metres are 1800 litres", "1.8 metres³ = 1800 litres"),
+        ("dividing 91 by 7 gives 12", "91 ÷ 7 = 12"),
+        ("Monday is 126 plus 37 × 2 = 74, that is 126 + 74 = 200", None),
+        ("30 minutes or 1 hour", None),
+    ],
+)
+def test_words_become_signs(words, signs):
+    assert " ".join(worded(words).split()) == (signs or words)

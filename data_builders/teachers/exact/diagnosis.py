@@ -10,10 +10,18 @@ from fractions import Fraction
 
 from data_builders.arithmetic.claims import Claim, claims, numbers, words_before
 from data_builders.arithmetic.expressions import Name, leaves
-from data_builders.arithmetic.markup import plain
+from data_builders.arithmetic.markup import bounded, plain
 from data_builders.arithmetic.quantities import Quantity, combine, is_part, symbols
 from data_builders.problems import Problem, Step
-from data_builders.teachers.exact.reading import UNKNOWN, Clash, Reader, Reading, answer_value, each_operation
+from data_builders.teachers.exact.reading import (
+    UNKNOWN,
+    Clash,
+    Reader,
+    Reading,
+    answer_value,
+    each_operation,
+    operation,
+)
 
 _WHOLE_WORDS = re.compile(
     r"\b(?:total|revenue|earn\w*|income|takings|sales|money|cost|altogether|sum)\b", re.IGNORECASE
@@ -66,7 +74,7 @@ class Diagnosis:
 
 def diagnose(problem: Problem, text: str, *, outcome: str, answer: str | None) -> Diagnosis:
     """Hold `text`, a candidate with this grade and boxed answer, against the steps of `problem`."""
-    reader, value = Reader(problem), answer_value(answer)
+    reader, value, text = Reader(problem), answer_value(answer), bounded(text)
     lines: list[Line] = []
     for claim in claims(text):
         lines.append(_read_line(reader, claim, text, lines))
@@ -166,7 +174,7 @@ def _structure_fault(reader: Reader, line: Line, problem: Problem) -> Fault | No
     shared = [
         (step, (left, right)[1 - k])
         for step in problem.steps
-        if step.expression.op == op and len(step.operands) == 2 and step.value != line.claim.value
+        if operation(step) == op and len(step.operands) == 2 and step.value != line.claim.value
         for k in (0, 1)
         if step.operands[k][0] == (left, right)[k].value and step.operands[1 - k][0] != (left, right)[1 - k].value
     ]
@@ -183,7 +191,7 @@ def _other_sign(reading: Reading, line: Line, problem: Problem) -> Step | None:
     here = sorted(str(s.quantity.polynomial) for s in reading.sources)
     for step in problem.steps:
         there = sorted(str(quantity.polynomial) for _, quantity in step.operands)
-        if here == there and len(there) == 2 and step.expression.op != line.claim.expression.op:
+        if here == there and len(there) == 2 and operation(step) != line.claim.expression.op:
             return step
     return None
 
@@ -196,7 +204,7 @@ def _nearest(clash: Clash, problem: Problem) -> Step | None:
         same = [
             step
             for step in problem.steps
-            if step.expression.op == clash.op and side.quantity.polynomial in [q.polynomial for _, q in step.operands]
+            if operation(step) == clash.op and side.quantity.polynomial in [q.polynomial for _, q in step.operands]
         ]
         if len(same) == 1:
             return same[0]
@@ -233,6 +241,8 @@ def _present(step: Step, lines: list[Line], problem: Problem, text: str) -> bool
 
 def _covers(part: Quantity, step: Step, problem: Problem) -> bool:
     """Whether a quantity holds what a step stands for. One that is no step itself gets the benefit of the doubt."""
+    if step.quantity.polynomial is None:
+        return True
     wanted = {monomial for monomial, _ in step.quantity.polynomial}
     if part.polynomial is None or part.unit != step.quantity.unit or not wanted <= {m for m, _ in part.polynomial}:
         return False
@@ -277,7 +287,7 @@ def _absent(lines: list[Line], problem: Problem, text: str) -> list[Step]:
     left = []
     for step in absent:
         operands = [leaf.name for leaf in leaves(step.expression) if isinstance(leaf, Name)]
-        other_order = step.expression.op in "+-" and makers.issuperset(operands)  # it may be done in another
+        other_order = operation(step) in ("+", "-") and makers.issuperset(operands)  # it may be done in another
         if not other_order and not names & set(operands):
             left.append(step)
     return left

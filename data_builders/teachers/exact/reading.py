@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, product
 
-from data_builders.arithmetic.expressions import Node, Number, Operation
+from data_builders.arithmetic.expressions import Name, Node, Number, Operation, leaves
 from data_builders.arithmetic.quantities import Quantity, combine, given, is_part, pure, symbols
 from data_builders.problems import Problem, Step
 
@@ -57,7 +57,7 @@ class Reader:
         self.whole = problem.steps[-1].quantity
         operations = [node for step in self.steps for node in each_operation(step.expression)]
         self.subtracts = any(node.op == "-" for node in operations)
-        used = set().union(*(symbols(step.quantity.polynomial) for step in self.steps))
+        used = {leaf.name for step in self.steps for leaf in leaves(step.expression) if isinstance(leaf, Name)}
         self.unused = {g.name for g in problem.given} - used
         self._units = {g.unit for g in problem.given} | {step.quantity.unit for step in self.steps} | {()}
         self._pure = {(n.op, leaf.value) for n in operations for leaf in (n.left, n.right) if isinstance(leaf, Number)}
@@ -105,6 +105,8 @@ class Reader:
 
     def step_of(self, quantity: Quantity) -> Step | None:
         """The step that a quantity is, however it was worked out."""
+        if quantity.polynomial is None:
+            return None
         return next((s for s in self.steps if s.quantity.polynomial == quantity.polynomial), None)
 
     def true_value(self, quantity: Quantity) -> Fraction:
@@ -159,3 +161,8 @@ def answer_value(answer: str | None) -> Fraction | None:
     """A boxed answer as a number, dollar signs and the like removed; None where it is none."""
     cleaned = re.sub(r"\\text\s*\{[^{}]*\}|\\[$,;! ]|[$,\s]|dollars?", "", answer or "").rstrip(".")
     return Fraction(cleaned) if re.fullmatch(r"-?\d{1,15}(?:\.\d{1,6})?", cleaned) else None
+
+
+def operation(step: Step) -> str:
+    """The sign that a step does last, or "" where it only names something."""
+    return getattr(step.expression, "op", "")

@@ -43,8 +43,8 @@ def _numbered(words: Words) -> str:
         elif remark := _carried(words, line):
             items += [*_flush(words, shown, ": ", *FINE), remark]
     items += _flush(words, shown, ": ", *FINE) + words.absent()
-    if words.ending():
-        items.append(words.ending())
+    if ending := words.ending():
+        items.append(ending)
     intros = "Let's check this step by step.", "Let's go through the lines one by one.", "Let's check each line."
     again = "Now let's do it again.", "Let's work it out properly.", "Here is the calculation with everything in place."
     intro, again = words.pick(*intros), words.pick(*again)
@@ -116,7 +116,7 @@ def _aloud(words: Words) -> str:
     told += [*words.absent(), words.ending(), _opening(words)]
     redo = words.pick("Now carefully.", "Let me do it again.", "Once more, from the start.")
     again = f"{redo} {words.redo(words.problem.steps, brief=True)}"
-    return "\n\n".join([" ".join(filter(None, told)), again, _second_check(words), words.box()])
+    return "\n\n".join(filter(None, [" ".join(filter(None, told)), again, _second_check(words), words.box()]))
 
 
 def _rederive(words: Words) -> str:
@@ -136,7 +136,7 @@ def _rederive(words: Words) -> str:
     program = words.found.program and not words.found.lines
     unseen = "I find no worked line in it that could be checked, only a program." if program else ""
     parts = [" ".join(filter(None, [verdict, plausible, unseen])), f"{lead} {words.redo(words.problem.steps)}"]
-    return "\n".join([*parts, _second_check(words), words.box()])
+    return "\n".join(filter(None, [*parts, _second_check(words), words.box()]))
 
 
 def confirm(words: Words, style: str) -> str:
@@ -161,7 +161,7 @@ def confirm(words: Words, style: str) -> str:
     parts.append(f"{words.pick(*leads)} {words.redo(other or words.problem.steps)}")
     if style == "thinking aloud, checked twice":
         parts.append(_second_check(words))
-    return "\n".join([*parts, words.box()])
+    return "\n".join(filter(None, [*parts, words.box()]))
 
 
 def _confirm_answer_only(words: Words) -> str:
@@ -231,8 +231,9 @@ def _second_check(words: Words) -> str:
     if other:
         leads = "Does another grouping agree?", "As a check, grouped in another way:", "Another way to see it:"
         return f"{words.pick(*leads)} {join(other)}. {words.pick('The same.', 'That agrees.', 'It fits.')}"
-    last = words.problem.steps[-1]
-    return f"{words.pick('As a check, backwards:', 'Going back as a check,')} {inverse_check(last)}, as it should be."
+    back = inverse_check(words.problem.steps[-1])
+    lead = words.pick("As a check, backwards:", "Going back as a check,")
+    return f"{lead} {back}, as it should be." if back else ""
 
 
 def _must_exceed(words: Words, step: Step) -> bool:

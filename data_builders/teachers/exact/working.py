@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from data_builders.arithmetic.expressions import SYMBOLS, Node, Number, Operation, show_number, terms
+from data_builders.arithmetic.expressions import SYMBOLS, Name, Node, Number, Operation, evaluate, leaves, show, terms
 from data_builders.problems import Step
 
 
@@ -12,9 +12,13 @@ def work_out(node: Node) -> Iterator[str]:
     if numbers is None or not isinstance(node, Operation):
         return
     if len(numbers) > 2:
-        if all(sign == "+" for sign, _ in terms(node)) and (node.op == "+" or _is_product(node)):
-            total, told = numbers[0], []
-            for number in numbers[1:]:
+        parts = _parts(node)
+        if parts is not None:
+            total, told = (
+                parts[0][1],
+                [f"{show(part)} = {value}" for part, value in parts if isinstance(part, Operation)],
+            )
+            for _, number in parts[1:]:
                 result = total + number if node.op == "+" else total * number
                 told.append(f"{total} {SYMBOLS[node.op]} {number} = {result}")
                 total = result
@@ -47,12 +51,28 @@ def _naturals(node: Node) -> list[int] | None:
     return sides[0] + sides[1] if all(sides) else None
 
 
+def _parts(node: Operation) -> list[tuple[Node, int]] | None:
+    """The terms of a sum, or the factors of a product, with their values; None where one is no natural number."""
+    if node.op == "+" and all(sign == "+" for sign, _ in terms(node)):
+        parts = [(term, evaluate(term)) for _, term in terms(node)]
+    elif _is_product(node):
+        parts = [(leaf, leaf.value) for leaf in leaves(node)]
+    else:
+        return None
+    natural = all(value is not None and value.denominator == 1 and value >= 0 for _, value in parts)
+    return [(part, int(value)) for part, value in parts] if natural else None
+
+
 def _is_product(node: Node) -> bool:
     return isinstance(node, Number) or (node.op == "*" and _is_product(node.left) and _is_product(node.right))
 
 
 def inverse_check(step: Step) -> str:
-    """The last step turned round, as a check: `361 − 161 = 200`."""
-    (a, _), (b, _) = step.operands[:2]
-    sign = {"+": "−", "-": "+", "*": "/", "/": "×"}[step.expression.op]
-    return f"{show_number(step.value)} {sign} {show_number(b)} = {show_number(a)}"
+    """The last step turned round, as a check: `361 − 161 = 200`; "" where it does nothing that can be turned."""
+    node = step.expression
+    if not isinstance(node, Operation):
+        return ""
+    values = {leaf.name: v for leaf, (v, _) in zip(leaves(node), step.operands, strict=True) if isinstance(leaf, Name)}
+    first, second = (Number(evaluate(side, values)) for side in (node.left, node.right))
+    turned = Operation({"+": "-", "-": "+", "*": "/", "/": "*"}[node.op], Number(step.value), second)
+    return f"{show(turned)} = {show(first)}" if evaluate(turned) is not None else ""

@@ -1,12 +1,15 @@
 """The filter: what it drops beyond single texts, and how well it tells good from bad on a labelled set."""
 
 import json
+import time
 
 import pytest
 
 from benchmarks.filter import LABELLED, measure
 from cft.files import read_jsonl
 from data_builders.filter.accept import accept
+from data_builders.filter.quotations import quotations
+from data_builders.filter.verify import check
 from data_builders.filter.wording import ends_properly, foreign, leak, repeats
 from data_builders.problems import load_problem
 from data_builders.teachers.file import critiques_folder, load_critiques, read_files
@@ -81,6 +84,32 @@ def test_the_labelled_set():
     assert found["recall"] >= 0.95
 
 
+def test_the_labelled_set_in_other_voices():
+    """What is let through needs more than the texts: two laws of geometry, a remark in the conditional, an estimate in
+    words, and two blames that only the meaning of a solution refutes."""
+    found = measure([row for _, row in read_jsonl(LABELLED.with_name("more_critiques.jsonl"))])
+    print(json.dumps(found, indent=1))
+    known = {"d-wrong_blame-02", "m-false_identity-05-cone", "m-false_unit-11-cone", "m-false_calculation-14-frac"}
+    known |= {"n-false_unit-08-tri", "n-wrong_blame-22-cone", "p-false_unit-05-clock"}
+    assert set(found["let_through"]) <= known
+    assert set(found["lost"]) <= {"n-good-23-snail"}
+
+
+@pytest.mark.parametrize(
+    "body", ["9", " ", "\n", "so ", "a=", "1+", "_", '"', "“", "≠", "\\frac{", "(", "the answer is ", "1 h "]
+)
+def test_endless_critiques_are_checked_at_once(body):
+    """Runs of a megabyte are refused unread; what is below the limit is read in time that grows with its length."""
+    text = (
+        f"The solution is incorrect. {body * (19_000 // len(body))} So \\boxed{{4}} is right and final, twelve words."
+    )
+    started = time.process_time()
+    assert check("x" + 50 * text, question="2 + 2?", gold="4", candidate=text, outcome="wrong").reason == "too long"
+    check(text, question="2 + 2?", gold="4", candidate=5 * text, outcome="wrong")
+    quotations(text, text, "2 + 2?")
+    assert time.process_time() - started < 5
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -95,6 +124,12 @@ def test_the_labelled_set():
         ("It is wrong. [END]", "[END]"),
         ("Fill in {question} here.", "{question}"),
         ("Let me know if you want more.", "Let me know"),
+        ("It matches the answer I was supplied with.", "answer I was"),
+        ("I've been told that this attempt failed.", "I've been told"),
+        ("The result disclosed to me is 93.", "disclosed to me"),
+        ("By the marking scheme it is wrong.", "marking scheme"),
+        ("We are given that a + b = 7, and told nothing of a.", None),
+        ("The answer provided by the student is 83.", None),
         ("The answer given by the student is 83.", None),
         ("We were told about a + b, not about a.", None),
         ("It is cut off, so no final answer is stated.", None),

@@ -1,8 +1,12 @@
 """Critiques are held against the truth before they train."""
 
+from fractions import Fraction
+
 import pytest
 
-from data_builders.filter.verdict import find_verdict
+from data_builders.arithmetic.expressions import parse
+from data_builders.filter.blame import wrong_blame
+from data_builders.filter.verdict import find_verdict, takes_back
 from data_builders.filter.verify import check, strange_quotes
 
 QUESTION = "A bakery sold 14 boxes at $9 a box. How many dollars did it earn?"
@@ -59,6 +63,22 @@ def test_an_unfinished_candidate_counts_as_not_correct(outcome):
         ("1632 dollars is far too high, so this is incorrect.", "incorrect"),
         ("The solution is unfinished.", "incorrect"),
         ('The student says "my answer is correct", but the result is incorrect.', "incorrect"),
+        ("Not correct. The tax is on the reduced price.", "incorrect"),
+        ("| Price | not computed | 60 | ✗ |\n\n**Verdict:** the solution is wrong.", "incorrect"),
+        ("### Verdict\nNot right.\n\n### Why\nThe sum is 7.", "incorrect"),
+        ("I can't accept this answer.", "incorrect"),
+        ("I wouldn't call this correct.", "incorrect"),
+        ("Nope — misread ratio.", "incorrect"),
+        ("Overall: ✗ wrong", "incorrect"),
+        ("The approach is right, but the answer is not.", "incorrect"),
+        ("The work is right up to here. So 83 is not the correct answer.", "incorrect"),
+        ("The student forgot the second branch; the sum is 3.", "incorrect"),
+        ("**Correct ✅** The list is complete.", "correct"),
+        ("Yep, this is right.", "correct"),
+        ("I have gone through it line by line & it stands.", "correct"),
+        ("Nothing wrong here. Seven parts, twelve apiece.", "correct"),
+        ("The reasoning is sound and the answer correct.", "correct"),
+        ("Correct answer: 361.", None),
         ("The correct answer is 361.", None),
         ("Is the answer correct? Let me check whether the solution is right.", None),
         ("If 37 + 12 were 59 the answer would be right.", None),
@@ -70,7 +90,74 @@ def test_verdicts(text, verdict):
     assert find_verdict(text) == verdict
 
 
+@pytest.mark.parametrize(
+    ("text", "taken_back"),
+    [
+        ("The solution is wrong: the tax is 6. So, all in all, the student's solution is correct.", True),
+        (
+            "Verdict: incorrect. 84 ÷ 7 = 12, as the student has, so the solution is right and deserves full credit.",
+            True,
+        ),
+        ("❌ Wrong, since (4,4) is one outcome.\n\n**Final verdict:** ✅ the student's answer is right.", True),
+        ("The answer is correct. Having looked at it all, I must mark the solution as incorrect.", True),
+        ("Incorrect. x = 31. On second thought the student's answer is right.", True),
+        ("The work is right up to line 3; after that it fails. The solution is incorrect.", False),
+        ("The answer would be right if the tax came first. It is wrong as it stands.", False),
+        ("The method is correct, but two sums are wrong, so the final answer is incorrect.", False),
+        ("To make sure the answer is right, we check it. The answer 371 is incorrect. The right answer is 361.", False),
+    ],
+)
+def test_a_verdict_that_is_taken_back(text, taken_back):
+    assert takes_back(text) is taken_back
+
+
+CANDIDATE = "First 5 × 13 = 65. Then 65 − 28 = 37, and 37 − 9 = 28. From $2x=10$ we get $x=5$. \\boxed{28}"
+
+
+@pytest.mark.parametrize(
+    ("text", "blames"),
+    [
+        ("The first mistake is 5 × 13 = 65. Rightly: 5 × 13 = 65, 65 − 28 = 37, 37 + 9 = 46.", True),
+        ('The error lies in "65 − 28 = 37". We have 5 × 13 = 65, 65 − 28 = 37 and 37 + 9 = 46.', True),
+        ("The faulty step is going from $2x=10$ to $x=5$. The sum is 46.", True),
+        ("The student divided by 9 where he should have added it.", True),
+        ("The student's multiplication 5 × 13 = 65 is wrong. It is 46.", True),
+        ("The first mistake is 37 − 9 = 28: the books are put back, so 37 + 9 = 46.", False),
+        ("The first mistake comes after 65 − 28 = 37: 37 + 9 = 46, and 65 − 28 = 37 can stay.", False),
+        ("The step from 2x = 10 to x = 4 is wrong.", False),
+        ("The student subtracted where he should have added.", False),
+        ('The line "65 − 28 = 37" is right, but the sign in the next one is wrong.', False),
+    ],
+)
+def test_the_blame_on_a_step_that_is_right(text, blames):
+    assert (wrong_blame(text, CANDIDATE) is not None) is blames
+
+
+def test_the_steps_of_a_problem_show_that_a_blamed_step_is_right():
+    steps = [(parse("5 * 13"), Fraction(65))]
+    assert wrong_blame("The first mistake is 13 × 5 = 65.", CANDIDATE, steps)
+    assert wrong_blame("The first mistake is 13 × 5 = 65.", CANDIDATE) is None
+
+
 def test_quotes_match_through_markup_and_may_come_from_the_problem():
     text = 'It says "14 * 9 = 116" and “earned $116”, while the problem has "14 boxes at $9 ... How many dollars".'
     assert strange_quotes(text, SOLUTION, QUESTION) == []
     assert strange_quotes('It says "14 boxes at 8".', SOLUTION, QUESTION) == ["14 boxes at 8"]
+
+
+@pytest.mark.parametrize(
+    ("text", "candidate", "strange"),
+    [
+        ('"By Fermat, 3^6 ≡ 1" is true.', "By Fermat, $3^6\\equiv1\\pmod7$.", []),
+        ('Step 2, "radius is half the hypotenuse": no.', "The radius of the circle is half the hypotenuse.", []),
+        ('Choosing "2 women, then anyone" counts some twice.', "Choose 2 women. Then choose 2 of the other 9.", []),
+        (
+            'The student writes "2 women, then all".',
+            "Choose 2 women. Then choose 2 of the other 9.",
+            ["2 women, then all"],
+        ),
+        ('The "3 women" are too many.', "Choose 2 women.", ["3 women"]),
+    ],
+)
+def test_quotes_that_are_near_the_words_and_ways_of_speaking(text, candidate, strange):
+    assert strange_quotes(text, candidate, "") == strange

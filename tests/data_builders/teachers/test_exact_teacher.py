@@ -8,10 +8,12 @@ import pytest
 from cft.errors import DataError
 from cft.recipe.blocks import ExactTeacher
 from data_builders.arithmetic.claims import claims
+from data_builders.arithmetic.expressions import parse
 from data_builders.filter.verify import check
 from data_builders.problems import load_problem
 from data_builders.teachers.exact.diagnosis import diagnose
 from data_builders.teachers.exact.exact import STYLES, critique, exact_critiques
+from data_builders.teachers.exact.working import work_out
 from data_builders.teachers.file import find_critiques, load_critiques
 from eval.grading import grade
 
@@ -197,3 +199,49 @@ def test_odd_candidates_get_a_critique(text):
 def test_problems_without_steps_are_refused():
     with pytest.raises(DataError, match="badge has no `steps:`"):
         exact_critiques([ExactTeacher(kind="exact")], {"badge": load_problem("badge")}, [{"problem": "badge"}], 0)
+
+
+@pytest.mark.parametrize(
+    ("expression", "shown"),
+    [
+        ("2 * 3 + 4", ["2 × 3 = 6, 6 + 4 = 10"]),
+        ("4 + 2 * 3 + 5 * 6", ["2 × 3 = 6, 5 × 6 = 30, 4 + 6 = 10, 10 + 30 = 40"]),
+        ("2 + 3 + 4", ["2 + 3 = 5, 5 + 4 = 9"]),
+        ("2 * (3 + 4)", []),
+        ("7 / 2 + 3 + 1", []),
+    ],
+)
+def test_sums_with_products_are_explained_in_order(expression, shown):
+    assert list(work_out(parse(expression))) == shown
+
+
+AVERAGE = """
+id: average
+question: A van drives 100 km on Monday and 80 km on Tuesday, for 3 hours and for 2 hours. How fast is it on average?
+answer: 36
+source: written for this test
+licence: Apache-2.0
+asked: the average speed
+given:
+  far: {value: 100, unit: km, says: the distance on Monday}
+  near: {value: 80, unit: km, says: the distance on Tuesday}
+  long: {value: 3, unit: h, says: the hours on Monday}
+  short: {value: 2, unit: h, says: the hours on Tuesday}
+steps:
+  - {name: monday, says: the way on Monday, expression: far, value: 100}
+  - {name: way, says: the whole distance, expression: monday + near, value: 180}
+  - {name: speed, says: the average speed, expression: way / (long + short), value: 36}
+"""
+
+
+def test_steps_that_divide_by_a_sum_or_only_name_a_quantity(tmp_path):
+    (tmp_path / "average.yaml").write_text(AVERAGE, encoding="utf-8")
+    problem = load_problem(str(tmp_path / "average.yaml"))
+    for text in (
+        "100 + 80 = 170, 170 / 5 = 34 \\boxed{34}",
+        "100 − 80 = 20 \\boxed{20}",
+        "180 / 5 = 36 \\boxed{36}",
+        "36",
+    ):
+        for outcome, told, _ in critiques(problem, text):
+            assert_true(problem, text, outcome, told)

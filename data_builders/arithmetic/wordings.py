@@ -1,0 +1,121 @@
+"""Rewrites what a text says in words as signs: "one third is about 36 %" becomes `1/3 ≈ 36 %`."""
+
+import re
+
+from data_builders.arithmetic.markup import braced
+from data_builders.arithmetic.units import UNITS, is_part
+
+_SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+)
+_SMALL = (_SMALL + " eighteen nineteen").split()
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_VALUES = {word: i for i, word in enumerate(_SMALL)} | {word: 10 * i for i, word in enumerate(_TENS, 2)}
+_PARTS = {"half": 2, "halves": 2, "quarter": 4, "third": 3, "fifth": 5, "eighth": 8, "ninth": 9, "twelfth": 12}
+_PARTS |= {f"{word}th": n for word, n in _VALUES.items() if n in (4, 6, 7, 10, 11, *range(13, 20))}
+_PARTS |= {f"{word[:-1]}ieth": n for word, n in _VALUES.items() if word in _TENS}
+_ORDINALS = {"first": 1, "second": 2} | {word: n for word, n in _PARTS.items() if 2 < n < 10 and word != "quarter"}
+_TEN = "|".join(_TENS)
+_ONE = "|".join(_SMALL[1:10])
+_COUNT = rf"(?:(?:{_TEN})(?:[- ](?:{_ONE}))?|{'|'.join(_SMALL[1:])})"
+_PART = rf"(?:(?:{_TEN})-(?:{'|'.join(_ORDINALS)})|{'|'.join(sorted(_PARTS, key=len, reverse=True))})s?"
+_NAMES = "|".join(sorted(UNITS, key=len, reverse=True))
+_UNIT = rf"(?:(?:square|cubic)\s+)?(?:{_NAMES}|[mghslL])(?:²|³|\^\{{?[23]\}}?)?(?![\w'’])"
+_NUMBER = r"\\?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
+_VALUE = r"(?=\\?\$?[\d√(]|\\(?:frac|sqrt|pi)|π|[½⅓⅔¼¾])"  # and one begins
+_ABOUT = r"(?:about|roughly|approximately|around|nearly|almost|approx\.|circa|just (?:over|under))"
+_SIGNS = {"plus": "+", "minus": "-", "times": "×", "divided by": "÷", "equals": "=", "is equal to": "="}
+_DONE = {"dividing": "{0} ÷ {1}", "multiplying": "{0} × {1}", "subtracting": "{1} - {0}", "adding": "{0} + {1}"}
+_STEPS = (
+    (r"\\(?:text|mathrm|mbox|operatorname)\s*\{([^{}]*)\}", r" \1 "),
+    (r"\\(min|ell)(?![a-zA-Z])", lambda m: " min " if m[1] == "min" else " L "),
+    # numbers and shares
+    (rf"\b({_COUNT}) and a half\b", lambda m: f"{_count(m[1])}.5"),
+    (rf"\b({_COUNT}|an?)[ -]({_PART})(?![\w-])", lambda m: _fraction(m[1], m[2])),
+    (rf"\bhalf (?=an? {_UNIT}|{_UNIT})|\b(?:a )?half (?=(?:of )?(?:the )?{_NUMBER})", "1/2 "),
+    (rf"\b({_COUNT}) hundred(?: and)? ({_COUNT})\b", lambda m: str(100 * _count(m[1]) + _count(m[2]))),
+    (rf"\b({_COUNT}|an?) (hundred|thousand)\b", lambda m: str(_times(m[1], m[2]))),
+    (rf"\b(?!one\b)({_COUNT})\b(?! (?:of|more|cases?)\b)", lambda m: str(_count(m[1]))),
+    (rf"\b(?:twice|double) (?=(?:the )?{_NUMBER})", "2 · "),
+    (r"(?<=\d)\s*(?:percent|per cent)\b", " %"),
+    (r"\bC\((\d+), ?(\d+)\)", r"\\binom{\1}{\2}"),
+    (r"(?<=\d) squared\b", "²"),
+    (r"(?<=\d) cubed\b", "³"),
+    (
+        rf"\b(\w+ing) ({_NUMBER}) (?:by|from|to|and) ({_NUMBER}),? (?:one gets|we get|gives|makes|"
+        rf"yields) (?={_NUMBER})",
+        lambda m: _done(*m.groups()),
+    ),
+    (
+        r"(?<=\d) (times|divided by|(?:equals|is equal to)(?= \d+(?:\.\d+)?(?!\.?\d)(?:[.,;)]|$))) (?=\\?\$?\d)",
+        lambda m: f" {_SIGNS[m[1].lower()]} ",
+    ),
+    (
+        rf"(?<![\d.])({_NUMBER}) (plus|minus) ({_NUMBER}) (?:is|=|makes|gives) (?={_NUMBER})",
+        lambda m: f"{m[1]} {_SIGNS[m[2].lower()]} {m[3]} = ",
+    ),
+    (rf"(?<=[²³]) (?:is|makes|gives) (?={_NUMBER})", " = "),
+    # units
+    (rf"(?<=\d) of an? (?={_UNIT})|(?<=1/2) (?:an? )?(?={_UNIT})", " "),
+    (rf"\b(?:an?|one|one full) (?={_UNIT}[\s,]+(?:has|have|is|are|equals?|contains?|holds?|lasts?|makes?|=|\d))", "1 "),
+    (rf"({_NUMBER} ?{_UNIT}),? (?:in|to|make|make up|per) (?:an?|one|the|each|every|1) ({_UNIT})", r"\1 = 1 \2 "),
+    (rf"\b(square|cubic)\s+({_NAMES})\b", lambda m: f"{m[2]}{'²' if m[1].lower() == 'square' else '³'}"),
+    (rf"(?<![\d.])({_NUMBER} ?)({_UNIT}) (?:and )?(?={_NUMBER} ?({_UNIT}))", lambda m: _compound(*m.groups())),
+    # relations
+    (
+        rf"(?:(?<=%) of|(?<=/\d) of|(?<=/\d\d) of|(?<=1/2)|(?<=2) ·)(?: the)? ({_NUMBER})(?: (?!is|are)[a-z]+)?"
+        rf"(?:,[^.,;\n]{{0,60}},)? (?:is|are|was|would be|makes|gives|equals|comes to) (?:only )?(?={_NUMBER})",
+        r" · \1 = ",
+    ),
+    (rf"(?<=\d) (?:is|are|was) (?={_NUMBER} ?\\?% of (?:the )?{_NUMBER})", " = "),
+    (rf"(?<=[\d%]) of (?:the )?(?={_NUMBER})", " · "),
+    (
+        rf"(?<=[\w%)}}²³$/]),?[ ]?\(?(?:is|are|or|which is|that is|equals|i\.e\.,?|that's)?,? "
+        rf"?(?:only |just )?{_ABOUT} {_VALUE}",
+        " ≈ ",
+    ),
+    (
+        rf"(\d ?%|\d ?{_UNIT}|\d°)\$?(?: of [a-z]+)?(?:,? \(?(?:which is|that is|that's|that’s|i\.e\.,?|"
+        rf"is the same as)|, or|"
+        rf"(?=\s\([\d.]+ ?(?:%|{_UNIT})\))|\s(?:is|are|has|have|contains?|holds?|lasts?|equals?|makes?))\s\(?"
+        rf"(?:only |just |exactly )?(?={_NUMBER} ?(?:%|{_UNIT})|\d+/\d+ ?{_UNIT}|\d*π ?(?:rad))",
+        r"\1 = ",
+    ),
+    (rf"(?<=\d/\d) (?:is|are|equals) (?:only |just )?(?={_NUMBER} ?\\?%)", " = "),
+    (rf"(?<=\d),? (?:i\.e\.,?|that is,?|which is) (?={_NUMBER}(?![\d.]*\s*[-+×*/=·÷−–^]))", " = "),
+)
+_RULES = [(re.compile(pattern, re.IGNORECASE), signs) for pattern, signs in _STEPS]
+
+
+def worded(text: str) -> str:
+    """The text with values, shares, relations and units in words rewritten as signs."""
+    text = braced(text)
+    for pattern, signs in _RULES:
+        text = pattern.sub(signs, text)
+    return text
+
+
+def _count(words: str) -> int:
+    return sum(_VALUES[word] for word in re.split(r"[- ]", words.lower()))
+
+
+def _times(count: str, unit: str) -> int:
+    return (1 if count.lower() in ("a", "an") else _count(count)) * (100 if unit.lower() == "hundred" else 1000)
+
+
+def _done(what: str, first: str, second: str) -> str:
+    sides = _DONE.get(what.lower())
+    return f"{sides.format(first, second)} = " if sides else f"{what} {first}, {second}; "
+
+
+def _compound(number: str, unit: str, smaller: str) -> str:
+    """`1 h ` as the first part of 1 h 45 min; unchanged where the second unit is none of its parts."""
+    names = [UNITS.get(name.lower(), name) for name in (unit, smaller)]
+    return f"{number}{unit} + " if is_part(*reversed(names)) else f"{number}{unit} , "
+
+
+def _fraction(count: str, part: str) -> str:
+    tens, _, ones = part.lower().rpartition("-")
+    ones = ones if ones in _PARTS or ones in _ORDINALS else ones.removesuffix("s")
+    below = _VALUES.get(tens, 0) + (_ORDINALS.get(ones) if tens else _PARTS.get(ones, 0))
+    return f"{1 if count.lower() in ('a', 'an') else _count(count)}/{below}"
