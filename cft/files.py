@@ -113,7 +113,7 @@ def read_jsonl(path: Path, error: type[CFTError] = DataError) -> list[tuple[int,
     try:
         data = read_bytes(path, error)
     except FileNotFoundError:
-        raise error(f"{path}: there is no such file. Check the path in the recipe.") from None
+        raise error(f"{path}: cannot be read, there is no such file. Check the path in the recipe.") from None
     rows = list(parse_jsonl(data, path, error))
     if not rows:
         raise error(f"{path}: has no rows. It must hold one JSON object a line.")

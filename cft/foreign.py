@@ -54,26 +54,33 @@ def open_file(path: Path, error: type[CFTError] = DataError) -> Iterator[BinaryI
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe that nobody writes to would wait for ever
-        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
-        if kind != stat.S_IFREG:
-            os.close(descriptor)
-            raise error(f"{path}: is a {KINDS.get(kind, 'socket')}, not a file. Name a file.")
-        with open(descriptor, "rb") as file:
-            yield file
-    except (CFTError, FileNotFoundError):
+    except FileNotFoundError:
         raise
     except (OSError, ValueError) as fault:  # ValueError: a NUL in the name
-        said = getattr(fault, "strerror", None) or fault
-        raise error(f"{path}: cannot be read ({said}). Check the path and its permissions.") from None
+        raise _unreadable(path, fault, error) from None
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(descriptor)
+        raise error(f"{path}: is a {KINDS.get(kind, 'socket')}, not a file. Name a file.")
+    with open(descriptor, "rb") as file:
+        yield file
 
 
 def read_bytes(path: Path, error: type[CFTError] = DataError, most: int = MOST_BYTES) -> bytes:
     """The bytes of an ordinary file. Errors as in `open_file`, and `error` for a file of more than `most` bytes."""
     with open_file(path, error) as file:
-        data = file.read(most + 1)
+        try:
+            data = file.read(most + 1)
+        except OSError as fault:  # a disk that fails
+            raise _unreadable(path, fault, error) from None
     if len(data) > most:
         raise error(f"{path}: has more than {size(most)}, which is too much for such a file. Check the path.")
     return data
+
+
+def _unreadable(path: Path, fault: Exception, error: type[CFTError]) -> CFTError:
+    said = getattr(fault, "strerror", None) or fault
+    return error(f"{path}: cannot be read ({said}). Check the path and its permissions.")
 
 
 def read_text(path: Path, error: type[CFTError] = DataError, most: int = MOST_BYTES) -> str:
@@ -81,9 +88,9 @@ def read_text(path: Path, error: type[CFTError] = DataError, most: int = MOST_BY
     try:
         return decoded(read_bytes(path, error, most))
     except FileNotFoundError:
-        raise error(f"{path}: there is no such file. Check the path.") from None
+        raise error(f"{path}: cannot be read, there is no such file. Check the path.") from None
     except UnicodeError as fault:
-        raise error(f"{path}: {fault}") from None
+        raise error(f"{path}: {fault}.") from None
 
 
 def decoded(data: bytes) -> str:

@@ -5,13 +5,14 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cft.cache import cache_folder
 from cft.errors import ModelError
 from cft.files import read_json
+from cft.foreign import user_path
 from cft.models.architecture import Architecture
+from cft.recipe.source import read_yaml
 
 MODELS_FILE = Path(__file__).with_name("models.yaml")
 RECORD = "cft_source.json"  # stands in every cached folder: where its weights come from
@@ -70,13 +71,9 @@ def load_entries() -> dict[str, Entry]:
     """
     extra = os.environ.get("CFT_MODELS")
     entries: dict[str, Entry] = {}
-    for path in [MODELS_FILE, *([Path(extra).expanduser()] if extra else [])]:
+    for path in [MODELS_FILE, *([user_path(extra, ModelError)] if extra else [])]:
         try:
-            entries |= TypeAdapter(dict[str, Entry]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise ModelError(f"{path}: cannot be read ({error.strerror}). Correct or unset CFT_MODELS.") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+            entries |= TypeAdapter(dict[str, Entry]).validate_python(read_yaml(path, ModelError))
         except ValidationError as error:
             faults = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r:.60})" for e in error.errors()]
             raise ModelError(f"{path}: {len(faults)} fault(s)\n" + "\n".join(faults)) from None
