@@ -59,7 +59,7 @@ def read_json(
             values are missing or of another type; all of them are named.
     """
     try:
-        value = parse_json(decoded(read_bytes(path, error)))
+        value = parse_json(decoded(read_bytes(path, error)), exact=error is not ModelError)
         if not isinstance(value, dict):
             raise ValueError(f"is a JSON {type(value).__name__}, not an object")
         check_shape(value, shape or {})

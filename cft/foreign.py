@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from cft.errors import CFTError, DataError
+from cft.errors import CFTError, DataError, ModelError
 from cft.words import size
 
 MOST_BYTES = 1 << 30  # of a file that is read whole
@@ -104,12 +104,14 @@ def decoded(data: bytes) -> str:
         raise UnicodeError(f"is not UTF-8 (line {line}, byte {fault.start}). Save the file as UTF-8") from None
 
 
-def parse_json(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError, in words without the file: a fault, where, and the fix."""
+def parse_json(text: str, *, exact: bool = True) -> Any:
+    """The value of a JSON text. Raises ValueError, in words without the file: a fault, where, and the fix.
+
+    `exact=False` takes NaN, Infinity and a key that is there twice, as transformers does in the files of models.
+    """
+    strict = {"parse_float": _finite, "parse_constant": _constant, "object_pairs_hook": _once} if exact else {}
     try:
-        value = json.loads(
-            text, parse_int=_integer, parse_float=_finite, parse_constant=_constant, object_pairs_hook=_once
-        )
+        value = json.loads(text, parse_int=_integer, **strict)
         _check_depth(value, DEEPEST)
     except json.JSONDecodeError as fault:
         line = f"line {fault.lineno}, " if "\n" in text.strip() else ""
@@ -124,6 +126,21 @@ def parse_json(text: str) -> Any:
             half = f"\\u{ord(fault.object[fault.start]):04x}"
             raise ValueError(f"holds {half}, half of a character, as a cut text leaves it; remove it") from None
     return value
+
+
+def tensor_shapes(path: Path, error: type[CFTError] = ModelError) -> dict[str, list[int]]:
+    """Name -> shape of the tensors in a safetensors file, by its header, which must fit the file's length.
+
+    Raises:
+        CFTError: of the class `error`: no ordinary file, a damaged header, or a file that is cut off.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with open_file(path, error), safe_open(str(path), framework="np") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 it is no mapping
+    except (SafetensorError, FileNotFoundError, OverflowError) as fault:
+        raise error(f"{path}: is no whole safetensors file ({fault}). Get it again.") from None
 
 
 def check_shape(value: dict[str, Any], shape: Mapping[str, Any]) -> None:

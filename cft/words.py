@@ -16,8 +16,8 @@ LOST_BACKSLASH = re.compile(
     r"""\t(?= (?: imes|heta|herefore|riangle\w*|binom|ilde|extstyle )(?![a-z]) | (?: ext|frac )\w*\s*[{\d]
              | (?: an|au|o )\s*(?: [-+\d({\\^_$)=,] | [A-Za-z]\b | $ ) )
     | \r(?= (?: ight\w*|ho|angle|ceil|floor|brace|brack|vert )(?![a-z]) )
-    | (?: (?<![\s.,:;!?]) | (?<=[^\s.,:;!?][ ]) )\n(?= (?: n?eq|geq|leq|otin|abla|subset\w*|supset\w*|cong|ewline
-             |oindent|onumber|[LlRr](?:eft|ight)arrow )(?![a-z]) )
+    | (?: (?<![\s.,:;!?]) | (?<=[^\s.,:;!?][ ]) )\n(?= eq(?!\w|\s*[=.:])
+             | (?: leq|geq|otin|abla|subseteq|ewline|ewcommand|oindent|onumber )(?![a-z_]) )
     | [\x85\u2028\u2029](?=[a-z])""",
     re.VERBOSE,
 )

@@ -12,8 +12,9 @@ from typing import Any
 
 from cft.cache import remembered
 from cft.devices import DECODING_STEP, MFU, find_card, matmul_flops, pick_device, slow_dtype
-from cft.errors import CFTError
+from cft.errors import CFTError, ModelError
 from cft.files import read_own_jsonl
+from cft.foreign import user_path
 from cft.models.load import load_tokenizer
 from cft.models.source import architecture_of, resolve
 from cft.pipeline import file_hashes
@@ -175,7 +176,7 @@ def _tokenized(model: ModelBlock, examples: list[dict]) -> list:
     """All that `count` depends on: the texts, and name, size and time of the files of tokenizer and template."""
     files = [path for path in sorted(Path(resolve(model).location).glob("*")) if path.is_file()]
     if model.chat_template not in (None, "plain"):
-        files.append(Path(model.chat_template).expanduser())
+        files.append(user_path(model.chat_template, ModelError))
     stats = [(path.name, path.stat()) for path in files if path.exists()]
     texts = [[row["prompt"], row["completion"]] for row in examples]
     return [[[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats], model.model_dump(), texts]

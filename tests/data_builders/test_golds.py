@@ -109,6 +109,7 @@ def test_a_text_whose_backslashes_were_not_doubled_is_told_from_a_whole_one(text
         "Let\nu = x + 1,\ne = 2 and\ni = 3.\nequal parts\nnear\nnot\nright",
         "x | y\n--|--\n1\t2\r\n3\t4",
         "We use (1).\neq. (2) gives 3",
+        "import sympy as sp\neq1 = sp.Eq(x, 2)\neq = sp.Eq(x, 3)\nleq_count = 1",
         "naïve café — 3 × 4 \U0001f600 \u2028 A line",
     ],
 )
