@@ -13,6 +13,7 @@ from cft.errors import CFTError, DataError, EvalError, ModelError, RunError
 from cft.foreign import check_shape, decoded, open_file, parse_json, read_bytes
 from cft.words import size
 
+MOST_OWN_BYTES = 1 << 40  # of our own logs, which nobody bounds
 CURES = {  # what to do with a file that is damaged, by the error that its reader raises
     DataError: "Correct the file",
     EvalError: "Correct the file",
@@ -93,9 +94,10 @@ def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
 
 def read_own_jsonl(path: Path) -> list[dict]:
     """Rows of a file written by `append_jsonl`. A last line torn by a kill is cut off; others raise DataError."""
-    if not path.exists():
+    try:
+        data = read_bytes(path, most=MOST_OWN_BYTES)
+    except FileNotFoundError:
         return []
-    data = path.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         with path.open("r+b") as file:

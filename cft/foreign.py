@@ -69,13 +69,12 @@ def open_file(path: Path, error: type[CFTError] = DataError) -> Iterator[BinaryI
 def read_bytes(path: Path, error: type[CFTError] = DataError, most: int = MOST_BYTES) -> bytes:
     """The bytes of an ordinary file. Errors as in `open_file`, and `error` for a file of more than `most` bytes."""
     with open_file(path, error) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise error(f"{path}: has more than {size(most)}, which is too much for such a file. Check the path.")
         try:
-            data = file.read(most + 1)
+            return file.read()
         except OSError as fault:  # a disk that fails
             raise _unreadable(path, fault, error) from None
-    if len(data) > most:
-        raise error(f"{path}: has more than {size(most)}, which is too much for such a file. Check the path.")
-    return data
 
 
 def _unreadable(path: Path, fault: Exception, error: type[CFTError]) -> CFTError:

@@ -168,7 +168,7 @@ class Source:
                 holder = holder[path[-1]]
             path = (*path, int(step) if isinstance(holder, list) and step.isdecimal() and len(step) < 9 else step)
             if isinstance(holder, list) and path[-1] not in range(len(holder)):
-                fault = f"there is no item {step}, the list has {len(holder)}"
+                fault = f"there is no item {step:.20}, the list has {len(holder)}"
                 return self._refuse_override(path, fault, "Count items from 0, or set the whole list")
             if not isinstance(holder, dict | list):
                 fault = f"the key above it is {show(holder)}, which has no keys"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cft.cache import cache_folder
 from cft.errors import DataError, EvalError
 from cft.files import read_jsonl, sha256_file, write_bytes
-from cft.foreign import open_file, parse_json, read_text
+from cft.foreign import open_file, parse_json, read_text, user_path
 from eval.prompts import PROMPTS
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def local_file(source: "Source", metadata: dict[str, Any]) -> Path | None:
     """
     for name in (source.task, *(f"{source.task}_{variant}" for variant in PROMPTS)):
         if name in metadata:
-            return Path(metadata[name])
+            return user_path(metadata[name])
     if not metadata.get("data_dir"):
         return None
-    folder = Path(metadata["data_dir"])
+    folder = user_path(metadata["data_dir"])
     stems = list(dict.fromkeys((source.task.removeprefix("cft_"), source.task, *source.names)))
     for suffix in SUFFIXES:
         found = [folder / f"{stem}{suffix}" for stem in stems]

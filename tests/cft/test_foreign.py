@@ -6,7 +6,7 @@ from typing import Annotated, NotRequired
 import pytest
 from pydantic import Field
 
-from cft.errors import DataError, ModelError
+from cft.errors import DataError, ModelError, RunError
 from cft.files import read_json, read_jsonl, sha256_file
 from cft.foreign import read_text, user_path
 
@@ -34,8 +34,14 @@ def test_a_json_value_that_cannot_be_used_is_named_with_its_line(tmp_path, value
     with pytest.raises(DataError, match=rf"rows\.jsonl: 1 faulty[^\n]*\n  line 2: [^\n]*{DAMAGED[value]}"):
         read_jsonl(path)
     path.write_text(f'{{"a": {value}}}')
-    with pytest.raises(ModelError, match=rf"rows\.jsonl: [^\n]*{DAMAGED[value]}"):
-        read_json(path, error=ModelError)
+    with pytest.raises(RunError, match=rf"rows\.jsonl: [^\n]*{DAMAGED[value]}"):
+        read_json(path)
+
+
+def test_what_transformers_takes_in_the_files_of_models_is_taken(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"time_step_limit": [0.0, Infinity], "a": 1, "a": 2}')
+    assert read_json(path, error=ModelError) == {"time_step_limit": [0.0, float("inf")], "a": 2}
 
 
 def test_a_whole_emoji_written_as_two_escapes_is_taken(tmp_path):
