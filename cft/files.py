@@ -92,8 +92,11 @@ def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
         os.fsync(out.fileno())
 
 
-def read_own_jsonl(path: Path) -> list[dict]:
-    """Rows of a file written by `append_jsonl`. A last line torn by a kill is cut off; others raise DataError."""
+def read_own_jsonl(path: Path, shape: Mapping[str, Any] | None = None) -> list[dict]:
+    """Rows of a file written by `append_jsonl`. A last line torn by a kill is cut off.
+
+    `shape` is what each row must hold, as in `read_json`. Other faults than a torn last line raise DataError.
+    """
     try:
         data = read_bytes(path, most=MOST_OWN_BYTES)
     except FileNotFoundError:
@@ -102,11 +105,11 @@ def read_own_jsonl(path: Path) -> list[dict]:
     if len(whole) < len(data):
         with path.open("r+b") as file:
             file.truncate(len(whole))
-    return [row for _, row in parse_jsonl(whole, path)]
+    return [row for _, row in parse_jsonl(whole, path, shape=shape, exact=False)]
 
 
-def read_jsonl(path: Path, error: type[CFTError] = DataError) -> list[tuple[int, dict]]:
-    """`(line number, row)` of a JSON Lines file that the user wrote.
+def read_jsonl(path: Path, error: type[CFTError] = DataError, *, exact: bool = True) -> list[tuple[int, dict]]:
+    """`(line number, row)` of a JSON Lines file that the user wrote; `exact` as in `cft.foreign.parse_json`.
 
     Raises:
         CFTError: of the class `error`: the file is missing, empty or no ordinary file; or every line that is empty, not
@@ -116,14 +119,24 @@ def read_jsonl(path: Path, error: type[CFTError] = DataError) -> list[tuple[int,
         data = read_bytes(path, error)
     except FileNotFoundError:
         raise error(f"{path}: cannot be read, there is no such file. Check the path in the recipe.") from None
-    rows = list(parse_jsonl(data, path, error))
+    rows = list(parse_jsonl(data, path, error, exact=exact))
     if not rows:
         raise error(f"{path}: has no rows. It must hold one JSON object a line.")
     return rows
 
 
-def parse_jsonl(data: bytes, path: Path, error: type[CFTError] = DataError) -> Iterator[tuple[int, dict]]:
-    """Yield `(line number, row)`; raise one `error` that lists all faulty lines (the first ten in words)."""
+def parse_jsonl(
+    data: bytes,
+    path: Path,
+    error: type[CFTError] = DataError,
+    *,
+    shape: Mapping[str, Any] | None = None,
+    exact: bool = True,
+) -> Iterator[tuple[int, dict]]:
+    """Yield `(line number, row)`; raise one `error` that lists all faulty lines (the first ten in words).
+
+    `shape` as in `read_json`, `exact` as in `cft.foreign.parse_json`.
+    """
     faults, rows = [], []
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise error(f"{path}: is UTF-16. Save the file as UTF-8.")
@@ -135,9 +148,10 @@ def parse_jsonl(data: bytes, path: Path, error: type[CFTError] = DataError) -> I
             text = line.decode("utf-8")
             if not text.strip():
                 raise ValueError("is empty; remove it")
-            row = parse_json(text)
+            row = parse_json(text, exact=exact)
             if not isinstance(row, dict):
                 raise ValueError(f"is a JSON {type(row).__name__}, not an object")
+            check_shape(row, shape or {})
         except UnicodeDecodeError as fault:
             faults.append(f"line {number}: is not UTF-8 (byte {fault.start}); save the file as UTF-8")
         except ValueError as fault:

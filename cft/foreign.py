@@ -40,7 +40,7 @@ def user_path(text: str | Path, error: type[CFTError] = DataError) -> Path:
         return path
     except (OSError, RuntimeError, ValueError) as fault:  # RuntimeError: no home folder; ValueError: a NUL
         said = getattr(fault, "strerror", None) or fault
-        raise error(f"{str(text)!r:.120}: is no path to be read ({said}). Correct it.") from None
+        raise error(f"{str(text)!r:.120}: cannot be used as a path ({said}). Correct it.") from None
     return path
 
 
@@ -106,7 +106,7 @@ def decoded(data: bytes) -> str:
 def parse_json(text: str, *, exact: bool = True) -> Any:
     """The value of a JSON text. Raises ValueError, in words without the file: a fault, where, and the fix.
 
-    `exact=False` takes NaN, Infinity and a key that is there twice, as transformers does in the files of models.
+    `exact=False` takes what Python's own reader does: NaN, a key that is there twice, half a surrogate pair.
     """
     strict = {"parse_float": _finite, "parse_constant": _constant, "object_pairs_hook": _once} if exact else {}
     try:
@@ -118,7 +118,7 @@ def parse_json(text: str, *, exact: bool = True) -> Any:
         raise ValueError(f"is not JSON, {fault.msg} at {line}column {fault.colno}{fix}") from None
     except RecursionError:
         _deep()
-    if re.search(r"\\u[dD][89a-fA-F]", text):
+    if exact and re.search(r"\\u[dD][89a-fA-F]", text):
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as fault:

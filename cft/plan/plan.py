@@ -13,7 +13,6 @@ from typing import Any
 from cft.cache import remembered
 from cft.devices import DECODING_STEP, MFU, find_card, matmul_flops, pick_device, slow_dtype
 from cft.errors import CFTError, ModelError
-from cft.files import read_own_jsonl
 from cft.foreign import user_path
 from cft.models.load import load_tokenizer
 from cft.models.source import architecture_of, resolve
@@ -21,7 +20,7 @@ from cft.pipeline import file_hashes
 from cft.plan.memory import PROMPT_TOKENS, plan_memory
 from cft.recipe.blocks import ModelBlock, Recipe
 from cft.rows import tokenize_row
-from cft.runs import Run, run_of
+from cft.runs import Run, read_rows, run_of
 from cft.train.loop.defaults import optimizer_steps, recomputes, training_epochs
 from cft.train.select.choice import planned_answers
 from data_builders.asking.prices import find_price
@@ -70,7 +69,7 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         return round(LOAD_SECONDS + epochs * total / (peak * share))
 
     stages, pairs, costs, asked = [], [], [], []
-    examples = read_own_jsonl(run.examples)
+    examples = read_rows(run.examples)
     if recipe.data.builder == "critiques":
         asked = estimate_calls(recipe.data, recipe.seed, recipe.model.id, run.calls)
         costs = [row["cost_usd"] for row in asked]
