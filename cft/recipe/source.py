@@ -142,7 +142,7 @@ class Source:
         return values
 
     def _refuse(self, path: KeyPath, node: yaml.Node, place: _Place, fault: str, fix: str) -> None:
-        value = node.value if isinstance(node, yaml.ScalarNode) and node.value else MISSING
+        value = tidy(node.value) if isinstance(node, yaml.ScalarNode) and node.value else MISSING
         self.faults.append(Fault(path, fault, fix, value, place(node)))
 
     def override(self, text: str, depth: int = 0) -> None:
