@@ -42,8 +42,6 @@ from cft.errors import CFTError, RecipeError, Terminated
 from cft.memory import reuse_freed_memory
 
 COMPUTING = {"data", "eval", "export", "run", "sweep", "train", "try"}  # commands that load a model
-FULL = (errno.ENOSPC, errno.EDQUOT)  # faults of a disk or a path, which no code of ours can mend
-CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR)
 
 app = typer.Typer(
     help="One problem -> critiques of wrong solutions -> a LoRA adapter -> an honest score.",
@@ -86,20 +84,16 @@ def copy(
     as_json: AsJson = False,
 ) -> None:
     """Copy a shipped recipe or sweep to a file of your own, to change it there."""
-    from cft.foreign import user_path
     from cft.recipe.shipped import find_recipe, list_sweeps
 
     sweep = list_sweeps().get(recipe)
     source = sweep or find_recipe(recipe)
-    target = user_path(to or source.name, RecipeError)
+    target = to or Path(source.name)
     target = target / source.name if target.is_dir() else target
     if target.exists():
         raise RecipeError(f"{target}: exists already. Name another file, or remove it first.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    except OSError as error:
-        raise RecipeError(f"{target}: cannot be written ({error.strerror}). Name another file.") from None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
     then = f"cft sweep {target} --plan" if sweep else f"cft plan {target}"
     answer({"path": str(target)}, as_json, f"{target}\nChange it, then: {then}")
 
@@ -275,12 +269,10 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `cft ... | head` is no error
     except OSError as error:
-        if error.errno not in (*FULL, *CLOSED):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = error.filename or "the run folder or the cache"
-        what = "the disk is full" if error.errno in FULL else f"cannot be used ({error.strerror})"
-        fix = "free some space" if error.errno in FULL else "correct this or name another place,"
-        fail(f"{where}: {what}. What is done is kept: {fix} and give the same command.", as_json)
+        fail(f"{where}: the disk is full. What is done is kept: free some space and give the same command.", as_json)
 
 
 def _terminate(number, frame) -> None:

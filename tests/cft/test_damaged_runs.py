@@ -9,7 +9,6 @@ from cft.errors import DataError, RunError
 from cft.files import write_json, write_jsonl
 from cft.recipe.load import load_recipe
 from cft.runs import ARM, METRICS, Run, open_run, read_known, read_rows
-from cft.train.card import add_scores
 from data_builders.inspect.inspection import load_items
 
 DEEP = "[" * 3000
@@ -77,8 +76,3 @@ def test_a_damaged_row_is_named_by_whoever_reads_it(run: Run, name: str, line: s
         load_items(run.data)
     with pytest.raises(DataError, match="line 2: "):
         trace_item(run, "e") if name != "problems" else read_rows(path)
-
-
-def test_a_card_that_was_deleted_is_named(tmp_path):
-    with pytest.raises(RunError, match=r"README.md: cannot be read, there is no such file"):
-        add_scores(tmp_path, {})

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
-from cft.recipe.blocks.base import Block, Count, CountFromZero, Names, Temperature, Text, TopP, once
+from cft.recipe.blocks.base import MOST, Block, Count, Names, Text, once
 from cft.recipe.blocks.endpoint import EndpointBlock
 
 Style = Literal[
@@ -22,12 +22,12 @@ class StudentBlock(Block):
     model: Text | None = Field(None, description="Model to sample from, as in model.id; null: the recipe's model.")
     endpoint: EndpointBlock | None = Field(None, description="Server that has the model; null: load it here.")
     samples: Count = Field(description="Solutions to sample for each problem, at each temperature.")
-    temperatures: Annotated[list[Temperature], AfterValidator(once), Field(min_length=1)] = Field(
+    temperatures: Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(once), Field(min_length=1)] = Field(
         default_factory=lambda: [0.9], description="Sampling temperatures; 0 is greedy."
     )
-    top_p: TopP = Field(1.0, description="Share of the probability that is sampled from; 1 is all.")
-    top_k: CountFromZero = Field(
-        50, description="Most likely tokens that are sampled from, 0 is all; not for endpoints."
+    top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that is sampled from; 1 is all.")
+    top_k: int = Field(
+        50, ge=0, le=MOST, description="Most likely tokens that are sampled from, 0 is all; not for endpoints."
     )
     max_new_tokens: Count = Field(320, description="Most tokens of a solution; a longer one is truncated.")
     batch_size: Count = Field(24, description="Solutions sampled at a time; not for endpoints.")
@@ -63,8 +63,8 @@ class ModelTeacher(Block):
         description="Prompt templates: names in recipes/teachers, or paths of files.",
     )
     samples: int = Field(1, ge=1, le=1000, description="Critiques of each style.")
-    temperature: Temperature = Field(0.7, description="Sampling temperature; 0 is greedy.")
-    top_p: TopP = Field(1.0, description="Share of the probability that is sampled from; 1 is all.")
+    temperature: float = Field(0.7, ge=0, description="Sampling temperature; 0 is greedy.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that is sampled from; 1 is all.")
     max_new_tokens: Count = Field(1024, description="Most tokens of a critique; a longer one is dropped.")
     batch_size: Count = Field(8, description="Critiques written at a time; not for endpoints.")
 

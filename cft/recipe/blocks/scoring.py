@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from cft.recipe.blocks.base import Block, Count, CountFromZero, Names, Temperature, Text, TopP
+from cft.recipe.blocks.base import MOST, Block, Count, Names, Text
 from cft.recipe.blocks.endpoint import EndpointBlock
 from cft.suggest import did_you_mean, nearest
 from eval.elicitors.table import ELICITORS
@@ -122,9 +122,9 @@ class EvalBlock(Block):
     max_new_tokens: Count = Field(2048, description="Most tokens of an answer; a longer one is truncated.")
     batch_size: Count = Field(32, description="Answers generated at a time.")
     samples: Count = Field(1, description="Answers to each item; more than one need a temperature.")
-    temperature: Temperature = Field(0.0, description="Temperature of sampling; 0 is greedy.")
-    top_k: CountFromZero = Field(0, description="Tokens that are sampled from; 0 is all.")
-    top_p: TopP = Field(1.0, description="Share of the probability that is sampled from; 1 is all.")
+    temperature: float = Field(0.0, ge=0, description="Temperature of sampling; 0 is greedy.")
+    top_k: int = Field(0, ge=0, le=MOST, description="Tokens that are sampled from; 0 is all.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that is sampled from; 1 is all.")
     data: dict[str, Text] = Field(default_factory=dict, description="Task to the local file of its items.")
     data_dir: Text | None = Field(
         None, description="Folder of local files of items; null: from where the task has them."

@@ -52,7 +52,7 @@ def test_all_faults_of_a_recipe_are_told_at_once_in_the_order_of_the_file(write_
         'demo.yaml:11 data.students.0.temperatures.0 = ".nan": is no finite number. Write a number, '
         "or put text in quotes.",
         "demo.yaml:11 data.students.0.samples = -1: must be at least 1. Choose another number.",
-        "demo.yaml:11 data.students.0.top_p = 0: must be at least 0.0001. Choose another number.",
+        "demo.yaml:11 data.students.0.top_p = 0: must be greater than 0. Choose another number.",
         'demo.yaml:13 data.teachers.0.kind = "fil": is not known. Did you mean file?',
         'demo.yaml:14 data.teachers.1.styles.0 = "numbered chek": is not known. Did you mean numbered check?',
         "demo.yaml:15 data.teachers.2.path: is missing. Add it: Name in recipes/critiques, or path of a JSONL file.",
