@@ -9,14 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cft.errors import CFTError, DataError, EvalError, ModelError, RunError
+from cft.errors import CFTError, DataError, ModelError, RunError
 from cft.foreign import check_shape, decoded, open_file, parse_json, read_bytes
 from cft.words import size
 
 MOST_OWN_BYTES = 1 << 40  # of our own logs, which nobody bounds
-CURES = {  # what to do with a file that is damaged, by the error that its reader raises
-    DataError: "Correct the file",
-    EvalError: "Correct the file",
+CURES = {  # what to do with a damaged file, by the error that its reader raises
     ModelError: "Get it again, or correct it",
     RunError: "It was changed after it was written: put it back, or delete it and give the command again",
 }

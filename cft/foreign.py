@@ -106,9 +106,9 @@ def decoded(data: bytes) -> str:
 def parse_json(text: str, *, exact: bool = True) -> Any:
     """The value of a JSON text. Raises ValueError, in words without the file: a fault, where, and the fix.
 
-    `exact=False` takes what Python's own reader does: NaN, a key that is there twice, half a surrogate pair.
+    `exact=False` takes what Python's own reader does: NaN, Infinity, half a surrogate pair.
     """
-    strict = {"parse_float": _finite, "parse_constant": _constant, "object_pairs_hook": _once} if exact else {}
+    strict = {"parse_float": _finite, "parse_constant": _constant} if exact else {}
     try:
         value = json.loads(text, parse_int=_integer, **strict)
         _check_depth(value, DEEPEST)
@@ -183,15 +183,6 @@ def _finite(digits: str) -> float:
 
 def _constant(name: str) -> NoReturn:
     raise ValueError(f"holds {name:.40}, which is no number in JSON; write a finite number, or null")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in found if keys.count(key) > 1)
-        raise ValueError(f"has the key {twice!r:.60} twice; remove one of them")
-    return found
 
 
 def _check_depth(value: Any, left: int) -> None:
