@@ -152,7 +152,7 @@ def check_shape(value: dict[str, Any], shape: Mapping[str, Any]) -> None:
         _validator(tuple(shape.items())).validate_python(value)
     except ValidationError as fault:
         said = [f"{'.'.join(map(str, e['loc']))}: {_words(e)}" for e in fault.errors(include_url=False)]
-        raise ValueError("; ".join(said[:10]) + (f"; and {len(said) - 10} more" if len(said) > 10 else "")) from None
+        raise ValueError("; ".join(said[:5]) + (f"; and {len(said) - 5} more" if len(said) > 5 else "")) from None
 
 
 def _words(error: Mapping[str, Any]) -> str:
