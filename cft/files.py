@@ -168,7 +168,8 @@ def faulty(path: Path, faults: Sequence[str], kind: str = "fault(s)", error: typ
 
 
 def listed(faults: Sequence[str], most: int = 10) -> str:
-    """The first faults, one a line."""
+    """The first faults, one a line, and of each what a screen can hold."""
+    faults = [fault if len(fault) <= 600 else f"{fault[:600]} ..." for fault in faults]
     more = [f"... and {len(faults) - most} more"] if len(faults) > most else []
     return "\n  ".join([*faults[:most], *more])
 
