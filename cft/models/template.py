@@ -1,8 +1,10 @@
 """Chat templates: programs that come with a model, tried in a process of their own before anything rests on them."""
 
+import contextlib
 import json
 import os
 import resource
+import signal
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +75,13 @@ def try_template(tokenizer: "PreTrainedTokenizerBase", name: str) -> str:
 
 def _rendered(tokenizer: "PreTrainedTokenizerBase") -> tuple[list[str], list[str]]:
     """Of a question and of `ANSWERED`: the texts, and the faults; empty where there is none."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(12 * MOST_SECONDS)  # in case it waits for what another thread held at the fork
     room = psutil.Process().memory_info().vms + MOST_MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (room, room))
+    for kind, most in (("CORE", 0), ("CPU", MOST_SECONDS), ("AS", room)):
+        number = getattr(resource, f"RLIMIT_{kind}")
+        with contextlib.suppress(ValueError, OSError):  # the limit is lower already, or this system has none
+            resource.setrlimit(number, (most, resource.getrlimit(number)[1]))
     texts, faults = ["", ""], ["", ""]
     for i, messages in enumerate((ANSWERED[:1], ANSWERED)):
         try:
