@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from cft.errors import CFTError, DataError, ModelError
-from cft.words import size
 
 MOST_BYTES = 1 << 30  # of a file that is read whole
 MOST_DIGITS = 40  # of a whole number; int() refuses 4,300, a float holds 17
@@ -71,7 +70,7 @@ def read_bytes(path: Path, error: type[CFTError] = DataError, most: int = MOST_B
     """The bytes of an ordinary file. Errors as in `open_file`, and `error` for a file of more than `most` bytes."""
     with open_file(path, error) as file:
         if os.fstat(file.fileno()).st_size > most:
-            raise error(f"{path}: has more than {size(most)}, which is too much for such a file. Check the path.")
+            raise error(f"{path}: has more than {most:,} bytes, too many for such a file. Check the path.")
         try:
             return file.read()
         except OSError as fault:  # a disk that fails

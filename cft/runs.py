@@ -53,6 +53,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         **dict.fromkeys(("fingerprint", "grader"), NotRequired[str | None]),
         **dict.fromkeys(("n", "seconds", "tokens", "peak_memory_mb"), NotRequired[_Number]),
     },
+    CURVE: {"points": list[dict], "selected_step": int | None},
     REPORT_JSON: {"recipe": str, "arms": list[dict], "tasks": NotRequired[list[dict]]},
     PROBLEMS: {"id": str, "question": str, "answer": str},
     CANDIDATES: {**dict.fromkeys(("id", "problem", "student", "text", "outcome"), str), "answer": str | None},

@@ -22,7 +22,7 @@ from cft.words import CONTROL, damage, tidy
 
 _Place = Callable[[yaml.Node], str]  # where a node stands
 
-MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 18  # PyYAML reads so much in some seconds
 DEEPEST = 24  # blocks in each other, of a file and of an override
 LARGEST = 1e15  # of the numbers of a recipe: above it a float is no longer exact, and products of a few overflow
 
