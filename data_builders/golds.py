@@ -51,8 +51,8 @@ def read_gold(value: Any, after: str = "####") -> str:
     if len(boxes) > 1:
         raise ValueError("has several boxes; write a list of the answers")
     gold = clean((last_box(text) or "") if boxes else text)
-    if not gold:
-        raise ValueError("is empty")
+    if gold.lower() in ("", "nan", "null", "n/a"):
+        raise ValueError(f"is {gold!r}, as of a missing value; write the answer" if gold else "is empty")
     if len(gold) > MOST_CHARACTERS:
         raise ValueError(f"has {len(gold):,} characters, but an answer is short; write only the answer")
     return gold
@@ -68,8 +68,8 @@ def _list(text: str) -> list[Any]:
 
 
 def clean(gold: str) -> str:
-    r"""A gold answer without what is no part of it: `$` around mathematics, a full stop, NumPy's `np.` and `1.`."""
+    r"""A gold answer without what is no part of it: `$` and `\(` around mathematics, bold, a full stop, NumPy's `np.`."""
     gold = re.sub(r"(?<!\\)\$([^$]*?)(?<!\\)\$", r"\1", gold.strip())
-    gold = re.sub(r"^\\[(\[](.*)\\[)\]]\.?$", r"\1", gold.strip(), flags=re.DOTALL)
+    gold = re.sub(r"(?<!\\)\\[()\[\]]|^\*\*(?=[^*]+\*\*$)|(?<=[^*])\*\*$", "", gold.strip())
     gold = re.sub(r"\bnp\.(?=[a-z]+\()", r"\\", gold)
     return re.sub(r"(?<=\d)\.(?=/)", "", gold).strip().removesuffix(".").strip()
