@@ -68,8 +68,8 @@ def _list(text: str) -> list[Any]:
 
 
 def clean(gold: str) -> str:
-    r"""A gold answer without what is no part of it: `$` and `\(` around mathematics, bold, a full stop, NumPy's `np.`."""
+    r"""A gold answer without what is no part of it: `$` and `\(` around mathematics, bold, a full stop, `np.`."""
     gold = re.sub(r"(?<!\\)\$([^$]*?)(?<!\\)\$", r"\1", gold.strip())
-    gold = re.sub(r"(?<!\\)\\[()\[\]]|^\*\*(?=[^*]+\*\*$)|(?<=[^*])\*\*$", "", gold.strip())
+    gold = re.sub(r"^\*\*([^*]+)\*\*$", r"\1", re.sub(r"(?<!\\)\\[()\[\]]", "", gold.strip()))
     gold = re.sub(r"\bnp\.(?=[a-z]+\()", r"\\", gold)
     return re.sub(r"(?<=\d)\.(?=/)", "", gold).strip().removesuffix(".").strip()
