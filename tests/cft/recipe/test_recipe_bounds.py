@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cft.errors import CFTError, RecipeError
+from cft.errors import CFTError, DataError, RecipeError
 from cft.pipeline import file_hashes
 from cft.plan.plan import make_plan
 from cft.recipe.load import load_recipe
+from data_builders.asking.prices import price_table
 
 pytestmark = pytest.mark.usefixtures("no_hub")
 
@@ -111,3 +112,11 @@ def test_a_path_that_is_no_file_is_refused_and_waits_for_nobody(place: str, writ
 def test_runs_that_cannot_be_read_are_named(runs: str, write_recipe):
     with pytest.raises(CFTError, match="cannot be read"):
         plan(write_recipe, runs=Path(runs))
+
+
+@pytest.mark.parametrize("price", ["-1", ".nan", "1e308", "x", "[1]", "2026-13-45"])
+def test_a_price_that_is_none_is_named(price: str, tmp_path):
+    path = tmp_path / "prices.yaml"
+    path.write_text(f"a: {{m: {{input: {price}, output: 2}}}}")
+    with pytest.raises(DataError, match=r"prices.yaml: [^~]*a\.m\.input"):
+        price_table(path)
