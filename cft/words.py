@@ -67,11 +67,12 @@ def tidy(text: str) -> str:
     return "".join("\ufffd" if unicodedata.category(c)[0] == "C" and c not in "\n\t" else c for c in text)
 
 
-def damage(text: str, *, gold: bool = False) -> str | None:
+def damage(text: str, *, gold: bool = False, quoted: bool = True) -> str | None:
     r"""What a text of a problem, an answer or a critique cannot hold, in words; None if it is whole.
 
     Control characters, halves of a surrogate pair, and what is left of a LaTeX command that lost its backslash: in JSON
-    `"\frac12"` is a form feed and `rac12`. `gold`: the text is a short answer, of which more can be told.
+    `"\frac12"` is a form feed and `rac12`. `gold`: the text is a short answer, of which more can be told. `quoted`:
+    some of the text is shown, which must not be a key.
     """
     if len(text) > MOST_CHARACTERS:
         return f"has {len(text):,} characters, more than any such text ({MOST_CHARACTERS:,}); shorten it"
@@ -79,7 +80,7 @@ def damage(text: str, *, gold: bool = False) -> str | None:
     if not (control or lost):
         return None
     character, after = (control or lost)[0], tidy(text[(control or lost).end() :][:12])
-    held = f"holds the character U+{ord(character):04X}" + (f" before {after!r}" if after else "")
+    held = f"holds the character U+{ord(character):04X}" + (f" before {after!r}" if after and quoted else "")
     if not control or (character in "\a\b\f\v\x1b" and after[:1].isalpha()):
         return f"{held}, as a LaTeX command does that lost its backslash; write \\\\ for each backslash"
     return f"{held}; remove it"

@@ -108,7 +108,7 @@ class Source:
         if isinstance(node, yaml.SequenceNode) and kind == "seq":
             return [self._build(item, (*path, i), place, seen) for i, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode) and kind == "str":
-            if said := damage(node.value):
+            if said := damage(node.value, quoted=False):
                 fault, _, fix = said.partition("; ")
                 self.faults.append(Fault(path, fault, fix[0].upper() + fix[1:], place=place(node)))
             return node.value
