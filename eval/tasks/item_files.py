@@ -48,10 +48,10 @@ def local_file(source: "Source", metadata: dict[str, Any]) -> Path | None:
     """
     for name in (source.task, *(f"{source.task}_{variant}" for variant in PROMPTS)):
         if name in metadata:
-            return user_path(metadata[name])
+            return user_path(metadata[name], EvalError)
     if not metadata.get("data_dir"):
         return None
-    folder = user_path(metadata["data_dir"])
+    folder = user_path(metadata["data_dir"], EvalError)
     stems = list(dict.fromkeys((source.task.removeprefix("cft_"), source.task, *source.names)))
     for suffix in SUFFIXES:
         found = [folder / f"{stem}{suffix}" for stem in stems]
