@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cft.errors import CFTError, DataError, EvalError, ModelError, RunError
+from cft.errors import CFTError, DataError, ModelError, RunError
 from cft.foreign import check_shape, decoded, open_file, parse_json, read_bytes
 from cft.words import size
 
-CURES = {  # what to do with a file that is damaged, by the error that its reader raises
-    DataError: "Correct the file",
-    EvalError: "Correct the file",
+MOST_OWN_BYTES = 1 << 40  # of our own logs, which nobody bounds
+CURES = {  # what to do with a damaged file, by the error that its reader raises
     ModelError: "Get it again, or correct it",
     RunError: "It was changed after it was written: put it back, or delete it and give the command again",
 }
@@ -59,7 +58,7 @@ def read_json(
             values are missing or of another type; all of them are named.
     """
     try:
-        value = parse_json(decoded(read_bytes(path, error)))
+        value = parse_json(decoded(read_bytes(path, error)), exact=error is not ModelError)
         if not isinstance(value, dict):
             raise ValueError(f"is a JSON {type(value).__name__}, not an object")
         check_shape(value, shape or {})
@@ -91,20 +90,24 @@ def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
         os.fsync(out.fileno())
 
 
-def read_own_jsonl(path: Path) -> list[dict]:
-    """Rows of a file written by `append_jsonl`. A last line torn by a kill is cut off; others raise DataError."""
-    if not path.exists():
+def read_own_jsonl(path: Path, shape: Mapping[str, Any] | None = None) -> list[dict]:
+    """Rows of a file written by `append_jsonl`. A last line torn by a kill is cut off.
+
+    `shape` is what each row must hold, as in `read_json`. Other faults than a torn last line raise DataError.
+    """
+    try:
+        data = read_bytes(path, most=MOST_OWN_BYTES)
+    except FileNotFoundError:
         return []
-    data = path.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         with path.open("r+b") as file:
             file.truncate(len(whole))
-    return [row for _, row in parse_jsonl(whole, path)]
+    return [row for _, row in parse_jsonl(whole, path, shape=shape, exact=False)]
 
 
-def read_jsonl(path: Path, error: type[CFTError] = DataError) -> list[tuple[int, dict]]:
-    """`(line number, row)` of a JSON Lines file that the user wrote.
+def read_jsonl(path: Path, error: type[CFTError] = DataError, *, exact: bool = True) -> list[tuple[int, dict]]:
+    """`(line number, row)` of a JSON Lines file that the user wrote; `exact` as in `cft.foreign.parse_json`.
 
     Raises:
         CFTError: of the class `error`: the file is missing, empty or no ordinary file; or every line that is empty, not
@@ -113,15 +116,25 @@ def read_jsonl(path: Path, error: type[CFTError] = DataError) -> list[tuple[int,
     try:
         data = read_bytes(path, error)
     except FileNotFoundError:
-        raise error(f"{path}: there is no such file. Check the path in the recipe.") from None
-    rows = list(parse_jsonl(data, path, error))
+        raise error(f"{path}: cannot be read, there is no such file. Check the path in the recipe.") from None
+    rows = list(parse_jsonl(data, path, error, exact=exact))
     if not rows:
         raise error(f"{path}: has no rows. It must hold one JSON object a line.")
     return rows
 
 
-def parse_jsonl(data: bytes, path: Path, error: type[CFTError] = DataError) -> Iterator[tuple[int, dict]]:
-    """Yield `(line number, row)`; raise one `error` that lists all faulty lines (the first ten in words)."""
+def parse_jsonl(
+    data: bytes,
+    path: Path,
+    error: type[CFTError] = DataError,
+    *,
+    shape: Mapping[str, Any] | None = None,
+    exact: bool = True,
+) -> Iterator[tuple[int, dict]]:
+    """Yield `(line number, row)`; raise one `error` that lists all faulty lines (the first ten in words).
+
+    `shape` as in `read_json`, `exact` as in `cft.foreign.parse_json`.
+    """
     faults, rows = [], []
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise error(f"{path}: is UTF-16. Save the file as UTF-8.")
@@ -133,9 +146,10 @@ def parse_jsonl(data: bytes, path: Path, error: type[CFTError] = DataError) -> I
             text = line.decode("utf-8")
             if not text.strip():
                 raise ValueError("is empty; remove it")
-            row = parse_json(text)
+            row = parse_json(text, exact=exact)
             if not isinstance(row, dict):
                 raise ValueError(f"is a JSON {type(row).__name__}, not an object")
+            check_shape(row, shape or {})
         except UnicodeDecodeError as fault:
             faults.append(f"line {number}: is not UTF-8 (byte {fault.start}); save the file as UTF-8")
         except ValueError as fault:
@@ -154,7 +168,8 @@ def faulty(path: Path, faults: Sequence[str], kind: str = "fault(s)", error: typ
 
 
 def listed(faults: Sequence[str], most: int = 10) -> str:
-    """The first faults, one a line."""
+    """The first faults, one a line, and of each what a screen can hold."""
+    faults = [fault if len(fault) <= 600 else f"{fault[:600]} ..." for fault in faults]
     more = [f"... and {len(faults) - most} more"] if len(faults) > most else []
     return "\n  ".join([*faults[:most], *more])
 

@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from cft.errors import CFTError, DataError
-from cft.words import size
+from cft.errors import CFTError, DataError, ModelError
 
 MOST_BYTES = 1 << 30  # of a file that is read whole
 MOST_DIGITS = 40  # of a whole number; int() refuses 4,300, a float holds 17
+LONG = re.compile(rf"\d{{{MOST_DIGITS + 1}}}")
 DEEPEST = 64  # lists and mappings within each other
 
 KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
@@ -40,7 +40,7 @@ def user_path(text: str | Path, error: type[CFTError] = DataError) -> Path:
         return path
     except (OSError, RuntimeError, ValueError) as fault:  # RuntimeError: no home folder; ValueError: a NUL
         said = getattr(fault, "strerror", None) or fault
-        raise error(f"{str(text)!r:.120}: is no path to be read ({said}). Correct it.") from None
+        raise error(f"{str(text)!r:.120}: cannot be used as a path ({said}). Correct it.") from None
     return path
 
 
@@ -54,26 +54,32 @@ def open_file(path: Path, error: type[CFTError] = DataError) -> Iterator[BinaryI
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe that nobody writes to would wait for ever
-        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
-        if kind != stat.S_IFREG:
-            os.close(descriptor)
-            raise error(f"{path}: is a {KINDS.get(kind, 'socket')}, not a file. Name a file.")
-        with open(descriptor, "rb") as file:
-            yield file
-    except (CFTError, FileNotFoundError):
+    except FileNotFoundError:
         raise
     except (OSError, ValueError) as fault:  # ValueError: a NUL in the name
-        said = getattr(fault, "strerror", None) or fault
-        raise error(f"{path}: cannot be read ({said}). Check the path and its permissions.") from None
+        raise _unreadable(path, fault, error) from None
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(descriptor)
+        raise error(f"{path}: is a {KINDS.get(kind, 'socket')}, not a file. Name a file.")
+    with open(descriptor, "rb") as file:
+        yield file
 
 
 def read_bytes(path: Path, error: type[CFTError] = DataError, most: int = MOST_BYTES) -> bytes:
     """The bytes of an ordinary file. Errors as in `open_file`, and `error` for a file of more than `most` bytes."""
     with open_file(path, error) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise error(f"{path}: has more than {size(most)}, which is too much for such a file. Check the path.")
-    return data
+        if os.fstat(file.fileno()).st_size > most:
+            raise error(f"{path}: has more than {most:,} bytes, too many for such a file. Check the path.")
+        try:
+            return file.read()
+        except OSError as fault:  # a disk that fails
+            raise _unreadable(path, fault, error) from None
+
+
+def _unreadable(path: Path, fault: Exception, error: type[CFTError]) -> CFTError:
+    said = getattr(fault, "strerror", None) or fault
+    return error(f"{path}: cannot be read ({said}). Check the path and its permissions.")
 
 
 def read_text(path: Path, error: type[CFTError] = DataError, most: int = MOST_BYTES) -> str:
@@ -81,9 +87,9 @@ def read_text(path: Path, error: type[CFTError] = DataError, most: int = MOST_BY
     try:
         return decoded(read_bytes(path, error, most))
     except FileNotFoundError:
-        raise error(f"{path}: there is no such file. Check the path.") from None
+        raise error(f"{path}: cannot be read, there is no such file. Check the path.") from None
     except UnicodeError as fault:
-        raise error(f"{path}: {fault}") from None
+        raise error(f"{path}: {fault}.") from None
 
 
 def decoded(data: bytes) -> str:
@@ -97,12 +103,15 @@ def decoded(data: bytes) -> str:
         raise UnicodeError(f"is not UTF-8 (line {line}, byte {fault.start}). Save the file as UTF-8") from None
 
 
-def parse_json(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError, in words without the file: a fault, where, and the fix."""
+def parse_json(text: str, *, exact: bool = True) -> Any:
+    """The value of a JSON text. Raises ValueError, in words without the file: a fault, where, and the fix.
+
+    `exact=False` takes what Python's own reader does: NaN, Infinity, half a surrogate pair.
+    """
+    how = {"parse_float": _finite, "parse_constant": _constant} if exact else {}
+    how |= {"parse_int": _integer} if LONG.search(text) else {}  # which takes three times as long
     try:
-        value = json.loads(
-            text, parse_int=_integer, parse_float=_finite, parse_constant=_constant, object_pairs_hook=_once
-        )
+        value = json.loads(text, **how)
         _check_depth(value, DEEPEST)
     except json.JSONDecodeError as fault:
         line = f"line {fault.lineno}, " if "\n" in text.strip() else ""
@@ -110,13 +119,28 @@ def parse_json(text: str) -> Any:
         raise ValueError(f"is not JSON, {fault.msg} at {line}column {fault.colno}{fix}") from None
     except RecursionError:
         _deep()
-    if re.search(r"\\u[dD][89a-fA-F]", text):
+    if exact and re.search(r"\\u[dD][89a-fA-F]", text):
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as fault:
             half = f"\\u{ord(fault.object[fault.start]):04x}"
             raise ValueError(f"holds {half}, half of a character, as a cut text leaves it; remove it") from None
     return value
+
+
+def tensor_shapes(path: Path, error: type[CFTError] = ModelError) -> dict[str, list[int]]:
+    """Name -> shape of the tensors in a safetensors file, by its header, which must fit the file's length.
+
+    Raises:
+        CFTError: of the class `error`: no ordinary file, a damaged header, or a file that is cut off.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with open_file(path, error), safe_open(str(path), framework="np") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 it is no mapping
+    except (SafetensorError, FileNotFoundError, OverflowError) as fault:
+        raise error(f"{path}: is no whole safetensors file ({fault}). Get it again.") from None
 
 
 def check_shape(value: dict[str, Any], shape: Mapping[str, Any]) -> None:
@@ -129,7 +153,7 @@ def check_shape(value: dict[str, Any], shape: Mapping[str, Any]) -> None:
         _validator(tuple(shape.items())).validate_python(value)
     except ValidationError as fault:
         said = [f"{'.'.join(map(str, e['loc']))}: {_words(e)}" for e in fault.errors(include_url=False)]
-        raise ValueError("; ".join(said[:10]) + (f"; and {len(said) - 10} more" if len(said) > 10 else "")) from None
+        raise ValueError("; ".join(said[:5]) + (f"; and {len(said) - 5} more" if len(said) > 5 else "")) from None
 
 
 def _words(error: Mapping[str, Any]) -> str:
@@ -160,15 +184,6 @@ def _finite(digits: str) -> float:
 
 def _constant(name: str) -> NoReturn:
     raise ValueError(f"holds {name:.40}, which is no number in JSON; write a finite number, or null")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in found if keys.count(key) > 1)
-        raise ValueError(f"has the key {twice!r:.60} twice; remove one of them")
-    return found
 
 
 def _check_depth(value: Any, left: int) -> None:

@@ -1,11 +1,14 @@
 """Training rows: examples as they are read, and as ids and labels. The one place that masks."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cft.errors import TrainError
 from cft.files import faulty, read_jsonl
+from cft.models.generate import render
+from cft.models.template import apply_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -79,18 +82,15 @@ def tokenize_row(row: dict, tokenizer: "PreTrainedTokenizerBase") -> TokenRow:
             would be asked in another form than it was trained on.
     """
     if tokenizer.chat_template is None:
-        from cft.models.generate import render
-
         prompt = render(tokenizer, row["prompt"])
         completion = "\n\n".join(message["content"] for message in row["completion"])
         completion += "" if completion.endswith(tokenizer.eos_token) else tokenizer.eos_token
         prompt_ids = tokenizer(text=prompt)["input_ids"]
         ids = tokenizer(text=prompt + completion)["input_ids"]
     else:
-        render_ids = {"tokenize": True, "return_dict": True}
-        chat = tokenizer.apply_chat_template
-        prompt_ids = chat(row["prompt"], add_generation_prompt=True, **render_ids)["input_ids"]
-        ids = chat(row["prompt"] + row["completion"], **render_ids)["input_ids"]
+        chat = partial(apply_template, tokenizer, tokenize=True, return_dict=True)
+        prompt_ids = chat(row["prompt"], add_generation_prompt=True)["input_ids"]
+        ids = chat(row["prompt"] + row["completion"])["input_ids"]
     n = len(prompt_ids)
     if ids[:n] != prompt_ids:
         raise TrainError(

@@ -23,11 +23,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated, Any, NotRequired
 
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from cft.errors import RunError
-from cft.files import content_id, read_json, write_json, write_text
+from cft.files import content_id, read_json, read_own_jsonl, write_json, write_text
 from cft.recipe.blocks import Recipe
 
 # Names in a run's folder; everything else takes them from here.
@@ -40,6 +42,28 @@ SELECTION, CURVE = "selection", "curve.json"
 ANSWERS, ARM = "answers.jsonl", "arm.json"
 REPORT_JSON, REPORT_TEXT, REPORT_PAGE = "report.json", "report.md", "report.html"
 EXPORT, SWEEPS = "export", "sweeps"
+# What readers rely on in these files, in case somebody changed them; other keys may hold anything.
+_Number = Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+SHAPES: dict[str, dict[str, Any]] = {
+    MANIFEST: {"fingerprint": str, "counts": NotRequired[dict], "cost_usd": NotRequired[_Number]},
+    STARTED: {"fingerprint": str, "starts": int},
+    METRICS: {"summary": dict, "log": NotRequired[list[dict]]},
+    ARM: {
+        **dict.fromkeys(("settings", "metrics"), NotRequired[dict]),
+        **dict.fromkeys(("fingerprint", "grader"), NotRequired[str | None]),
+        **dict.fromkeys(("n", "seconds", "tokens", "peak_memory_mb"), NotRequired[_Number]),
+    },
+    CURVE: {"points": list[dict], "selected_step": int | None},
+    REPORT_JSON: {"recipe": str, "arms": list[dict], "tasks": NotRequired[list[dict]]},
+    PROBLEMS: {"id": str, "question": str, "answer": str},
+    CANDIDATES: {**dict.fromkeys(("id", "problem", "student", "text", "outcome"), str), "answer": str | None},
+    CRITIQUES: {
+        **dict.fromkeys(("id", "candidate", "teacher", "style", "text"), str),
+        **dict.fromkeys(("verdict", "answer", "accepted", "reason"), Any),
+    },
+    EXAMPLES: {"id": str, "critique": str | None, "prompt": list[dict], "completion": list[dict]},
+    ANSWERS: {"doc_id": int | str},
+}
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "math-verify", "reasoning-gym")
 
 
@@ -56,7 +80,7 @@ class Stage:
     @property
     def manifest(self) -> dict | None:
         """The manifest if the stage is finished with this fingerprint, else None."""
-        manifest = read_json(self.path / MANIFEST)
+        manifest = read_known(self.path / MANIFEST)
         return manifest if manifest and manifest["fingerprint"] == self.fingerprint else None
 
     def finish(self, *, seed: int, counts: dict, cost_usd: float | None = 0.0) -> dict:
@@ -72,7 +96,7 @@ class Stage:
             "seed": seed,
             "git_commit": git_commit(),
             "counts": counts,
-            "starts": (read_json(self.path / STARTED) or {}).get("starts", 1),
+            "starts": (read_known(self.path / STARTED) or {}).get("starts", 1),
             "seconds": round(time.monotonic() - self.started, 1),
             "cost_usd": cost_usd,
         }
@@ -99,7 +123,7 @@ class Run:
 
     def manifest(self, stage: str) -> dict | None:
         """The manifest of a stage; None if it is not finished."""
-        return read_json(self.path / stage / MANIFEST)
+        return read_known(self.path / stage / MANIFEST)
 
     def kept_adapter(self, step: int) -> Path:
         """Where the adapter after an earlier optimizer step is kept, if it was."""
@@ -116,7 +140,7 @@ class Run:
         the same recipe has finished exactly this stage, its files are copied here instead of being made again.
         """
         stage = Stage(name, self.path / name, content_id(name, inputs), inputs)
-        started = read_json(stage.path / STARTED)
+        started = read_known(stage.path / STARTED)
         if started and started["fingerprint"] != stage.fingerprint:
             stage.path.rename(unused(stage.path.with_name(f"{name}.old-{started['fingerprint']}")))
             started = None
@@ -153,6 +177,16 @@ class Run:
             lock.release()
 
 
+def read_known(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file that this module names, None if it is not there; RunError if it was damaged."""
+    return read_json(path, SHAPES.get(path.name))
+
+
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a JSON Lines file that this module names; DataError with the lines that were damaged."""
+    return read_own_jsonl(path, SHAPES.get(path.name))
+
+
 def step_name(step: int) -> str:
     """The name of the adapter, and of the arm, after so many optimizer steps."""
     return f"step-{step}"
@@ -161,7 +195,7 @@ def step_name(step: int) -> str:
 def adopt(path: Path, others: Iterable[Path], marker: str, fingerprint: str) -> bool:
     """Make `path` a copy of the first of the others whose JSON file `marker` has this fingerprint, if there is one."""
     for other in sorted(others):
-        finished = read_json(other / marker)
+        finished = read_json(other / marker, {"fingerprint": str})
         if other != path and finished and finished["fingerprint"] == fingerprint:
             beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
             shutil.copytree(other, beside)

@@ -8,6 +8,22 @@ from typing import TypeVar
 Item = TypeVar("Item")
 ODD = re.compile(r"[^\n\t\x20-\x7e]")
 
+MOST_CHARACTERS = 200_000  # of a text that somebody wrote
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+# What JSON and YAML make of LaTeX whose backslashes are not doubled: "\times" is a tab and "imes", "\neq" a line that
+# begins with "eq". Only what prose has nowhere; "\tan x" and "\to 0" are told from "an apple" by what comes next.
+LOST_BACKSLASH = re.compile(
+    r"""\t(?= (?: imes|heta|herefore|riangle\w*|binom|ilde|extstyle )(?![a-z]) | (?: ext|frac )\w*\s*[{\d]
+             | (?: an|au|o )\s*(?: [-+\d({\\^_$)=,] | [A-Za-z]\b | $ ) )
+    | \r(?= (?: ight\w*|ho|angle|ceil|floor|brace|brack|vert )(?![a-z]) )
+    | (?: (?<![\s.,:;!?]) | (?<=[^\s.,:;!?][ ]) )\n(?= eq(?!\w|\s*[=.:])
+             | (?: leq|geq|otin|abla|subseteq|ewline|ewcommand|oindent|onumber )(?![a-z_]) )
+    | [\x85\u2028\u2029](?=[a-z])""",
+    re.VERBOSE,
+)
+# A short answer has no tab before a word at all; a line of one letter stands in a matrix, behind \\, & or }
+LOST_IN_A_GOLD = re.compile(r"[\t\r](?=[a-z])|(?:^|(?<=[^\s\\&}])|(?<=[^\s\\&}] ))\n(?=(?:e|u|i|ot|mid|exists)\b)")
+
 
 def duration(seconds: float) -> str:
     """45 -> `45 s`, 200 -> `3 min 20 s`, 4000 -> `1 h 6 min`."""
@@ -49,3 +65,22 @@ def tidy(text: str) -> str:
         return text
     text = text.replace("\r\n", "\n")
     return "".join("\ufffd" if unicodedata.category(c)[0] == "C" and c not in "\n\t" else c for c in text)
+
+
+def damage(text: str, *, gold: bool = False, quoted: bool = True) -> str | None:
+    r"""What a text of a problem, an answer or a critique cannot hold, in words; None if it is whole.
+
+    Control characters, halves of a surrogate pair, and what is left of a LaTeX command that lost its backslash: in JSON
+    `"\frac12"` is a form feed and `rac12`. `gold`: the text is a short answer, of which more can be told. `quoted`:
+    some of the text is shown, which must not be a key.
+    """
+    if len(text) > MOST_CHARACTERS:
+        return f"has {len(text):,} characters, more than any such text ({MOST_CHARACTERS:,}); shorten it"
+    control, lost = CONTROL.search(text), LOST_BACKSLASH.search(text) or (gold and LOST_IN_A_GOLD.search(text))
+    if not (control or lost):
+        return None
+    character, after = (control or lost)[0], tidy(text[(control or lost).end() :][:12])
+    held = f"holds the character U+{ord(character):04X}" + (f" before {after!r}" if after and quoted else "")
+    if not control or (character in "\a\b\f\v\x1b" and after[:1].isalpha()):
+        return f"{held}, as a LaTeX command does that lost its backslash; write \\\\ for each backslash"
+    return f"{held}; remove it"

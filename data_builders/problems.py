@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import yaml
-
-from cft.errors import DataError
 from cft.files import faulty
-from cft.foreign import read_text
+from cft.recipe.faults import show as show_value
 from cft.recipe.shipped import by_stem, find_file, recipes_folder
+from cft.recipe.source import read_yaml
 from cft.suggest import nearest
 from data_builders.arithmetic.claims import claims, numbers
 from data_builders.arithmetic.expressions import (
@@ -25,6 +23,7 @@ from data_builders.arithmetic.expressions import (
     with_values,
 )
 from data_builders.arithmetic.quantities import Quantity, Unit, given, parse_unit, read
+from data_builders.golds import read_gold, read_text
 from eval.grading import last_box
 
 _TEXTS = ("id", "question", "answer", "source", "licence")
@@ -100,13 +99,7 @@ def load_problem(name_or_path: str) -> Problem:
         DataError: listing all faults of the file.
     """
     path = find_problem(name_or_path)
-    try:
-        raw = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise DataError(f"{path}: is not YAML, {' '.join(str(error).split())}. Fix the file.") from None
-    if not isinstance(raw, dict):
-        raise DataError(f"{path}: holds no mapping. A problem needs at least the keys {', '.join(_TEXTS)}.")
-    faults: list[str] = []
+    raw, faults = read_yaml(path), []
     problem = _read_problem(raw, faults)
     if problem and problem.solution:
         _check_solution(problem, faults)
@@ -118,19 +111,16 @@ def load_problem(name_or_path: str) -> Problem:
 def _read_problem(raw: dict, faults: list[str]) -> Problem | None:
     texts = {}
     for key in _TEXTS:
-        value = raw.get(key)
-        if key == "answer" and isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if isinstance(value, str) and value.strip():
-            texts[key] = value.strip()
-        else:
-            faults.append(f"{key}: is {value!r}; write a text that is not empty")
+        try:
+            texts[key] = (read_gold if key == "answer" else read_text)(raw.get(key))
+        except ValueError as error:
+            faults.append(f"{key}: {error}")
     for key, kind in (("given", dict), ("steps", list), ("other_steps", list), ("ideas", list)):
         if not isinstance(raw.get(key, kind()), kind):
-            faults.append(f"{key}: is {raw[key]!r}; write a {'mapping' if kind is dict else 'list'}")
+            faults.append(f"{key}: is {show_value(raw[key])}; write a {'mapping' if kind is dict else 'list'}")
     for key in ("note", "asked", "solution"):
         if not isinstance(raw.get(key, ""), str):
-            faults.append(f"{key}: is {raw[key]!r}; write a text")
+            faults.append(f"{key}: is {show_value(raw[key])}; write a text")
     usable = not faults
     _refuse_unknown(raw, _KEYS, "", faults)
     if not usable:
@@ -155,9 +145,10 @@ def _read_given(raw: dict, known_numbers: set[Fraction], faults: list[str]) -> d
         if not isinstance(name, str) or not name.isidentifier():
             faults.append(f"{where}: is no name; use letters, digits and _")
         elif not isinstance(entry, dict) or not isinstance(entry.get("says"), str):
-            faults.append(f"{where}: is {entry!r}; write {{value: 14, unit: box, says: the number of boxes}}")
+            example = "{value: 14, unit: box, says: the number of boxes}"
+            faults.append(f"{where}: is {show_value(entry)}; write {example}")
         elif (value := _number(entry.get("value"))) is None:
-            faults.append(f"{where}.value: is {entry.get('value')!r}; write a number")
+            faults.append(f"{where}.value: is {show_value(entry.get('value'))}; write a number")
         elif value not in known_numbers:
             faults.append(f"{where}.value: {show_number(value)} does not stand in the question; correct one of them")
         else:
@@ -177,7 +168,8 @@ def _read_steps(
     steps: list[Step] = []
     for i, entry in enumerate(raw):
         if not isinstance(entry, dict) or any(not isinstance(entry.get(k), str) for k in _STEP_TEXTS):
-            faults.append(f"{key}[{i}]: is {entry!r}; write {{name: ..., says: ..., expression: ..., value: ...}}")
+            example = "{name: ..., says: ..., expression: ..., value: ...}"
+            faults.append(f"{key}[{i}]: is {show_value(entry)}; write {example}")
             return steps
         where, name = f"{key}[{i}] {entry['name']}", entry["name"]
         _refuse_unknown(entry, _STEP_KEYS, f"{where}: ", faults)
@@ -205,15 +197,16 @@ def _read_steps(
             faults.append(f"{where}: adds or subtracts unlike units; correct the expression or the units under given")
         operands = tuple((evaluate(leaf, values), read(leaf, quantities)) for leaf in leaves(node))
         shown = f"{calculation} = {show_number(true)}"
-        tell = entry.get("tell", [])
-        if not isinstance(tell, list) or not all(isinstance(t, str) for t in tell):
-            faults.append(f"{where}: tell is {tell!r}; write a list of sentences")
-            tell = []
+        tell, label = ([] if entry.get(key) is None else entry[key] for key in ("tell", "label"))
+        for name_of, texts in (("tell", tell), ("label", label)):
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                faults.append(f"{where}: {name_of} is {show_value(texts)}; write a list of texts")
+                return steps
         for sentence in tell:
             statements = claims(sentence)
             if any(c.slip for c in statements) or true not in [c.value for c in statements]:
                 faults.append(f"{where}: the sentence {sentence!r} does not state {shown!r}, or states something false")
-        label = tuple(str(word).lower() for word in entry.get("label", []))
+        label = tuple(word.lower() for word in label)
         says, sentences = entry["says"].strip(), tuple(" ".join(t.split()) for t in tell)
         steps.append(Step(name, says, node, true, quantity, operands, shown, sentences, label))
         values[name], quantities[name] = true, quantity
@@ -239,10 +232,11 @@ def _refuse_unknown(entry: dict, keys: set[str], where: str, faults: list[str]) 
 
 
 def _number(value: object) -> Fraction | None:
-    """A YAML number, or a text such as "1/3", exactly."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    """A YAML number, or a text such as "1/3", exactly; None for any other, and for one of more than 30 digits."""
+    text = "" if isinstance(value, bool) or not isinstance(value, int | float | str) else str(value).strip()
+    if not re.fullmatch(r"[-+]?[\d.]{1,30}(?:e[-+]?\d\d?|/\d{1,30})?", text, re.IGNORECASE | re.ASCII):
         return None
     try:
-        return Fraction(str(value))
+        return Fraction(text)
     except (ValueError, ZeroDivisionError):
         return None

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from cft.errors import DataError
 from cft.files import content_id, faulty, read_jsonl
+from cft.foreign import user_path
+from data_builders.golds import read_gold, read_text
 from data_builders.problems import Problem, load_problem
 from data_builders.students import candidates_of, pass_rates, plan_solutions
 
@@ -25,7 +27,7 @@ def load_pool(pool: str) -> list[Problem]:
     Raises:
         DataError: for a pool that is not there or empty, faulty rows, or an id that is there twice.
     """
-    path = Path(pool).expanduser()
+    path = user_path(pool)
     if path.is_dir():
         problems = [load_problem(str(p)) for p in sorted(path.glob("*.yaml"))]
     elif path.suffix in (".jsonl", ".json"):
@@ -43,11 +45,12 @@ def load_pool(pool: str) -> list[Problem]:
 def _read_rows(path: Path) -> list[Problem]:
     problems, faults = [], []
     for line, row in read_jsonl(path):
-        question, answer = row.get("question", row.get("problem")), row.get("answer")
-        if isinstance(answer, int) and not isinstance(answer, bool):
-            answer = str(answer)
-        if not all(isinstance(text, str) and text.strip() for text in (question, answer)):
-            faults.append(f"line {line}: needs `question` (or `problem`) and `answer`, texts that are not empty")
+        question = row.get("question", row.get("problem"))
+        try:
+            question, answer = read_text(question), read_gold(row.get("answer"))
+        except ValueError as fault:
+            lacks = "needs `question` (or `problem`) and `answer`, texts that are not empty"
+            faults.append(f"line {line}: {lacks}; one of them {fault}")
             continue
         name = str(row.get("id") or row.get("unique_id") or f"{path.stem}-{line}")
         problems.append(Problem(name, question, answer, source=path.name, licence=str(row.get("licence", "unknown"))))

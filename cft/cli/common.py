@@ -34,7 +34,9 @@ LaunchName = Annotated[
     str | None,
     typer.Option("--launch", help="Train in several processes: ddp, fsdp2, zero3, or a file of accelerate's."),
 ]
-Processes = Annotated[int | None, typer.Option("--processes", help="How many --launch starts; by default one a GPU.")]
+Processes = Annotated[
+    int | None, typer.Option("--processes", min=1, max=1024, help="How many --launch starts; by default one a GPU.")
+]
 MaxCost = Annotated[
     float | None,
     typer.Option("--max-cost", min=0, help="USD that all answers of models may cost, those kept from before included."),

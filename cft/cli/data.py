@@ -124,12 +124,14 @@ def rank(
     from data_builders.asking.backends import Asking
     from data_builders.ranking import load_pool, print_ranking, rank_pool
 
+    settings = {"samples": samples, "temperatures": [temperature], "max_new_tokens": max_new_tokens}
     try:
         endpoint = EndpointBlock(base_url=base_url, api_key_env=api_key_env) if base_url else None
+        students = [StudentBlock(model=m, endpoint=endpoint, batch_size=batch_size, **settings) for m in model]
+        first = ModelBlock(id=model[0])
     except ValidationError as error:
-        raise recipe_error("cft problems rank", Schema(EndpointBlock, {}).faults(error)) from None
-    settings = {"samples": samples, "temperatures": [temperature], "max_new_tokens": max_new_tokens}
-    students = [StudentBlock(model=m, endpoint=endpoint, batch_size=batch_size, **settings) for m in model]
-    asking = Asking(ModelBlock(id=model[0]), runs / "calls", progress, max_cost)
+        block = {block.__name__: block for block in (EndpointBlock, StudentBlock, ModelBlock)}[error.title]
+        raise recipe_error("cft problems rank", Schema(block, {}).faults(error)) from None
+    asking = Asking(first, runs / "calls", progress, max_cost)
     ranked = rank_pool(load_pool(pool)[:limit], students, seed, asking)
     answer(ranked, as_json, print_ranking)

@@ -5,8 +5,7 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from cft.errors import DataError, RunError
-from cft.files import read_own_jsonl
-from cft.runs import ANSWERS, CANDIDATES, CRITIQUES, EXAMPLES, Run
+from cft.runs import ANSWERS, CANDIDATES, CRITIQUES, EXAMPLES, Run, read_rows
 from data_builders.problems import load_problem
 
 KINDS = {"example": EXAMPLES, "critique": CRITIQUES, "candidate": CANDIDATES}
@@ -23,7 +22,7 @@ def trace_item(run: Run, item: str | None) -> dict:
     Raises:
         RunError: if the item is not in this run, or its first digits fit several.
     """
-    tables = {kind: {row["id"]: row for row in read_own_jsonl(run.data / file)} for kind, file in KINDS.items()}
+    tables = {kind: {row["id"]: row for row in read_rows(run.data / file)} for kind, file in KINDS.items()}
     if item is None:
         return {"run": str(run.path), "examples": list(tables["example"])}
     if ":" in item:
@@ -50,7 +49,7 @@ def _scored(run: Run, item: str) -> list[dict]:
     rows = [
         {"kind": "answer", **row}
         for path in sorted((run.eval / task).glob(f"*/{ANSWERS}"))
-        for row in read_own_jsonl(path)
+        for row in read_rows(path)
         if str(row["doc_id"]) == doc_id
     ]
     if not rows:

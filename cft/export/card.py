@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cft.export.trained import Trained
-from cft.files import read_json, write_text
-from cft.runs import CARD, REPORT_JSON
+from cft.files import write_text
+from cft.runs import CARD, REPORT_JSON, read_known
 from cft.train.card import ADAPTER, SCORES_END, SCORES_START, WHOLE, scores
 from cft.weights.compare import in_words
 from eval.tasks.lm_tasks import known_tasks
@@ -50,7 +50,7 @@ def write_card(trained: Trained, folder: Path, kind: str, facts: dict) -> None:
 
 def scored_tasks(trained: Trained, facts: dict) -> list[dict]:
     """The tasks of the run's report on which these weights were scored; none for 8-bit weights, which were not."""
-    report = read_json(trained.run.report / REPORT_JSON)
+    report = read_known(trained.run.report / REPORT_JSON)
     if report is None or facts.get("outtype") == "q8_0":
         return []
     return [task for task in report["tasks"] if any(arm["name"] == trained.arm for arm in task["arms"])]

@@ -5,11 +5,11 @@ from functools import cached_property
 from pathlib import Path
 
 from cft.errors import RunError
-from cft.files import read_json, sha256_file
+from cft.files import sha256_file
 from cft.models.source import ModelSource, resolve
 from cft.recipe.blocks import ModelBlock, Recipe
 from cft.recipe.load import load_recipe
-from cft.runs import METRICS, STEPS, TRAIN, Run, step_name
+from cft.runs import METRICS, STEPS, TRAIN, Run, read_known, step_name
 from cft.weights.adapter import adapter_identity, is_whole
 
 
@@ -62,7 +62,7 @@ def open_trained(run: Run, step: int | None = None) -> Trained:
     if recipe.train.method == "none":
         raise RunError(f"{run.path}: its recipe trains nothing (train.method none), so there is nothing to export.")
     run.need(TRAIN, run.adapter)
-    summary = (read_json(run.train / METRICS) or {}).get("summary", {})
+    summary = (read_known(run.train / METRICS) or {}).get("summary", {})
     folder = run.adapter
     if step is not None and step != summary.get("steps"):
         folder = run.kept_adapter(step)

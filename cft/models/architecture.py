@@ -1,21 +1,27 @@
 """The sizes of a decoder of the Llama family, from its configuration: parameters, operations, kept activations."""
 
 import re
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, NotRequired, get_type_hints
+
+from pydantic import Field
+
+from cft.foreign import check_shape
+
+Size = Annotated[int, Field(gt=0, le=10**7)]
 
 
 @dataclass(frozen=True)
 class Architecture:
     """What of a decoder's configuration decides its memory; names as in transformers' configurations."""
 
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    vocab_size: int
-    head_dim: int = 0  # 0: hidden_size / num_attention_heads
+    hidden_size: Size
+    intermediate_size: Size
+    num_hidden_layers: Size
+    num_attention_heads: Size
+    num_key_value_heads: Size
+    vocab_size: Size
+    head_dim: Annotated[int, Field(ge=0, le=10**7)] = 0  # 0: hidden_size / num_attention_heads
     tie_word_embeddings: bool = True
     attention_bias: bool = False
     qk_norm: bool = False  # Qwen3, Gemma 3: queries and keys are normalised
@@ -23,12 +29,14 @@ class Architecture:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Architecture | None":
-        """From a config.json; None if it is of another kind of model."""
+        """From a config.json; None if it is of another kind of model. ValueError, in words, for impossible sizes."""
+        check_shape(config, {"text_config": NotRequired[dict | None]})
         config = config.get("text_config") or config
         kind = str(config.get("model_type", ""))
         if not re.match(r"qwen2$|qwen3$|llama$|mistral$|gemma3?(_text)?$|gemma2$|smollm3$", kind):
             return None
-        known = {field.name for field in fields(cls)}
+        known = get_type_hints(cls, include_extras=True)
+        check_shape(config, {name: NotRequired[hint | None] for name, hint in known.items()})
         given = {key: value for key, value in config.items() if key in known and value is not None}
         given = {"num_key_value_heads": config.get("num_attention_heads")} | given
         given |= {"attention_bias": True} if kind == "qwen2" else {}

@@ -1,20 +1,28 @@
 """The models that have a name (`models.yaml`), and the folder they are cached in."""
 
-import json
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
 from cft.cache import cache_folder
 from cft.errors import ModelError
 from cft.files import read_json
+from cft.foreign import user_path
 from cft.models.architecture import Architecture
+from cft.recipe.source import read_yaml
 
 MODELS_FILE = Path(__file__).with_name("models.yaml")
 RECORD = "cft_source.json"  # stands in every cached folder: where its weights come from
+# In a shard's name no folder, and no other format: the library would unpickle what is named so
+INDEX = {"metadata": dict, "weight_map": dict[str, Annotated[str, Field(pattern=r"^[^/\\]+\.safetensors$")]]}
+RECORD_SHAPE = {
+    "kind": str,
+    "note": str,
+    "folder": NotRequired[str],
+    **dict.fromkeys(("hub_id", "revision"), str | None),
+}
 
 
 class Strict(BaseModel):
@@ -51,7 +59,7 @@ class Entry(Strict):
     hub_id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")  # the public name of the base, written into adapters
     revision: str | None = None  # None: the newest one
     licence: str
-    parameters: int
+    parameters: PositiveInt
     note: str = ""
     architecture: Architecture | None = None
     sources: list[Source] = Field(min_length=1)
@@ -70,13 +78,9 @@ def load_entries() -> dict[str, Entry]:
     """
     extra = os.environ.get("CFT_MODELS")
     entries: dict[str, Entry] = {}
-    for path in [MODELS_FILE, *([Path(extra).expanduser()] if extra else [])]:
+    for path in [MODELS_FILE, *([user_path(extra, ModelError)] if extra else [])]:
         try:
-            entries |= TypeAdapter(dict[str, Entry]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise ModelError(f"{path}: cannot be read ({error.strerror}). Correct or unset CFT_MODELS.") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+            entries |= TypeAdapter(dict[str, Entry]).validate_python(read_yaml(path, ModelError))
         except ValidationError as error:
             faults = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r:.60})" for e in error.errors()]
             raise ModelError(f"{path}: {len(faults)} fault(s)\n" + "\n".join(faults)) from None
@@ -88,7 +92,8 @@ def cached_record(name: str) -> dict | None:
     folder = cache_folder() / "models" / name
     if not (folder / RECORD).is_file():
         return None
-    record = {"folder": str(folder)} | read_json(folder / RECORD)  # a hub source stands in the hub's own cache
+    # A hub source stands in the hub's own cache
+    record = {"folder": str(folder)} | read_json(folder / RECORD, RECORD_SHAPE, ModelError)
     return None if missing_parts(Path(record["folder"])) else record
 
 
@@ -98,10 +103,10 @@ def missing_parts(folder: Path) -> list[str]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+            shards = sorted(set(read_json(index, INDEX, ModelError)["weight_map"].values()))
             missing += [shard for shard in shards if not (folder / shard).is_file()]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            missing.append(f"a readable {index.name}")
+        except ModelError as error:
+            missing.append(f"a readable {index.name} ({error})")
     elif not (folder / "model.safetensors").is_file():
         pickles = [path.name for ending in ("bin", "pt") for path in folder.glob(f"*.{ending}")]
         also = f" ({pickles[0]} is a pickle, which is not loaded: convert it)" if pickles else ""

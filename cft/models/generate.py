@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cft.models.packed import packed_linears
+from cft.models.template import apply_template
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +43,8 @@ def render(tokenizer: "PreTrainedTokenizerBase", messages: list[dict]) -> str:
     begun = messages[-1]["role"] == "assistant"
     if tokenizer.chat_template is None:
         return "\n\n".join(message["content"] for message in messages) + ("" if begun else "\n")
-    return tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=not begun, continue_final_message=begun
+    return apply_template(
+        tokenizer, messages, tokenize=False, add_generation_prompt=not begun, continue_final_message=begun
     )
 
 

@@ -4,12 +4,15 @@ import importlib.util
 import re
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NotRequired
 
 from cft.devices import pick_device
 from cft.errors import ModelError
-from cft.models.fetch import one_line, quiet
+from cft.files import read_json
+from cft.foreign import read_text, user_path
+from cft.models.fetch import quiet
 from cft.models.source import resolve
+from cft.models.template import ANSWERED, try_template, words
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 NOW = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 DATE = date(2024, 7, 26)
 PLAIN_TEMPLATE = Path(__file__).with_name("plain.jinja")
+MOST_BYTES = 1 << 20  # of a template
+GENERATION = {"eos_token_id": NotRequired[int | list[int] | None]}
 MEDIA = re.compile("image|vision|video|audio", re.IGNORECASE)
 
 
@@ -35,11 +40,10 @@ def load_model(block: "ModelBlock", *, device: str | None = None) -> "PreTrained
         ModelError: the files are damaged or do not fit together, a library is missing, or memory is too small.
     """
     import torch
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     source = resolve(block)
+    read_json(Path(source.location) / "generation_config.json", GENERATION, ModelError)
     device = device or pick_device()
     attention = "sdpa" if block.attn_implementation == "auto" else block.attn_implementation
     options = {"dtype": getattr(torch, block.dtype), "attn_implementation": attention}
@@ -63,8 +67,8 @@ def load_model(block: "ModelBlock", *, device: str | None = None) -> "PreTrained
             f"{block.id}: does not fit into the memory of {device}, where {free:.1f} of {total:.1f} GB were free.{busy}"
             " Set model.quantization=nf4, or take a smaller model; `cft plan RECIPE` says what each takes."
         ) from error
-    except (OSError, ValueError, ImportError, SafetensorError, StrictDataclassError) as error:
-        raise ModelError(f"{block.id}: cannot be loaded from {source.location}. {one_line(error)}") from error
+    except Exception as error:  # the library raises whatever it meets in a damaged file
+        raise ModelError(f"{block.id}: cannot be loaded from {source.location}. {words(error)}") from error
     if info["missing_keys"]:
         names = sorted(info["missing_keys"])
         raise ModelError(f"{source.location}: lacks {len(names)} weights of its model, first {names[0]}.")
@@ -103,7 +107,6 @@ def load_tokenizer(block: "ModelBlock") -> "PreTrainedTokenizerBase":
     Raises:
         ModelError: the tokenizer or template cannot be loaded, or has no eos or nothing to pad with.
     """
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoTokenizer
 
     source = resolve(block)
@@ -112,9 +115,10 @@ def load_tokenizer(block: "ModelBlock") -> "PreTrainedTokenizerBase":
             tokenizer = AutoTokenizer.from_pretrained(
                 source.location, trust_remote_code=block.trust_remote_code, padding_side="left"
             )
-    except (OSError, ValueError, KeyError, ImportError, StrictDataclassError) as error:
+            tokenizer(["a", "b"], padding=tokenizer.pad_token is not None)
+    except Exception as error:  # the library raises whatever it meets in a damaged file
         raise ModelError(
-            f"{block.id}: its tokenizer cannot be loaded from {source.location}. {one_line(error)}"
+            f"{block.id}: its tokenizer cannot be loaded from {source.location}. {words(error)}"
         ) from error
     tokenizer.name_or_path = source.public_name
     if tokenizer.eos_token is None:
@@ -123,8 +127,9 @@ def load_tokenizer(block: "ModelBlock") -> "PreTrainedTokenizerBase":
         set_chat_template(tokenizer, block.chat_template)
     if isinstance(tokenizer.chat_template, str):
         tokenizer.chat_template = without_clock(tokenizer.chat_template)
-    if (end := end_of_turn(tokenizer)) is not None:
-        tokenizer.eos_token = end
+    if tokenizer.chat_template is not None:
+        answered = try_template(tokenizer, block.chat_template or f"The chat template of {source.location}")
+        tokenizer.eos_token = end_of_turn(tokenizer, answered) or tokenizer.eos_token
     if tokenizer.pad_token in (None, tokenizer.eos_token):
         tokenizer.pad_token = choose_pad(tokenizer)
     if tokenizer.pad_token is None:
@@ -144,23 +149,11 @@ def without_clock(template: str) -> str:
 
 
 def set_chat_template(tokenizer: "PreTrainedTokenizerBase", template: str) -> None:
-    """Give the tokenizer the "plain" template, or that of a file. ModelError if it cannot be read or rendered."""
-    import jinja2
-
-    path = PLAIN_TEMPLATE if template == "plain" else Path(template).expanduser()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f'model.chat_template: {path} cannot be read ({one_line(error)}). Give "plain", or a path to a .jinja file.'
-        ) from None
+    """Give the tokenizer the "plain" template, or that of a file. ModelError if it cannot be read."""
+    text = read_text(PLAIN_TEMPLATE if template == "plain" else user_path(template, ModelError), ModelError, MOST_BYTES)
     if template == "plain" and starts_with_bos(tokenizer):
         text = "{{- bos_token -}}\n" + text
     tokenizer.chat_template = text
-    try:
-        tokenizer.apply_chat_template([{"role": "user", "content": "1+1?"}], tokenize=False, add_generation_prompt=True)
-    except (jinja2.TemplateError, TypeError, KeyError) as error:
-        raise ModelError(f"model.chat_template: {path} cannot be rendered: {one_line(error)}") from None
 
 
 def starts_with_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
@@ -168,18 +161,9 @@ def starts_with_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
     return tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
 
 
-def end_of_turn(tokenizer: "PreTrainedTokenizerBase") -> str | None:
-    """The special token that the chat template writes after an assistant's answer; None if there is none."""
-    import jinja2
-
-    if tokenizer.chat_template is None:
-        return None
-    messages = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "It is two."}]
-    try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False)
-    except (jinja2.TemplateError, TypeError, KeyError):
-        return None  # a template of other roles; `render` will say so where it matters
-    after = tokenizer(text.rpartition("It is two.")[2], add_special_tokens=False)["input_ids"]
+def end_of_turn(tokenizer: "PreTrainedTokenizerBase", answered: str) -> str | None:
+    """The special token that the chat template writes after an assistant's answer, as in `answered`; None if none."""
+    after = tokenizer(answered.rpartition(ANSWERED[-1]["content"])[2], add_special_tokens=False)["input_ids"]
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return next((tokenizer.convert_ids_to_tokens(i) for i in after if i in special), None)
 

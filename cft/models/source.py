@@ -1,10 +1,8 @@
 """What `model.id` means: a name in `models.yaml`, a local folder, a GGUF file, or a hub id `org/name`."""
 
 import functools
-import json
 import math
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,10 +11,11 @@ from rich.console import Console
 
 from cft.cache import cache_folder
 from cft.errors import ModelError
-from cft.files import content_id, sha256_file
+from cft.files import content_id, read_json, sha256_file
+from cft.foreign import tensor_shapes, user_path
 from cft.models.architecture import Architecture
-from cft.models.catalogue import RECORD, cached_record, load_entries, missing_parts
-from cft.models.fetch import fetch, fetch_gguf, fetch_hub, hub_snapshot, one_line
+from cft.models.catalogue import RECORD, RECORD_SHAPE, cached_record, load_entries, missing_parts
+from cft.models.fetch import fetch, fetch_gguf, fetch_hub, hub_snapshot
 from cft.models.wheels import UnreachableError
 from cft.suggest import nearest
 
@@ -68,7 +67,7 @@ def resolve(block: "ModelBlock", *, fetch: bool = True) -> ModelSource:
     """
     name, revision = block.id.strip(), block.revision
     entries = load_entries()
-    path = Path(name).expanduser()
+    path = user_path(name, ModelError)
     if name in entries and revision in (None, entries[name].revision):
         return _resolve_entry(name, fetch)
     if name in entries:  # another revision than the pinned one: only the hub has it
@@ -106,7 +105,7 @@ def _from_record(name: str, record: dict, about: dict) -> ModelSource:
 
 def _resolve_folder(name: str, folder: Path) -> ModelSource:
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        config = _read_json(folder / "adapter_config.json")
+        config = read_json(folder / "adapter_config.json", error=ModelError)
         raise ModelError(
             f"{folder}: is a PEFT adapter, not a model. Its base is {config.get('base_model_name_or_path')!r}: "
             "set model.id to that."
@@ -115,7 +114,9 @@ def _resolve_folder(name: str, folder: Path) -> ModelSource:
         raise ModelError(f"{folder}: is no model folder, it lacks {', '.join(missing)}.")
     parameters = count_parameters(folder)
     if (folder / RECORD).is_file() and folder.parent == cache_folder() / "models":  # one of ours, named by its path
-        record = _read_json(folder / RECORD) | {"folder": str(folder)}
+        record = read_json(folder / RECORD, RECORD_SHAPE | {"licence": str | None}, ModelError) | {
+            "folder": str(folder)
+        }
         return _from_record(name, record, {"licence": record["licence"], "parameters": parameters})
     return ModelSource(name, "folder", str(folder), True, parameters=parameters)
 
@@ -185,24 +186,15 @@ def fetch_model(name: str) -> Path:
     """The folder of the model `name` (whatever `model.id` may be), fetched if need be."""
     from cft.recipe.blocks import ModelBlock
 
+    if not name.strip():
+        raise ModelError("The name of the model is empty. `cft models` lists the known names.")
     return Path(resolve(ModelBlock(id=name)).location)
 
 
 def count_parameters(folder: Path) -> int:
     """Numbers in the folder's safetensors files, by their headers; a tied layer counts once. ModelError if damaged."""
-    total = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with path.open("rb") as file:
-                (length,) = struct.unpack("<Q", file.read(8))
-                header = json.loads(file.read(min(length, path.stat().st_size)))
-            end = 8 + length + max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0)
-        except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"{path}: is no safetensors file ({one_line(error)}). Get it again.") from None
-        if path.stat().st_size < end:
-            raise ModelError(f"{path}: is cut off, {path.stat().st_size} of {end} bytes. Get it again.")
-        total += sum(math.prod(tensor["shape"]) for key, tensor in header.items() if key != "__metadata__")
-    return total
+    shapes = [shape for path in sorted(folder.glob("*.safetensors")) for shape in tensor_shapes(path).values()]
+    return sum(map(math.prod, shapes))
 
 
 def folder_sha256(folder: Path) -> str:
@@ -221,18 +213,14 @@ def _file_sha256(path: Path, size: int, changed: int) -> str:
     return sha256_file(path)
 
 
-def _read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path}: is not JSON ({error}).") from None
-
-
 def architecture_of(source: ModelSource) -> Architecture | None:
     """The model's sizes: from its config.json where it is cached, else from models.yaml; None if neither has them."""
-    config = Path(source.location) / "config.json"
-    if source.cached and config.is_file():
-        return Architecture.from_config(_read_json(config))
+    path = Path(source.location) / "config.json"
+    if source.cached and (config := read_json(path, error=ModelError)):
+        try:
+            return Architecture.from_config(config)
+        except ValueError as error:
+            raise ModelError(f"{path}: {error}. Correct it, or get the folder again.") from None
     entries = load_entries()
     known = [entry for name, entry in entries.items() if name == source.name or entry.hub_id == source.hub_id]
     return known[0].architecture if known else None

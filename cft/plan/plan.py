@@ -12,15 +12,15 @@ from typing import Any
 
 from cft.cache import remembered
 from cft.devices import DECODING_STEP, MFU, find_card, matmul_flops, pick_device, slow_dtype
-from cft.errors import CFTError
-from cft.files import read_own_jsonl
+from cft.errors import CFTError, ModelError
+from cft.foreign import user_path
 from cft.models.load import load_tokenizer
 from cft.models.source import architecture_of, resolve
 from cft.pipeline import file_hashes
 from cft.plan.memory import PROMPT_TOKENS, plan_memory
 from cft.recipe.blocks import ModelBlock, Recipe
 from cft.rows import tokenize_row
-from cft.runs import Run, run_of
+from cft.runs import Run, read_rows, run_of
 from cft.train.loop.defaults import optimizer_steps, recomputes, training_epochs
 from cft.train.select.choice import planned_answers
 from data_builders.asking.prices import find_price
@@ -69,7 +69,7 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         return round(LOAD_SECONDS + epochs * total / (peak * share))
 
     stages, pairs, costs, asked = [], [], [], []
-    examples = read_own_jsonl(run.examples)
+    examples = read_rows(run.examples)
     if recipe.data.builder == "critiques":
         asked = estimate_calls(recipe.data, recipe.seed, recipe.model.id, run.calls)
         costs = [row["cost_usd"] for row in asked]
@@ -175,7 +175,7 @@ def _tokenized(model: ModelBlock, examples: list[dict]) -> list:
     """All that `count` depends on: the texts, and name, size and time of the files of tokenizer and template."""
     files = [path for path in sorted(Path(resolve(model).location).glob("*")) if path.is_file()]
     if model.chat_template not in (None, "plain"):
-        files.append(Path(model.chat_template).expanduser())
+        files.append(user_path(model.chat_template, ModelError))
     stats = [(path.name, path.stat()) for path in files if path.exists()]
     texts = [[row["prompt"], row["completion"]] for row in examples]
     return [[[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats], model.model_dump(), texts]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         TrainBlock,
     )
 
+MOST_SOLUTIONS = 100_000  # of one student; more are taken for a slip
+
 
 def cross_faults(
     data: "CritiquesData | DemonstrationsData | NoData | None",
@@ -110,6 +112,10 @@ def _critiques_faults(data: "CritiquesData") -> Iterator[Fault]:
             fault = f"greedy decoding writes the same solution {student.samples} times"
             fix = "Set temperatures above 0, or samples to 1"
             yield Fault(("data", "students", i, "temperatures"), fault, fix, student.temperatures)
+        asked = student.samples * len(student.temperatures) * len(data.problems)
+        if asked > MOST_SOLUTIONS:
+            fault = f"makes {asked:,} solutions with these temperatures and problems, more than {MOST_SOLUTIONS:,}"
+            yield Fault(("data", "students", i, "samples"), fault, "Sample fewer", student.samples)
     for key, blocks in (("students", data.students), ("teachers", data.teachers)):
         for i, block in enumerate(blocks):
             if not (endpoint := getattr(block, "endpoint", None)):

@@ -45,7 +45,7 @@ class Fault:
     @property
     def key(self) -> str:
         """The key as an override would write it: `data.teachers.0.path`."""
-        return ".".join(map(str, self.path))
+        return cut(".".join(map(str, self.path)), 200)
 
     def __str__(self) -> str:
         what = self.key if self.value is MISSING or self._secret else f"{self.key} = {show(self.value)}"
@@ -170,10 +170,13 @@ def _value_fault(kind: str, value: Any, context: Mapping[str, Any]) -> tuple[str
         return fault, fix
     if kind == "literal_error":
         return "is not known", did_you_mean(str(value), re.findall(r"'([^']*)'", context["expected"]))
+    if kind == "string_too_long":
+        return f"has more than {context['max_length']} characters", "Shorten it"
     if kind in ("too_short", "string_too_short"):
         return "is empty", "Write at least one"
     for bound, words in _BOUNDS.items():
         if bound in context:
-            return f"must be {words} {context[bound]:g}", "Choose another number"
+            number = f"{context[bound]:,}" if isinstance(context[bound], int) else f"{context[bound]:g}"
+            return f"must be {words} {number}", "Choose another number"
     what, fix = _KINDS.get(kind.partition("_")[0], (kind.replace("_", " "), "Correct it"))
     return f"must be {what}", "Give it a value" if value is None else fix

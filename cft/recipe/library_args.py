@@ -70,6 +70,7 @@ OWNED_LORA = {
     **dict.fromkeys(["inference_mode", "auto_mapping", "peft_version"], "PEFT writes it itself"),
 }
 
+MOST = 10**7  # of any number of theirs: rows of a batch, steps, tokens, a rank
 _SYNONYMS = {"lr": "learning_rate", "rank": "r", "alpha": "lora_alpha", "warmup_ratio": "warmup_steps below 1"}
 
 # What the libraries check only after the model is loaded, or never: what the value must be, and whether it is.
@@ -192,8 +193,11 @@ def _key_fault(block: str, key: str, value: Any, libraries: dict[str, Library]) 
         return Fault(path, "the base is a causal language model", "Leave the key out", value)
     words, holds = _RANGES.get(key, ("", None))
     fault = _type_fault(path, value, library)
-    if not fault and holds and isinstance(value, int | float) and not holds(value):
+    number = isinstance(value, int | float)
+    if not fault and holds and number and not holds(value):
         return Fault(path, words, "Choose another number", value)
+    if not fault and number and value > MOST:
+        return Fault(path, f"must be at most {MOST:,}", "Choose another number", value)
     return fault
 
 

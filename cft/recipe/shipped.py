@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cft.errors import CFTError, DataError, RecipeError
+from cft.foreign import user_path
 from cft.suggest import nearest
 
 NO_RECIPES = {"problems", "critiques", "sweeps", "prices.yaml"}  # below recipes/
@@ -61,16 +62,14 @@ def find_file(
     """
     if name_or_path in shipped:
         return shipped[name_or_path]
-    try:
-        path = Path(name_or_path).expanduser()
-        if path.is_file():
-            return path
-        if name_or_path and path.is_dir():
-            files = ", ".join(sorted(p.name for p in path.glob(f"*{suffix}"))[:8]) or "none"
-            raise fault(f"{name_or_path}: is a folder. Name a {kind} file; {suffix} files in it: {files}.")
-    except (OSError, RuntimeError) as error:  # RuntimeError: a home folder that is not known
-        said = getattr(error, "strerror", None) or error
-        raise fault(f"{name_or_path}: cannot be read ({said}). Name a {kind} or its file.") from None
+    path = user_path(name_or_path, fault)
+    if path.is_file():
+        return path
+    if name_or_path and path.is_dir():
+        files = ", ".join(sorted(p.name for p in path.glob(f"*{suffix}"))[:8]) or "none"
+        raise fault(f"{name_or_path}: is a folder. Name a {kind} file; {suffix} files in it: {files}.")
+    if name_or_path and path.exists():
+        raise fault(f"{name_or_path}: is a pipe or a device, not a file. Name a {kind} file.")
     near = nearest(path.stem, shipped)
     meant = f" Did you mean {near}?" if near else ""
     raise fault(

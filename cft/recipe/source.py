@@ -1,6 +1,7 @@
-"""A recipe's YAML as written: values, the line each stands on, and the overrides of the command line.
+"""YAML that people write, a recipe first of all: values, the line each stands on, and the command line's overrides.
 
-The YAML is version 1.2's core: `2e-4` is a number, `yes` and `on` are text, a key may stand only once.
+The YAML is version 1.2's core: `2e-4` is a number, `yes`, `on` and `2026-01-02` are text, a key may stand only once.
+There are no aliases and no tags, so that nothing grows or runs when it is read.
 """
 
 import math
@@ -13,10 +14,17 @@ from typing import Any
 
 import yaml
 
-from cft.errors import RecipeError
-from cft.recipe.faults import MISSING, OVERRIDE, Fault, KeyPath, by_line, show
+from cft.errors import CFTError, DataError, RecipeError
+from cft.files import listed
+from cft.foreign import read_text
+from cft.recipe.faults import MISSING, MOST_FAULTS, OVERRIDE, Fault, KeyPath, by_line, cut, show
+from cft.words import CONTROL, damage, tidy
 
 _Place = Callable[[yaml.Node], str]  # where a node stands
+
+MOST_BYTES = 1 << 18  # PyYAML reads so much in some seconds
+DEEPEST = 24  # blocks in each other, of a file and of an override
+LARGEST = 1e15  # of the numbers of a recipe: above it a float is no longer exact, and products of a few overflow
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {  # tag -> pattern, first characters, how to read it; the first pattern that matches wins
@@ -55,22 +63,23 @@ def dump_yaml(value: Any) -> str:
 class Source:
     """The values of a recipe file, to be overridden, with the place and the faults of each."""
 
-    def __init__(self, path: Path) -> None:
-        """Read `path`.
+    def __init__(self, path: Path, error: type[CFTError] = RecipeError, largest: float = LARGEST) -> None:
+        """Read `path`; numbers beyond `largest` are faults.
 
         Raises:
-            RecipeError: the file cannot be read, is no YAML, or is not a mapping. Lesser faults are collected.
+            CFTError: of the class `error`: the file cannot be read, is no YAML, or is not a mapping. Lesser faults are
+                collected.
         """
-        self.path, self.faults = path, []
+        self.path, self.largest, self.faults = path, largest, []
         self.places: dict[KeyPath, str] = {}  # FILE:LINE of each value, or "override"
         self.name = os.path.relpath(path) if path.absolute().is_relative_to(Path.cwd()) else str(path)
-        root = _compose(_read_text(path), self.name)
+        root = _compose(read_text(path, error, MOST_BYTES), self.name, error)
         self.value = self._build(root, (), lambda node: f"{self.name}:{node.start_mark.line + 1}", set())
         if not isinstance(self.value, dict):
-            raise RecipeError(
-                f"{self.name}:{root.start_mark.line + 1}: holds {show(self.value)}, not a mapping. "
-                "A recipe has the keys name, model, data, train and eval; start from a copy: cft copy quickstart."
-            )
+            recipe = "A recipe has the keys name, model, data, train and eval; start from a copy: cft copy quickstart"
+            fix = recipe if error is RecipeError else "Write KEY: VALUE lines"
+            line = root.start_mark.line + 1
+            raise error(f"{self.name}:{line}: holds {show(self.value)}, not a mapping. {fix}.")
 
     def place(self, path: KeyPath) -> str:
         """The place of the value at `path`, or of the nearest block around it."""
@@ -92,11 +101,16 @@ class Source:
         if id(node) in seen:
             return self._refuse(path, node, place, "is an alias (*name)", "Write the value out")
         seen.add(id(node))
+        if len(path) > DEEPEST:
+            return self._refuse(path[:1], node, place, "is nested too deeply", "Simplify it")
         if isinstance(node, yaml.MappingNode) and kind == "map":
             return self._build_mapping(node, path, place, seen)
         if isinstance(node, yaml.SequenceNode) and kind == "seq":
             return [self._build(item, (*path, i), place, seen) for i, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode) and kind == "str":
+            if said := damage(node.value, quoted=False):
+                fault, _, fix = said.partition("; ")
+                self.faults.append(Fault(path, fault, fix[0].upper() + fix[1:], place=place(node)))
             return node.value
         if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
             try:
@@ -105,14 +119,17 @@ class Source:
                 return self._refuse(path, node, place, f"cannot be read as {kind}", "Correct it, or put it in quotes")
             if isinstance(value, float) and not math.isfinite(value):
                 return self._refuse(path, node, place, "is no finite number", "Write a number, or put text in quotes")
+            if isinstance(value, int | float) and abs(value) > self.largest:
+                return self._refuse(path, node, place, f"is beyond {self.largest:g}", "Write a smaller number")
             return value
         return self._refuse(path, node, place, f"has the tag {node.tag}", "Remove the tag, and write plain YAML")
 
     def _build_mapping(self, node: yaml.MappingNode, path: KeyPath, place: _Place, seen: set[int]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != f"{_TAG}str":
-                key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
+            text = isinstance(key_node, yaml.ScalarNode) and key_node.tag == f"{_TAG}str"
+            if not text or CONTROL.search(key_node.value):
+                key = key_node.value if isinstance(key_node, yaml.ScalarNode) and not text else "?"
                 self._refuse((*path, key), key_node, place, "is a key that is not text", "Put it in quotes")
                 continue
             below = (*path, key_node.value)
@@ -125,20 +142,20 @@ class Source:
         return values
 
     def _refuse(self, path: KeyPath, node: yaml.Node, place: _Place, fault: str, fix: str) -> None:
-        value = node.value if isinstance(node, yaml.ScalarNode) and node.value else MISSING
+        value = tidy(node.value) if isinstance(node, yaml.ScalarNode) and node.value else MISSING
         self.faults.append(Fault(path, fault, fix, value, place(node)))
 
     def override(self, text: str, depth: int = 0) -> None:
         """Set one value: `key.sub=value`, the value in YAML, items by index, at most `depth` steps deep if not 0."""
         key, equals, written = text.partition("=")
         steps = path = tuple(key.strip().split(".", depth - 1))
-        if not equals or not all(steps):
+        if not equals or not all(steps) or len(steps) > DEEPEST or CONTROL.search(text):
             fix = "Write KEY=VALUE without spaces around the =, as in seed=1 or train.lora.r=8"
-            return self._refuse_override((text,), "is no override", fix)
+            return self._refuse_override((cut(tidy(text), 60),), "is no override", fix)
         if not written.strip():
             return self._refuse_override(path, "has no value", f"Write {key}=null, or {key}='\"\"' for empty text")
         try:
-            root = _compose(written, f"override {key}")
+            root = _compose(written, f"override {key}", RecipeError)
         except RecipeError:
             return self._refuse_override(path, "is not YAML", "Put the value in quotes", written)
         holder: Any = self.value
@@ -149,9 +166,9 @@ class Source:
                     holder[path[-1]] = {}
                     self.places[path] = OVERRIDE
                 holder = holder[path[-1]]
-            path = (*path, int(step) if isinstance(holder, list) and step.isdecimal() else step)
+            path = (*path, int(step) if isinstance(holder, list) and step.isdecimal() and len(step) < 9 else step)
             if isinstance(holder, list) and path[-1] not in range(len(holder)):
-                fault = f"there is no item {step}, the list has {len(holder)}"
+                fault = f"there is no item {step:.20}, the list has {len(holder)}"
                 return self._refuse_override(path, fault, "Count items from 0, or set the whole list")
             if not isinstance(holder, dict | list):
                 fault = f"the key above it is {show(holder)}, which has no keys"
@@ -167,35 +184,38 @@ class Source:
         self.faults.append(Fault(path, fault, fix, value, OVERRIDE))
 
 
-def _read_text(path: Path) -> str:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror}). Check the path and its permissions.") from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise RecipeError(f"{path}:{line}: is not UTF-8 (byte {error.start}). Save the file as UTF-8.") from None
-    if all(not line.strip() or line.lstrip().startswith("#") for line in text.splitlines()):
-        raise RecipeError(f"{path}: is empty. Start from a copy of a shipped recipe: cft copy quickstart {path}")
-    return text
+def read_yaml(path: Path, error: type[CFTError] = DataError, largest: float = 1e40) -> dict[str, Any]:
+    """The mapping that a YAML file other than a recipe holds, read as strictly as a recipe.
+
+    Raises:
+        CFTError: of the class `error`: as in `Source`, and with all lesser faults.
+    """
+    source = Source(path, error, largest)
+    if source.faults:
+        faults = listed(list(map(str, sorted(source.faults, key=by_line))), MOST_FAULTS)
+        raise error(f"{source.name}: {len(source.faults)} fault(s)\n  {faults}")
+    return source.value
 
 
-def _compose(text: str, name: str) -> yaml.Node:
+def _compose(text: str, name: str, error: type[CFTError]) -> yaml.Node:
     """The node tree of `text`, which must be one YAML document."""
     try:
         node = _Loader(text).get_single_node()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        what = " ".join(filter(None, [error.context, error.problem]))
-        raise RecipeError(f"{name}:{mark.line + 1}:{mark.column + 1}: is not YAML, {what}. {_fix(what)}.") from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        code = error.character if isinstance(error.character, int) else ord(error.character)
-        raise RecipeError(f"{name}:{line}: holds the control character U+{code:04X}. Remove it.") from None
+    except yaml.MarkedYAMLError as fault:
+        mark = fault.problem_mark or fault.context_mark
+        what = " ".join(filter(None, [fault.context, fault.problem]))
+        raise error(f"{name}:{mark.line + 1}:{mark.column + 1}: is not YAML, {what:.200}. {_fix(what)}.") from None
+    except yaml.reader.ReaderError as fault:
+        line = text.count("\n", 0, fault.position) + 1
+        code = fault.character if isinstance(fault.character, int) else ord(fault.character)
+        raise error(f"{name}:{line}: holds the control character U+{code:04X}. Remove it.") from None
     except RecursionError:
-        raise RecipeError(f"{name}: is nested too deeply for a recipe. Simplify it.") from None
+        raise error(f"{name}: is nested too deeply. Simplify it.") from None
+    except (ValueError, OverflowError) as fault:  # "\UFFFFFFFF" is no character, a version has 5,000 digits
+        raise error(f"{name}: is not YAML, {fault}. Correct it.") from None
     if node is None:
-        raise RecipeError(f"{name}: is empty. Start from a copy of a shipped recipe: cft copy quickstart")
+        copy = " Start from a copy of a shipped recipe: cft copy quickstart" if error is RecipeError else ""
+        raise error(f"{name}: is empty.{copy}")
     return node
 
 
@@ -205,5 +225,5 @@ def _fix(problem: str) -> str:
     if "mapping values are not allowed" in problem:
         return "Put text that holds a colon in quotes, and check the indentation"
     if "single document" in problem:
-        return "Keep one recipe in a file: remove what follows ---"
+        return "Keep one document in a file: remove what follows ---"
     return "Check quotes, brackets and indentation there"

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import yaml
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from cft.errors import DataError
 from cft.recipe.blocks.endpoint import PriceBlock
 from cft.recipe.shipped import recipes_folder
+from cft.recipe.source import read_yaml
 from data_builders.asking.calls import Price
 
 if TYPE_CHECKING:
@@ -46,12 +46,10 @@ def price_table(path: Path) -> dict[str, dict[str, tuple[float, float]]]:
     """
     if not path.exists():
         return {}
+    raw = read_yaml(path, largest=1e9)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         table = TypeAdapter(dict[str, dict[str, PriceBlock]]).validate_python(raw)
-        return {host: {model: (p.input, p.output) for model, p in models.items()} for host, models in table.items()}
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]}). "
-            "It must hold host: {model: {input: USD, output: USD}}."
-        ) from None
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
+        raise DataError(f"{path}: {faults}. It must hold host: {{model: {{input: USD, output: USD}}}}.") from None
+    return {host: {model: (p.input, p.output) for model, p in models.items()} for host, models in table.items()}

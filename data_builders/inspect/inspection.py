@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cft.errors import DataError
-from cft.files import read_own_jsonl
+from cft.runs import read_rows
 from cft.suggest import nearest
 from cft.words import tidy
 from data_builders.filter.quotations import quotations
@@ -25,12 +25,6 @@ SIDE_BY_SIDE = 110  # columns of a terminal from which candidate and critique st
 OUTCOMES = {"wrong": "red", "no_answer": "yellow", "truncated": "yellow", "ungradable": "yellow", "correct": "green"}
 KEYS = "Enter on · n next · p previous · d dropped only · number jumps · q quit"
 _MARK, _STRANGE = "black on yellow", "white on red"
-_NEEDED = {
-    "problems": ("id", "question", "answer"),
-    "candidates": ("id", "problem", "student", "text", "outcome", "answer"),
-    "critiques": ("id", "candidate", "teacher", "style", "text", "verdict", "answer", "accepted", "reason"),
-    "examples": ("id", "critique"),
-}
 
 
 @dataclass(frozen=True)
@@ -88,11 +82,7 @@ def _parent(folder: Path, child: str, kind: str, key: str, rows: dict[str, dict]
 
 
 def _rows(folder: Path, name: str) -> list[dict]:
-    rows = read_own_jsonl(folder / f"{name}.jsonl")
-    for number, row in enumerate(rows, 1):
-        if lacking := [key for key in _NEEDED[name] if key not in row]:
-            raise DataError(f"{folder / name}.jsonl: row {number} has no {lacking[0]!r}. Run `cft data RECIPE` again.")
-    return rows
+    return read_rows(folder / f"{name}.jsonl")
 
 
 def _order(item: Item, places: dict[str, int]) -> tuple:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cft.errors import DataError
 from cft.files import content_id, faulty, read_jsonl
 from cft.recipe.shipped import by_stem, find_file, recipes_folder
+from data_builders.golds import read_gold, read_text
 from data_builders.problems import Problem
 from data_builders.students import candidate
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from cft.recipe.blocks import FileTeacher, Teacher
 
 _NEEDED = ("problem", "answer", "solution", "critique")
-MOST_CHARACTERS = 200_000  # of one text of a row; a longer one is no solution, but a damaged file
 _OPTIONAL = {"student": str, "style": str, "truncated": bool}
 
 
@@ -52,17 +52,16 @@ def load_critiques(path: Path) -> list[Row]:
     faults, rows, seen = [], [], {}
     for line, raw in read_jsonl(path):
         before = len(faults)
-        if isinstance(raw.get("answer"), int) and not isinstance(raw["answer"], bool):
-            raw["answer"] = str(raw["answer"])
         for key in _NEEDED:
-            if key not in raw:
-                faults.append(f"line {line}: has no {key!r}; every row needs {', '.join(_NEEDED)}")
-            elif not isinstance(raw[key], str) or not raw[key].strip():
-                faults.append(f"line {line}: {key!r} is {str(raw[key])[:60]!r}; write a text that is not empty")
-            elif len(raw[key]) > MOST_CHARACTERS:
-                faults.append(
-                    f"line {line}: {key!r} has {len(raw[key]):,} characters; shorten it to {MOST_CHARACTERS:,}"
-                )
+            try:
+                if key in raw and key == "answer":
+                    raw[key] = read_gold(raw[key])
+                elif key in raw:
+                    read_text(raw[key])
+                else:
+                    faults.append(f"line {line}: has no {key!r}; every row needs {', '.join(_NEEDED)}")
+            except ValueError as fault:
+                faults.append(f"line {line}: {key!r} {fault}")
         for key, kind in _OPTIONAL.items():
             if raw.get(key) is not None and not isinstance(raw[key], kind):
                 right = "a text" if kind is str else "true or false"

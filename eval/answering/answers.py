@@ -3,9 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
-from cft.errors import DataError, EvalError
-from cft.files import read_json, read_jsonl
-from cft.runs import ANSWERS, ARM
+from cft.errors import CFTError, EvalError
+from cft.files import read_jsonl
+from cft.runs import ANSWERS, ARM, read_known
 from eval.statistics.statistics import OUTCOMES
 
 BASE = "base"
@@ -70,13 +70,9 @@ def load_arm(folder: Path, task: str, arm: str) -> ArmAnswers:
         fault = "is empty" if path.is_file() else "is missing"
         raise EvalError(f"{path}: {fault}, arm {arm!r} has no answers. {again}")
     try:
-        about = read_json(folder / ARM)
-        if not isinstance(about, dict | None):
-            raise ValueError(f"a JSON {type(about).__name__}")
-        numbered = read_jsonl(path)
-    except ValueError as error:
-        fault = error if isinstance(error, DataError) else f"{folder / ARM}: is no JSON object ({error})."
-        raise EvalError(f"{fault}\nDelete {folder} and score the arm again with `cft eval`.") from None
+        about, numbered = read_known(folder / ARM), read_jsonl(path, exact=False)
+    except CFTError as error:
+        raise EvalError(f"{error}\nDelete {folder} and score the arm again with `cft eval`.") from None
     if about is None:
         raise EvalError(f"{folder}: arm.json is missing, so scoring {arm!r} on {task!r} has not finished. {again}")
     seen: dict[tuple[int | str, int], int] = {}

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cft.errors import EvalError
-from cft.files import content_id, read_json, read_own_jsonl, write_json, write_jsonl
+from cft.files import content_id, write_json, write_jsonl
 from cft.models.generate import Completion
 from cft.recipe.blocks import Arm, Recipe
-from cft.runs import ANSWERS, ARM, adopt, versions
+from cft.runs import ANSWERS, ARM, adopt, read_known, read_rows, versions
 from cft.weights.adapter import adapter_identity
 from eval.answering.answerers import Answerer, Local, Served
 from eval.answering.arms import Models, adapter_of
@@ -83,9 +83,9 @@ def evaluate_arm(
 ) -> dict[str, Any]:
     """Bring one arm of one task to its end and return what its `arm.json` holds."""
     fingerprint = content_id(settings, items.prompts, items.golds)
-    done = read_json(folder / ARM)
+    done = read_known(folder / ARM)
     if (done is None or done["fingerprint"] != fingerprint) and adopt(folder, others, ARM, fingerprint):
-        done = read_json(folder / ARM)
+        done = read_known(folder / ARM)
     if done and done["fingerprint"] == fingerprint and (folder / ANSWERS).is_file():
         about = "done before, not run again"
         if done.get("grader") != grader_identity():
@@ -123,7 +123,7 @@ def evaluate_arm(
 
 def grade_again(folder: Path, done: dict[str, Any], arm: Arm, answerer: Answerer, items: Items) -> dict[str, Any]:
     """Grade the answers of a finished arm with the grader as it is now; what its `arm.json` then holds."""
-    kept = read_own_jsonl(folder / ANSWERS)
+    kept = read_rows(folder / ANSWERS)
     completions = [Completion(row["response"], row["tokens"], row["finish_reason"]) for row in kept]
     rows = graded_rows(done["task"], arm.name, items, completions)
     for old in [*folder.glob("results_*"), *folder.glob("samples_*")]:

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cft.errors import EvalError
-from cft.files import read_json
 from cft.recipe.blocks import Recipe
-from cft.runs import METRICS, Run
+from cft.runs import METRICS, Run, read_known
 from eval.answering.answers import BASE, model_of
 from eval.compare.arms import NamedRun, Scored, differences, effect_over_seeds, in_common, load_scored, pooled
 from eval.report.tables import bare_p, bounds, interval, percent, points
@@ -143,7 +142,7 @@ def _score(rows: Sequence[dict]) -> dict:
 
 def _training(folders: Sequence[Path]) -> dict:
     """What the trainings of these runs were, their mean where they differ; None where there was none."""
-    found = [(read_json(Run(folder).train / METRICS) or {}).get("summary") for folder in folders]
+    found = [(read_known(Run(folder).train / METRICS) or {}).get("summary") for folder in folders]
     if None in found:
         return dict.fromkeys(TRAINED) | {"train_seconds": 0.0}
     for one in found:

@@ -7,8 +7,7 @@ in the same picture, marked as not used: the test items have no part in the choi
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cft.files import read_json
-from cft.runs import CURVE, SELECTION
+from cft.runs import CURVE, SELECTION, read_known
 from eval.answering.answers import model_of
 from eval.report.panels import COLOURS, Panel, finish, ink, upright_bars
 from eval.report.tables import Table, bounds, percent
@@ -23,7 +22,7 @@ MOST_TICKS = 10  # steps that fit below the picture
 
 def load_curve(train: Path) -> dict | None:
     """What a training folder says of the choice of its step; None where the last step was kept."""
-    return read_json(train / SELECTION / CURVE)
+    return read_known(train / SELECTION / CURVE)
 
 
 def selection_of(curve: dict | None, arm: str) -> str:

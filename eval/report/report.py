@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cft.files import read_json, write_json, write_text
-from cft.runs import METRICS, REPORT_JSON, REPORT_PAGE, REPORT_TEXT, Run
+from cft.files import write_json, write_text
+from cft.runs import METRICS, REPORT_JSON, REPORT_PAGE, REPORT_TEXT, Run, read_known
 from eval.answering.answers import BASE, Row, TaskAnswers, load_task
 from eval.report import findings, markdown
 from eval.report.curve import load_curve, selection_of
@@ -35,7 +35,7 @@ def write_report(
     run = Run(eval_folder.parent)
     if run.recipe.is_file():
         environment = environment | {RECIPE: run.recipe.read_text(encoding="utf-8")}
-    trained = (read_json(run.train / METRICS) or {}).get("summary", {})
+    trained = (read_known(run.train / METRICS) or {}).get("summary", {})
     adapter_step = trained.get("selected_step", trained.get("steps"))
     selection = load_curve(run.train)
     for arms_of_task in answers.values():

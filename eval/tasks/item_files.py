@@ -5,7 +5,6 @@ A file is JSON Lines, one JSON list, a JSON object that holds one list (`{"examp
 
 import hashlib
 import http.client
-import json
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cft.cache import cache_folder
 from cft.errors import DataError, EvalError
 from cft.files import read_jsonl, sha256_file, write_bytes
+from cft.foreign import open_file, parse_json, read_text, user_path
 from eval.prompts import PROMPTS
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def local_file(source: "Source", metadata: dict[str, Any]) -> Path | None:
     """
     for name in (source.task, *(f"{source.task}_{variant}" for variant in PROMPTS)):
         if name in metadata:
-            return Path(metadata[name])
+            return user_path(metadata[name], EvalError)
     if not metadata.get("data_dir"):
         return None
-    folder = Path(metadata["data_dir"])
+    folder = user_path(metadata["data_dir"], EvalError)
     stems = list(dict.fromkeys((source.task.removeprefix("cft_"), source.task, *source.names)))
     for suffix in SUFFIXES:
         found = [folder / f"{stem}{suffix}" for stem in stems]
@@ -78,17 +78,23 @@ def read_file(path: Path) -> list[Row]:
         DataError: the file is missing, empty or damaged; of JSON Lines all faulty lines are named.
     """
     if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        try:
-            rows = pyarrow.parquet.read_table(path).to_pylist()
-        except (OSError, ValueError) as error:
-            fault = str(error).partition("\n")[0]
-            raise DataError(f"{path}: cannot be read as Parquet ({fault}). Check the path and the file.") from None
-        return numbered(path, "row", rows)
+        return numbered(path, "row", _parquet(path))
     if path.suffix == ".json" and (rows := _json_list(path)) is not None:
         return numbered(path, "item", rows)
     return [(f"line {number}", row) for number, row in read_jsonl(path)]
+
+
+def _parquet(path: Path) -> list[Any]:
+    import pyarrow.parquet
+
+    try:
+        with open_file(path) as file:
+            return pyarrow.parquet.read_table(file).to_pylist()
+    except DataError:
+        raise
+    except (OSError, ValueError, OverflowError, MemoryError, pyarrow.ArrowException) as error:
+        fault = str(error).partition("\n")[0]
+        raise DataError(f"{path}: cannot be read as Parquet ({fault}). Check the path and the file.") from None
 
 
 def numbered(place: Path | str, word: str, rows: list[Any]) -> list[Row]:
@@ -108,10 +114,13 @@ def numbered(place: Path | str, word: str, rows: list[Any]) -> list[Row]:
 
 def _json_list(path: Path) -> list[Any] | None:
     """The list that a JSON file is, or the only list that its object holds; None where it may be JSON Lines."""
+    text = read_text(path)
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None  # read_jsonl names what is wrong
+        value = parse_json(text)
+    except ValueError as fault:
+        if text.lstrip().partition("\n")[0].rstrip().endswith("}"):
+            return None  # an object a line: read_jsonl names the lines at fault
+        raise DataError(f"{path}: {fault}. Correct the file.") from None
     if isinstance(value, list):
         return value
     lists = [part for part in value.values() if isinstance(part, list)] if isinstance(value, dict) else []

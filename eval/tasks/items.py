@@ -11,12 +11,11 @@ lm-eval hands the metadata, the model arguments and `dataset_kwargs` to `load` a
 """
 
 import json
-import math
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cft.errors import EvalError
+from data_builders.golds import read_gold, read_text
 from eval.grading import last_box
 from eval.tasks.item_files import Row, read_rows
 from eval.tasks.source import Source, read_source
@@ -59,7 +58,7 @@ def normalised(source: Source, place: str, rows: Sequence[Row]) -> list[dict[str
     for where, row in rows:
         try:
             item = {"question": _question(source, row), "answer": _gold(source, row)}
-        except _FaultError as error:
+        except ValueError as error:
             faults.append(f"{where}: {error}")
             continue
         if (first := seen.setdefault(json.dumps(row, sort_keys=True, default=str), where)) != where:
@@ -74,50 +73,31 @@ def normalised(source: Source, place: str, rows: Sequence[Row]) -> list[dict[str
     return found
 
 
-class _FaultError(ValueError):
-    """Why a row cannot be used."""
-
-
 def _question(source: Source, row: dict[str, Any]) -> str:
     keys = [next((key for key in wanted if key in row), None) for wanted in (source.question, source.answer)]
     if None in keys:
         lacks = [wanted[0] for wanted, key in zip((source.question, source.answer), keys, strict=True) if key is None]
-        raise _FaultError(f"lacks {' and '.join(lacks)}; its keys are {', '.join(row) or 'none'}")
-    return _text(keys[0], row[keys[0]])
+        raise ValueError(f"lacks {' and '.join(lacks)}; its keys are {', '.join(row)[:300] or 'none'}")
+    return _named(keys[0], read_text, row[keys[0]])
 
 
 def _gold(source: Source, row: dict[str, Any]) -> str:
-    """The answer of a row; several that belong together become one list, which the grader reads in any order."""
+    """The answer of a row: of a solution its last box."""
     key = next(key for key in source.answer if key in row)
-    values = row[key] if isinstance(row[key], list) and row[key] else [row[key]]
-    texts = [_text(key, value) for value in values]
+    value = row[key]
     if key == "solution":
-        texts = [last_box(text) or "" for text in texts]
-        if not all(texts):
-            raise _FaultError("solution has no answer in \\boxed{}, and there is no answer beside it")
+        value = [last_box(_named(key, read_text, text)) for text in (value if isinstance(value, list) else [value])]
+        if not value or not all(value):
+            raise ValueError("solution has no answer in \\boxed{}, and there is no answer beside it")
     if source.after:
-        parts = [text.rpartition(source.after) for text in texts]
-        if not all(mark and number.strip() for _, mark, number in parts):
-            raise _FaultError(f"{key} has no {source.after!r} before the final number")
-        texts = [number.strip().replace(",", "") for _, _, number in parts]
-    gold = ", ".join(map(clean, texts))
-    if not gold:
-        raise _FaultError(f"{key} is empty")
-    return gold
+        for text in value if isinstance(value, list) else [value]:
+            if not str(text).rpartition(source.after)[1]:
+                raise ValueError(f"{key} has no {source.after!r} before the final number")
+    return _named(key, read_gold, value, source.after or "####")
 
 
-def _text(key: str, value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise _FaultError(f"{key} is a JSON {type(value).__name__}, not text or a number")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _FaultError(f"{key} is {value}, which is no number")
-    if not (text := str(value).strip()):
-        raise _FaultError(f"{key} is empty")
-    return text
-
-
-def clean(gold: str) -> str:
-    r"""A gold answer without what is no part of it: `$` around mathematics, a full stop, NumPy's `np.` and `1.`."""
-    gold = re.sub(r"(?<!\\)\$([^$]*?)(?<!\\)\$", r"\1", gold.strip())
-    gold = re.sub(r"\bnp\.(?=[a-z]+\()", r"\\", gold)
-    return re.sub(r"(?<=\d)\.(?=/)", "", gold).strip().removesuffix(".").strip()
+def _named(key: str, read: Callable[..., str], *given: Any) -> str:
+    try:
+        return read(*given)
+    except ValueError as fault:
+        raise ValueError(f"{key} {fault}") from None

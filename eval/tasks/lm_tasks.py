@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired
 
 import yaml
 
 from cft.errors import EvalError
+from cft.foreign import check_shape, read_text, user_path
 from cft.models.generate import Completion
 from cft.recipe.blocks import EvalBlock
+from cft.recipe.blocks.base import Count
 from cft.suggest import did_you_mean
 from eval.grading import Grade, grade, is_cut_off
 from eval.prompts import PROMPTS, is_chat
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
 TASKS_FOLDER = Path(__file__).parent
+METADATA = ("size", "answer_tokens", "samples")  # what a plan reads of a task's metadata
+SETTINGS = {"metadata": NotRequired[dict | None], "dataset_kwargs": NotRequired[dict | None]}
 ANSWER_TOKENS = 540  # of a task that does not say it: MATH-500, as Qwen2.5-Coder-0.5B answers with at most 768
 
 
@@ -174,14 +178,20 @@ def known_tasks(folder: str | None = None) -> dict[str, tuple[Path, dict[str, An
     Raises:
         EvalError: that is no folder, a YAML file in it is damaged, or a name is there twice.
     """
-    if folder and not Path(folder).is_dir():
+    own = user_path(folder, EvalError) if folder else None
+    if own and not own.is_dir():
         raise EvalError(f"{folder}: is no folder. Correct eval.task_dir, which names a folder of lm-eval tasks.")
     found: dict[str, tuple[Path, dict[str, Any]]] = {}
-    for place in filter(None, [TASKS_FOLDER, folder and Path(folder)]):
+    for place in filter(None, [TASKS_FOLDER, own]):
         for file in sorted(place.resolve().rglob("*.yaml")):
             settings = read_settings(file)
             if not isinstance(name := settings.get("task"), str):
                 continue  # a group, or a part that others include
+            try:
+                check_shape(settings, SETTINGS)
+                check_shape(settings.get("metadata") or {}, dict.fromkeys(METADATA, NotRequired[Count | None]))
+            except ValueError as error:
+                raise EvalError(f"{file}: {error}. Correct it.") from None
             if name in found and found[name][0] != file:
                 raise EvalError(f"{file}: {found[name][0]} has a task {name!r} already. Give this one another name.")
             found[name] = file, settings
@@ -195,22 +205,27 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
 
 
-def read_settings(file: Path) -> dict[str, Any]:
+def read_settings(file: Path, depth: int = 0) -> dict[str, Any]:
     """A task's YAML with its includes, merged as lm-eval does: whole keys, the later file's in place of the earlier's.
 
     Raises:
         EvalError: a file is missing or is no mapping in YAML.
     """
+    text = read_text(file, EvalError)
     try:
-        settings = yaml.load(file.read_bytes(), Loader=_Loader)
-    except (OSError, yaml.YAMLError) as error:
-        raise EvalError(f"{file}: cannot be read as YAML ({' '.join(str(error).split())}). Correct it.") from None
+        settings = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        # PyYAML raises these of its own for dates, numbers and keys that are none
+        raise EvalError(f"{file}: cannot be read as YAML ({' '.join(str(error).split())[:300]}). Correct it.") from None
     if not isinstance(settings, dict):
         raise EvalError(f"{file}: is no mapping. Write keys of an lm-eval task, the first of them `task: NAME`.")
     includes = settings.pop("include", [])
+    names = [includes] if isinstance(includes, str) else includes
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or depth > 8:
+        raise EvalError(f"{file}: include is {includes!r:.60}. Name files that include each other at most 8 deep.")
     merged: dict[str, Any] = {}
-    for include in [includes] if isinstance(includes, str) else includes:
-        merged |= read_settings(file.parent / include)
+    for name in names:
+        merged |= read_settings(file.parent / name, depth + 1)
     return merged | settings
 
 

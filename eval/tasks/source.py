@@ -37,7 +37,8 @@ def read_source(items: dict[str, Any]) -> Source:
         EvalError: listing the keys that are wrong.
     """
     try:
-        return Source(**items)
+        return Source.model_validate(items)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e['input']!r}" for e in error.errors())
-        raise EvalError(f"dataset_kwargs.items of {items.get('task', 'a task')}: {faults}") from None
+        task = items.get("task", "a task") if isinstance(items, dict) else "a task"
+        raise EvalError(f"dataset_kwargs.items of {task}: {faults}") from None

@@ -87,14 +87,14 @@ def test_all_faults_are_listed_at_once(tmp_path):
         ({"steps": step(1, expression="bought ** 2")}, "may only hold numbers"),
         ({"steps": step(0, expression="boxes + in_a_box", value=15)}, "unlike units"),
         ({"steps": step(1, name="bought")}, "name is taken"),
-        ({"steps": ["bought"]}, "steps[0]: is 'bought'"),
+        ({"steps": ["bought"]}, 'steps[0]: is "bought"'),
         ({"steps": {"a": 1}}, "write a list"),
         ({"given": {"boxes": {"value": 4, "says": "boxes"}}}, "4 does not stand in the question"),
         ({"given": {"boxes": {"value": 3, "unit": "pen box", "says": "boxes"}}}, "not words joined"),
         ({"given": {"boxes": 3}}, "given.boxes: is 3"),
         ({"solution": "It is \\boxed{19}."}, "holds '19'"),
         ({"solution": "3 × 12 = 35, so \\boxed{18}."}, "'3 × 12 = 35' is false"),
-        ({"ideas": "one"}, "ideas: is 'one'"),
+        ({"ideas": "one"}, 'ideas: is "one"'),
     ],
 )
 def test_each_fault_is_told(tmp_path, changes, fault):

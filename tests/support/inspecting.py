@@ -45,5 +45,5 @@ def write_folder(path):
     write_jsonl(path / "problems.jsonl", [BAKERY, APPLES])
     write_jsonl(path / "candidates.jsonl", CANDIDATES)
     write_jsonl(path / "critiques.jsonl", CRITIQUES)
-    write_jsonl(path / "examples.jsonl", [{"id": "e1", "critique": "k2", "problem": "bakery"}])
+    write_jsonl(path / "examples.jsonl", [{"id": "e1", "critique": "k2", "prompt": [], "completion": []}])
     return path

@@ -14,20 +14,10 @@ def once(items: list[Any]) -> list[Any]:
     return items
 
 
-def steady(temperature: float) -> float:
-    """A validator: the temperature, if logits can be divided by it."""
-    if 0 < temperature < 0.001:
-        raise ValueError("is too close to 0, where logits overflow. Write 0 for greedy decoding")
-    return temperature
-
-
 Text = Annotated[str, Field(min_length=1)]
 Names = Annotated[list[Text], AfterValidator(once)]
 MOST = 10**6  # of anything that is counted: samples, tokens, rows, steps that are listed
 Count = Annotated[int, Field(ge=1, le=MOST)]
-CountFromZero = Annotated[int, Field(ge=0, le=MOST)]
-TopP = Annotated[float, Field(ge=1e-4, le=1)]  # a smaller share is none of a float32's tokens
-Temperature = Annotated[float, Field(ge=0, le=100), AfterValidator(steady)]
 
 
 class Block(BaseModel):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
-from cft.recipe.blocks.base import Block, Count, Names, Text, once
+from cft.recipe.blocks.base import MOST, Block, Count, Names, Text, once
 from cft.recipe.blocks.endpoint import EndpointBlock
 
 Style = Literal[
@@ -26,7 +26,9 @@ class StudentBlock(Block):
         default_factory=lambda: [0.9], description="Sampling temperatures; 0 is greedy."
     )
     top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that is sampled from; 1 is all.")
-    top_k: int = Field(50, ge=0, description="Most likely tokens that are sampled from, 0 is all; not for endpoints.")
+    top_k: int = Field(
+        50, ge=0, le=MOST, description="Most likely tokens that are sampled from, 0 is all; not for endpoints."
+    )
     max_new_tokens: Count = Field(320, description="Most tokens of a solution; a longer one is truncated.")
     batch_size: Count = Field(24, description="Solutions sampled at a time; not for endpoints.")
 
@@ -45,7 +47,9 @@ class FileTeacher(Block):
 
     kind: Literal["file"]
     path: Text = Field(description="Name in recipes/critiques, or path of a JSONL file.")
-    styles: Names | None = Field(None, description="Only critiques of these styles; null: all.")
+    styles: Annotated[Names, Field(min_length=1)] | None = Field(
+        None, description="Only critiques of these styles; null: all."
+    )
 
 
 class ModelTeacher(Block):
@@ -58,7 +62,7 @@ class ModelTeacher(Block):
         default_factory=lambda: ["step_check", "first_error", "rederivation", "verdict_last"],
         description="Prompt templates: names in recipes/teachers, or paths of files.",
     )
-    samples: Count = Field(1, description="Critiques of each style.")
+    samples: int = Field(1, ge=1, le=1000, description="Critiques of each style.")
     temperature: float = Field(0.7, ge=0, description="Sampling temperature; 0 is greedy.")
     top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that is sampled from; 1 is all.")
     max_new_tokens: Count = Field(1024, description="Most tokens of a critique; a longer one is dropped.")

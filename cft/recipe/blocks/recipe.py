@@ -15,6 +15,8 @@ def folder_name(name: str) -> str:
     """A validator: the name, if it can be a folder's."""
     if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-"):
         raise ValueError("becomes a folder's name. Use only a-z, 0-9, _ and -")
+    if len(name) > 100:
+        raise ValueError(f"becomes a folder's name, and has {len(name)} characters. Use at most 100")
     return name
 
 

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from cft.recipe.blocks.base import Block, Count, Names, Text
+from cft.recipe.blocks.base import MOST, Block, Count, Names, Text
 from cft.recipe.blocks.endpoint import EndpointBlock
 from cft.suggest import did_you_mean, nearest
 from eval.elicitors.table import ELICITORS
@@ -58,6 +58,7 @@ class Arm(Block):
     name: str = Field(
         "",
         validate_default=True,
+        max_length=100,
         description="MODEL[@PROMPT][+WORD], in reports and folders; a WORD of your own tells elicitors apart.",
     )
 
@@ -122,7 +123,7 @@ class EvalBlock(Block):
     batch_size: Count = Field(32, description="Answers generated at a time.")
     samples: Count = Field(1, description="Answers to each item; more than one need a temperature.")
     temperature: float = Field(0.0, ge=0, description="Temperature of sampling; 0 is greedy.")
-    top_k: int = Field(0, ge=0, description="Tokens that are sampled from; 0 is all.")
+    top_k: int = Field(0, ge=0, le=MOST, description="Tokens that are sampled from; 0 is all.")
     top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that is sampled from; 1 is all.")
     data: dict[str, Text] = Field(default_factory=dict, description="Task to the local file of its items.")
     data_dir: Text | None = Field(

@@ -72,7 +72,7 @@ def rows_a_step(args: dict) -> int:
 def training_epochs(args: dict, rows: int) -> float:
     """How often training sees each of its rows: `num_train_epochs`, or what `max_steps` makes of it."""
     steps = args.get("max_steps", -1)
-    return steps * rows_a_step(args) / rows if steps > 0 else float(args.get("num_train_epochs", 1))
+    return steps * rows_a_step(args) / max(rows, 1) if steps > 0 else float(args.get("num_train_epochs", 1))
 
 
 def optimizer_steps(args: dict, rows: int, epochs: float) -> int:

@@ -4,6 +4,7 @@ A *point* is the result of one asking: {step, accuracy, ci, n, leaked, truncated
 untrained model: it is shown beside the others and never chosen.
 """
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,12 @@ def planned_answers(recipe: Recipe, steps: int, items: int) -> int:
     block = recipe.train.select
     if block is None:
         return 0
-    try:
-        askings = len(steps_to_ask(block, steps)) + block.include_base
-    except TrainError:  # a plan only estimates the steps; training says it where it is so
+    if (
+        max([block.every or 0, *block.steps]) > steps
+    ):  # a plan only estimates the steps; training says it where it is so
         return 0
-    return askings * min(block.limit or items, items)
+    askings = math.ceil(steps / block.every) if block.every else len(block.steps)  # there may be too many to list
+    return (askings + block.include_base) * min(block.limit or items, items)
 
 
 def drop_adapters(folder: Path) -> None:

@@ -121,7 +121,10 @@ def test_pickled_weights_are_not_loaded_and_missing_shards_are_named(folder: Pat
     refused(r"pytorch_model.bin is a pickle", id=str(folder))
 
     (folder / "pytorch_model.bin").rename(folder / "model-00001-of-00002.safetensors")
-    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    index = {
+        "metadata": {},
+        "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"},
+    }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
     refused(r"lacks model-00002-of-00002.safetensors\.", id=str(folder))
@@ -130,11 +133,11 @@ def test_pickled_weights_are_not_loaded_and_missing_shards_are_named(folder: Pat
 def test_weights_that_are_cut_off_are_refused(folder: Path):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    refused("is cut off", id=str(folder))
+    refused("is no whole safetensors file", id=str(folder))
 
     for content in (b"", struct.pack("<Q", 10**15) + b"?", b"\x10" + b"\0" * 7 + b"[1, 2, 3, 4, 5] "):
         weights.write_bytes(content)
-        with pytest.raises(ModelError, match="is no safetensors file"):
+        with pytest.raises(ModelError, match="is no whole safetensors file"):
             count_parameters(folder)
 
 
@@ -304,7 +307,7 @@ def test_a_template_of_ones_own(tiny_model: Path, tmp_path: Path):
     with pytest.raises(ModelError, match=r"own.jinja cannot be rendered"):
         load_tokenizer(block)
     path.unlink()
-    with pytest.raises(ModelError, match=r"own.jinja cannot be read .*No such file.*\.jinja file"):
+    with pytest.raises(ModelError, match=r"own.jinja: cannot be read, there is no such file"):
         load_tokenizer(block)
 
 

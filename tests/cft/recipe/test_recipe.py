@@ -199,9 +199,9 @@ def test_a_bad_override_is_refused(overrides: list[str], expected: str, recipe_f
             "cannot start any token. Indent with spaces, not tabs.",
         ),
         (b"a: 1\n---\nb: 2\n", "demo.yaml:2:1: is not YAML, expected a single document"),
-        (b"name: \xff\n", "demo.yaml:1: is not UTF-8 (byte 6). Save the file as UTF-8."),
+        (b"name: \xff\n", "demo.yaml: is not UTF-8 (line 1, byte 6). Save the file as UTF-8."),
         (b"a: 1\nname: \x07\n", "demo.yaml:2: holds the control character U+0007. Remove it."),
-        (b"a: " + b"[" * 5000, "demo.yaml: is nested too deeply for a recipe."),
+        (b"a: " + b"[" * 5000, "demo.yaml: is nested too deeply."),
     ],
 )
 def test_a_file_that_is_no_recipe_is_refused(content: bytes, expected: str, write_recipe):

@@ -68,7 +68,7 @@ def test_rows_that_do_not_belong_together(folder):
     with pytest.raises(DataError, match="k9 speaks of candidate gone"):
         load_items(folder)
     write_jsonl(folder / "critiques.jsonl", [{"id": "k9", "candidate": "a-6"}])
-    with pytest.raises(DataError, match="row 1 has no 'teacher'"):
+    with pytest.raises(DataError, match="line 1: teacher: is missing"):
         load_items(folder)
 
 

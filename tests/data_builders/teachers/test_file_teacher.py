@@ -40,12 +40,12 @@ def test_a_style_that_no_row_has_names_those_there_are():
     ("second", "fault"),
     [
         ({"problem": "p", "answer": "1", "solution": "s"}, "line 2: has no 'critique'"),
-        (ROW | {"critique": 7}, "line 2: 'critique' is '7'"),
+        (ROW | {"critique": 7}, "line 2: 'critique' is 7; write a text"),
         (ROW | {"solution": "  "}, "line 2: 'solution'"),
         (ROW | {"answer": None}, "line 2: 'answer'"),
         (ROW | {"solution": "x", "truncated": "no"}, "line 2: 'truncated' is 'no'; write true or false"),
         (ROW | {"critique": ROW["critique"] + " "}, "line 2: has the solution and critique of line 1 again"),
-        (ROW | {"critique": "9" * 200_001}, "line 2: 'critique' has 200,001 characters; shorten it to 200,000"),
+        (ROW | {"critique": "9" * 200_001}, "line 2: 'critique' has 200,001 characters, more than any such text (200,000); shorten it"),
         (b"\n", "line 2: is empty"),
         (b'{"problem": "torn', "line 2: is not JSON"),
         (b"\xff\xfe\n", "line 2: is not UTF-8"),
@@ -60,7 +60,7 @@ def test_faults_name_their_line(tmp_path, second, fault):
 
 def test_all_faulty_lines_are_listed(tmp_path):
     with pytest.raises(DataError) as error:
-        load(tmp_path, {"problem": "p"}, ROW, {**ROW, "answer": 2.5})
+        load(tmp_path, {"problem": "p"}, ROW, {**ROW, "answer": []})
     assert "line 1: has no 'answer'" in str(error.value) and "line 3: 'answer'" in str(error.value)
 
 

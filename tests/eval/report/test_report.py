@@ -215,7 +215,7 @@ def test_missing_arm(tmp_path: Path):
         ("adapter/answers.jsonl", lambda text: text[:-20], ["line 100", "cft eval"]),
         ("base/arm.json", lambda text: "{torn", ["arm.json", "cft eval"]),
         ("base/arm.json", lambda text: "\ufeff", ["arm.json", "cft eval"]),
-        ("base/arm.json", lambda text: "[1, 2]", ["arm.json", "no JSON object", "cft eval"]),
+        ("base/arm.json", lambda text: "[1, 2]", ["arm.json", "is a JSON list, not an object", "cft eval"]),
     ],
 )
 def test_damaged_files_are_named(gaining: Path, file: str, damage: Callable[[str], str] | None, fragments: list[str]):

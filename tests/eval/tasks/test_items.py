@@ -14,9 +14,10 @@ import pyarrow.parquet
 import pytest
 
 from cft.errors import EvalError
+from data_builders.golds import clean
 from eval.grading import same_answer
 from eval.tasks.item_files import download, local_file
-from eval.tasks.items import clean, load
+from eval.tasks.items import load
 from eval.tasks.source import Source
 
 ROWS = [{"problem": "One and one?", "answer": "2"}, {"problem": "Half of one?", "answer": "\\frac{1}{2}"}]
@@ -126,7 +127,7 @@ def test_all_faulty_rows_are_named_at_once(tmp_path):
         {"prompt": "b", "label": "2"},
         {"problem": "c", "answer": None},
         {"problem": "d", "answer": True},
-        {"problem": "e", "answer": float("nan")},
+        {"problem": "e", "answer": "\frac{1}{2}"},
         {"problem": "f", "answer": []},
         {"problem": "g", "answer": ["1", {}]},
         {"problem": "  ", "answer": "1"},
@@ -136,12 +137,12 @@ def test_all_faulty_rows_are_named_at_once(tmp_path):
     ]
     words = [
         "line 2: lacks problem and answer; its keys are prompt, label",
-        "line 3: answer is a JSON NoneType",
-        "line 4: answer is a JSON bool",
-        "line 5: answer is nan",
-        "line 6: answer is a JSON list",
-        "line 7: answer is a JSON dict",
-        "line 8: problem is empty",
+        "line 3: answer is None; write a text or a number",
+        "line 4: answer is True",
+        "line 5: answer holds the character U+000C before 'rac{1}{2}', as a LaTeX command does that lost its backslash",
+        "line 6: answer is []",
+        "line 7: answer is {}",
+        "line 8: problem is '  '; write a text",
         "line 9: solution has no answer in \\boxed{}",
         "line 10: answer is empty",
         "line 11: repeats line 1",
@@ -161,7 +162,7 @@ def test_all_faulty_rows_are_named_at_once(tmp_path):
         ("rows.json", '{"examples": []}', "has no rows"),
         ("rows.json", "[1, 2]", "item 1: is a JSON int"),
         ("rows.json", '[{"problem": "a"}]', "item 1: lacks answer"),
-        ("rows.json", '[{"problem": "a",', "line 1: is not JSON"),
+        ("rows.json", '[{"problem": "a",', "is not JSON, Expecting"),
         ("rows.parquet", "no Parquet", "cannot be read as Parquet"),
         ("rows.jsonl", "", "has no rows"),
     ],
