@@ -45,7 +45,10 @@ def test_a_style_that_no_row_has_names_those_there_are():
         (ROW | {"answer": None}, "line 2: 'answer'"),
         (ROW | {"solution": "x", "truncated": "no"}, "line 2: 'truncated' is 'no'; write true or false"),
         (ROW | {"critique": ROW["critique"] + " "}, "line 2: has the solution and critique of line 1 again"),
-        (ROW | {"critique": "9" * 200_001}, "line 2: 'critique' has 200,001 characters, more than any such text (200,000); shorten it"),
+        (
+            ROW | {"critique": "9" * 200_001},
+            "line 2: 'critique' has 200,001 characters, more than any such text (200,000); shorten it",
+        ),
         (b"\n", "line 2: is empty"),
         (b'{"problem": "torn', "line 2: is not JSON"),
         (b"\xff\xfe\n", "line 2: is not UTF-8"),
