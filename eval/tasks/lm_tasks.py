@@ -222,8 +222,8 @@ def task_files(recipe: Recipe) -> list[Path]:
         EvalError: as in `known_tasks`.
     """
     select = recipe.train.select
-    folder = Path(recipe.eval.task_dir).resolve()
     known = known_tasks(recipe.eval.task_dir)
+    folder = Path(recipe.eval.task_dir).resolve()
     found: set[Path] = set()
     for name in [*recipe.eval.tasks, *([select.task] if select else [])]:
         if name not in known or not known[name][0].is_relative_to(folder):
