@@ -4,6 +4,7 @@ A message names the fault, the value at fault, and the next thing to do. Anythin
 `CFTError` is a bug: it keeps its traceback and exits 1.
 """
 
+import errno
 import re
 
 # What a library may raise over input that it was given: caught where a library is handed a user's file or settings,
@@ -18,6 +19,13 @@ LIBRARY_ERRORS = (
     TypeError,
     ValueError,
     re.error,
+)
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# What a disk, its permissions or the machine's limits refuse. Other errors of a file may be bugs.
+REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.EFBIG, errno.ETXTBSY),
 )
 
 
@@ -51,3 +59,14 @@ class EvalError(CFTError, RuntimeError):
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came: what is done is kept, and the same command goes on from there."""
+
+
+def fault_of_the_machine(error: OSError) -> str | None:
+    """The message for what the user can mend about a file or the machine; None: it may be a bug."""
+    where = error.filename or "the run folder, the cache or standard output"
+    if error.errno in FULL:
+        return f"{where}: the disk is full. What is done is kept: free some space and give the same command."
+    if error.errno in REFUSED:
+        fix = "Correct it, or choose another place with --runs or CFT_CACHE; then the same command goes on"
+        return f"{where}: {error.strerror}. What is done is kept. {fix}."
+    return None

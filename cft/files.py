@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from cft.errors import CFTError, DataError, ModelError, RunError
 from cft.foreign import check_shape, decoded, open_file, parse_json, read_bytes
 from cft.words import size
@@ -32,6 +34,15 @@ def write_bytes(path: Path, data: bytes) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that are gone had begun to write below `folder`, beside its place (`.NAME.PID.tmp`)."""
+    for path in list(folder.rglob(".*.tmp")):
+        process = path.suffixes[-2][1:] if len(path.suffixes) > 1 else ""
+        if process.isdecimal() and (int(process) == os.getpid() or not psutil.pid_exists(int(process))):
+            whole = path.is_dir() and not path.is_symlink()
+            shutil.rmtree(path) if whole else path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

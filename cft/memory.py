@@ -6,7 +6,7 @@ import platform
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 LARGE, LARGEST = 1 << 20, 32 << 20  # bytes; the second is glibc's own limit of what it moves the threshold to
@@ -25,7 +25,8 @@ def reuse_freed_memory() -> None:
         return
     # glibc reads this once, before main: mallopt has no such option, and pip's console script cannot set a variable
     os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, "glibc.malloc.tcache_count=0"]))
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    with suppress(OSError):  # not started again, it only takes more memory
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 @contextmanager

@@ -1,53 +1,83 @@
 """The four stages of a run, in order: data -> train -> eval -> report."""
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jinja2
-from rich.console import Console
 
 from cft.devices import pick_device, slow_dtype
 from cft.errors import DataError, ModelError
 from cft.files import content_id, sha256_file, sha256_folder
+from cft.foreign import user_path
 from cft.models.generate import render
 from cft.models.load import load_tokenizer
 from cft.models.source import resolve
-from cft.recipe.blocks import METHODS, Recipe
+from cft.recipe.blocks import METHODS, Recipe, named_files
 from cft.runs import ANSWERS, ARM, EVAL, MANIFEST, STAGES, Run, Stage, open_run, versions
+from cft.terminal import Terminal, Text
 from cft.train.launch.start import Launch, check_launch, launch_training
 from cft.train.loop.trackers import check_tracker
 from cft.weights.adapter import CONFIG, changes_base, files_left, is_whole, read_config
 from data_builders.asking.backends import Asking, local_identities
-from data_builders.build import build, input_files
+from data_builders.build import build
+from data_builders.problems import find_problem
+from data_builders.teachers.file import find_critiques
+from data_builders.teachers.templates import find_template
 from eval.grading import grader_identity
 from eval.prompts import is_chat
+from eval.tasks.lm_tasks import task_files
+
+ADAPTER_FILES = ("**/*model*.safetensors", "**/adapter_config.json")
+LOOK_UP: dict[str, Callable[[str], Path]] = {  # kind of `cft.recipe.blocks.File` -> the file of such a name
+    "problem": find_problem,
+    "critiques": find_critiques,
+    "template": find_template,
+    "file": Path,
+    "chat template": user_path,
+}
 
 
-def file_hashes(recipe: Recipe) -> dict[str, str]:
-    """sha256 of every file that the recipe names. Raises DataError if one cannot be read."""
-    files = input_files(recipe.data) | {task: Path(path) for task, path in recipe.eval.data.items()}
-    select = recipe.train.select
-    files |= {"train.select": Path(select.data)} if select and select.data else {}
-    folder, tasks = recipe.eval.data_dir, recipe.eval.task_dir
-    if folder and not Path(folder).is_dir():
-        raise DataError(f"{folder}: is no folder. Correct eval.data_dir (or --data), which names the folder of items.")
-    try:
-        hashes = {name: sha256_file(path) for name, path in files.items()}
-        hashes |= {"data_dir": items_hash(Path(folder))} if folder else {}
-        return hashes | ({"task_dir": sha256_folder(Path(tasks), "*.yaml")} if tasks else {})
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}). Check the path in the recipe.") from None
+def file_hashes(recipe: Recipe, *blocks: str) -> dict[str, str]:
+    """sha256 of all files that these blocks of the recipe name, or that it names at all; models have an identity.
+
+    Raises:
+        DataError: if one cannot be read.
+    """
+    hashes = {}
+    for key, kind, name in named_files(recipe):
+        label = f"{kind} {name}" if kind in ("problem", "critiques", "template") else key
+        label = label.removeprefix("eval.data.").removeprefix("eval.")
+        if kind == "model" or (kind, name) == ("chat template", "plain"):
+            continue
+        if blocks and key.partition(".")[0] not in blocks and key not in blocks:
+            continue
+        try:
+            if kind == "items":
+                hashes[label] = items_hash(Path(name))
+            elif kind == "tasks":
+                hashes[label] = content_id(*map(sha256_file, task_files(recipe)), length=64)
+            elif kind in LOOK_UP:
+                hashes[label] = sha256_file(LOOK_UP[kind](name))
+            elif re.search(r"[./\\]", name) and os.path.isfile(name):  # a library's option, which may name a file
+                hashes[label] = sha256_file(Path(name))
+        except OSError as error:
+            raise DataError(f"{key}: {name} cannot be read ({error.strerror}). Check the path in the recipe.") from None
+    return hashes
 
 
 def items_hash(folder: Path) -> str:
     """Identity of all files of items in a folder (`eval.data_dir`)."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is no folder. Correct eval.data_dir (or --data), which names the folder of items.")
     return content_id([sha256_folder(folder, pattern) for pattern in ("*.jsonl", "*.json", "*.parquet")])
 
 
 def run_stages(
     recipe: Recipe,
     root: Path,
-    console: Console,
+    console: Terminal,
     stages: Sequence[str] = STAGES,
     *,
     max_cost: float | None = None,
@@ -72,7 +102,7 @@ def run_stages(
         check_prompts(recipe)
     run = open_run(recipe, file_hashes(recipe), root)
     if slow := slow_dtype(recipe.model, pick_device()):
-        console.print(f"[yellow]warning:[/] {slow}", highlight=False)
+        console.print(Text.assemble(("warning:", "yellow"), f" {slow}"))
     with run.lock():
         for name in STAGES:
             if name in stages:
@@ -97,12 +127,13 @@ def check_prompts(recipe: Recipe) -> None:
         ) from error
 
 
-def data_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | None = None) -> None:
+def data_stage(recipe: Recipe, run: Run, console: Terminal, max_cost: float | None = None) -> None:
     """Problem -> candidates -> critiques -> examples."""
     inputs = {"data": recipe.data.model_dump(mode="json"), "seed": recipe.seed}
-    inputs["files"] = {name: sha256_file(path) for name, path in input_files(recipe.data).items()}
+    inputs["files"] = file_hashes(recipe, "data")
     if models := local_identities(recipe):
         inputs["models"] = models
+        inputs["files"] |= file_hashes(recipe, "model")
     stage = run.stage("data", inputs)
     if _skip(stage, console, [run.examples] if recipe.train.method != "none" else []):
         return
@@ -111,11 +142,11 @@ def data_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     with asking.shown():
         counts = build(recipe.data, folder=stage.path, seed=recipe.seed, asking=asking, title=recipe.name)
     for model in counts.get("ignores_temperature", []):
-        console.print(
-            f"[yellow]warning:[/] {model} gave the same text for all samples of a prompt: its server ignores the "
-            "temperature. `transformers serve` does so for models whose generation config does not sample.",
-            highlight=False,
+        alike = (
+            f" {model} gave the same text for all samples of a prompt: its server ignores the temperature. "
+            "`transformers serve` does so for models whose generation config does not sample."
         )
+        console.print(Text.assemble(("warning:", "yellow"), alike))
     cost = counts.get("cost_usd", 0.0)
     stage.finish(seed=recipe.seed, counts=counts, cost_usd=cost)
     shown = ("candidates", "outcomes", "set_aside", "critiques", "accepted", "dropped", "over_max_examples", "examples")
@@ -123,11 +154,11 @@ def data_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     told = told.translate(str.maketrans("", "", "{}'"))
     paid = "cost unknown (no price)" if cost is None else f"cost ${cost:.4f}" if cost else ""
     paid += f" (estimated for {counts['estimated']} answers)" if paid and counts.get("estimated") else ""
-    console.print(f"data: {told}{', ' + paid if paid else ''}", highlight=False)
+    console.print(f"data: {told}{', ' + paid if paid else ''}")
 
 
 def train_stage(
-    recipe: Recipe, run: Run, console: Console, tracker: str = "none", launch: Launch | None = None
+    recipe: Recipe, run: Run, console: Terminal, tracker: str = "none", launch: Launch | None = None
 ) -> None:
     """Examples -> adapter."""
     if recipe.train.method == "none":
@@ -140,6 +171,12 @@ def train_stage(
         "train": recipe.train.model_dump(mode="json"),
         "seed": recipe.seed,
     }
+    blocks = ["model", "train"]
+    if recipe.train.select:  # which asks its items as the evaluation would
+        blocks += ["eval.data_dir", "eval.task_dir"]
+        inputs["asked"] = {key: getattr(recipe.eval, key) for key in ("max_new_tokens", "batch_size")}
+    if files := file_hashes(recipe, *blocks):
+        inputs["files"] = files
     stage = run.stage("train", inputs)
     steps = stage.manifest["counts"]["steps"] if stage.manifest else 0
     if _skip(stage, console, files_left(run.train, recipe.train.keep_steps, steps)):
@@ -152,18 +189,19 @@ def train_stage(
     stage.finish(seed=recipe.seed, counts=counts)
 
 
-def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | None = None) -> None:
+def eval_stage(recipe: Recipe, run: Run, console: Terminal, max_cost: float | None = None) -> None:
     """Arms -> graded answers to each item."""
     scores_adapter = recipe.eval.models != {"base"} and recipe.eval.endpoint is None
     if scores_adapter:
         run.need("train", run.adapter)
+    files = file_hashes(recipe, "model", "eval")
     inputs = {
-        "adapter": sha256_folder(run.adapter.parent, "**/*model*.safetensors") if scores_adapter else None,
+        "adapter": [sha256_folder(run.train, name) for name in ADAPTER_FILES] if scores_adapter else None,
         "model": resolve(recipe.model).identity,
         "settings": recipe.model.model_dump(mode="json"),
         "eval": recipe.eval.model_dump(mode="json"),
-        "files": {task: sha256_file(Path(path)) for task, path in recipe.eval.data.items()},
-        "data_dir": recipe.eval.data_dir and items_hash(Path(recipe.eval.data_dir)),
+        "data_dir": files.pop("data_dir", None),
+        "files": files,
     }
     if scores_adapter and not is_whole(run.adapter) and (own := changes_base(read_config(run.adapter / CONFIG))):
         inputs["own_base"] = own  # before it had one, its base arm was not the base
@@ -180,7 +218,7 @@ def eval_stage(recipe: Recipe, run: Run, console: Console, max_cost: float | Non
     stage.finish(seed=recipe.seed, counts=counts)
 
 
-def report_stage(recipe: Recipe, run: Run, console: Console) -> None:
+def report_stage(recipe: Recipe, run: Run, console: Terminal) -> None:
     """Answers -> tables and plot. Cheap, so it is made every time."""
     from cft.train.card import add_scores
     from eval.report.report import print_table, write_report
@@ -201,13 +239,13 @@ def _graded_as_now(stage: Stage) -> bool:
     return all(arm.get("grader") == grader_identity() for arms in tasks.values() for arm in arms.values())
 
 
-def _skip(stage: Stage, console: Console, products: Sequence[Path] = ()) -> bool:
+def _skip(stage: Stage, console: Terminal, products: Sequence[Path] = ()) -> bool:
     """Whether a stage is finished and left as it is. Where somebody has deleted what it made, it is made again."""
     if stage.manifest and (gone := [path for path in products if not path.is_file()]):
-        console.out(f"{stage.name}: {gone[0]} is gone, so it is made again", highlight=False)
+        console.out(f"{stage.name}: {gone[0]} is gone, so it is made again")
         (stage.path / MANIFEST).unlink()
     if stage.manifest:
-        console.print(f"[dim]{stage.name}: done before, not run again ({stage.path})[/]", highlight=False)
+        console.print(Text(f"{stage.name}: done before, not run again ({stage.path})", style="dim"))
     return stage.manifest is not None
 
 

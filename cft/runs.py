@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from pydantic import Field
 
 from cft.errors import RunError
-from cft.files import content_id, read_json, read_own_jsonl, write_json, write_text
+from cft.files import content_id, read_json, read_own_jsonl, remove_leftovers, write_json, write_text
 from cft.recipe.blocks import Recipe
 
 # Names in a run's folder; everything else takes them from here.
@@ -153,8 +153,12 @@ class Run:
         return stage
 
     def same_arms(self, task: str, arm: str) -> Iterator[Path]:
-        """The folders in which the runs of every recipe, this one among them, keep this arm's answers to this task."""
-        return self.path.parent.parent.glob(f"*/*/{EVAL}/{task}/{arm}")
+        """The folders in which the runs of every recipe, this one among them, keep this arm's answers to this task.
+
+        Those of a stage that was moved aside, too: not all that its fingerprint holds decides an arm's answers.
+        """
+        for stage in (EVAL, f"{EVAL}.old-*"):
+            yield from self.path.parent.parent.glob(f"*/*/{stage}/{task}/{arm}")
 
     def need(self, name: str, file: Path) -> None:
         """Raise RunError unless the earlier stage `name` is finished and left `file`."""
@@ -172,6 +176,7 @@ class Run:
         except Timeout:
             raise RunError(f"{self.path}: another process is using this run. Wait for it, or stop it first.") from None
         try:
+            remove_leftovers(self.path)
             yield
         finally:
             lock.release()
@@ -253,7 +258,8 @@ def versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """Commit of the checkout this code runs from, with `+changes` if it is not clean; None outside of a checkout."""
     here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"]
+    command = ["git", "-c", "core.fsmonitor=false", "-C", str(here)]  # a repository around it may name a program there
+    command += ["describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

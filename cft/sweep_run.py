@@ -1,26 +1,24 @@
 """Runs the points of a sweep one after the other, and says beforehand what that would take."""
 
-import shlex
 from contextlib import suppress
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from cft.errors import CFTError
-from cft.files import content_id, read_json
+from cft.files import content_id, read_json, remove_leftovers
 from cft.pipeline import file_hashes, run_stages
 from cft.plan.plan import make_plan
 from cft.recipe.sweep import LoadedSweep
 from cft.runs import DATA, MANIFEST, REPORT_JSON, run_of
-from cft.words import dollars, roughly
+from cft.terminal import Terminal, Text
+from cft.words import dollars, roughly, shell_line
 from eval.compare.sweep_report import write_sweep
 from eval.compare.sweep_table import DONE, FAILED, WAITING, PointRun, SweepState, build_table
 
 
 def run_sweep(
-    loaded: LoadedSweep, root: Path, console: Console, *, command: str, max_cost: float | None = None
+    loaded: LoadedSweep, root: Path, console: Terminal, *, command: str, max_cost: float | None = None
 ) -> dict:
     """Bring every run of a sweep to its end; a run that fails is noted, and the others go on.
 
@@ -35,9 +33,10 @@ def run_sweep(
         what sweep.json holds (`eval.compare.sweep_table.build_table`), and "out", its folder.
     """
     out, spent = root / "sweeps" / loaded.sweep.name, 0.0
+    remove_leftovers(out)
     state = new_state(loaded, root, command)
     for number, one in enumerate(state.runs, 1):
-        console.rule(Text(f"{number} of {len(state.runs)}: {one.point}, seed {one.recipe.seed}"), align="left")
+        console.rule(f"{number} of {len(state.runs)}: {one.point}, seed {one.recipe.seed}", align="left")
         left = None if max_cost is None else max(0.0, max_cost - spent)
         try:
             one.status = WAITING
@@ -61,7 +60,7 @@ def new_state(loaded: LoadedSweep, root: Path, command: str) -> SweepState:
         number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
         for recipe in point.recipes:
             seed = [f"seed={recipe.seed}"] if sweep.seeds else []
-            alone = shlex.join(["cft", "run", loaded.recipe, f"name={sweep.name}", *point.overrides, *seed])
+            alone = shell_line("cft", "run", loaded.recipe, f"name={sweep.name}", *point.overrides, *seed)
             one = PointRun(point.name, recipe, alone, number)
             with suppress(CFTError):  # its run will say what is wrong
                 run = run_of(recipe, file_hashes(recipe), root)
@@ -117,7 +116,7 @@ def _total(values) -> float | None:
     return None if None in values else sum(values)
 
 
-def print_plan(plan: dict, console: Console) -> None:
+def print_plan(plan: dict, console: Terminal) -> None:
     """One row a run; every time and cost is an estimate."""
     stages = list(dict.fromkeys(name for row in plan["runs"] for name in row["stages"]))
     table = Table("point", "seed", *stages, "time", "memory", "cost", box=None, pad_edge=False)
@@ -125,14 +124,15 @@ def print_plan(plan: dict, console: Console) -> None:
         times = [_time(row["stages"].get(name)) for name in stages]
         memory = f"~{row['memory_gb']} GB" if row["memory_gb"] else "unknown"
         cells = [row["point"], str(row["seed"]), *times, _time(row["seconds"]), memory, dollars(row["cost_usd"])]
-        table.add_row(*map(Text, cells))
-    console.print(f"[bold]{plan['sweep']}[/]  sweep of {plan['recipe']}, {len(plan['runs'])} runs", highlight=False)
+        table.add_row(*cells)
+    about = f"  sweep of {plan['recipe']}, {len(plan['runs'])} runs"
+    console.print(Text.assemble((plan["sweep"], "bold"), about))
     console.print(table)
     for row in plan["runs"]:
         if row["fault"]:
             console.print(Text(f"{row['point']}, seed {row['seed']}: {row['fault']}", style="red"))
     total = f"total: {_time(plan['seconds'])}, cost {dollars(plan['cost_usd'])}"
-    console.print(f"{total}   (~ marks an estimate; the base is counted once)", highlight=False)
+    console.print(f"{total}   (~ marks an estimate; the base is counted once)")
 
 
 def _time(seconds: float | None) -> str:

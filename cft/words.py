@@ -1,12 +1,15 @@
 """What people read: times, sizes, costs, a few of many, and texts without tricks."""
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
-ODD = re.compile(r"[^\n\t\x20-\x7e]")
+ODD = re.compile(r"[^\n\t\x20-\x7e]")  # what may need a closer look
+HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}  # categories of Unicode
+INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U000e0100-\U000e01ef]")  # of other categories
 
 MOST_CHARACTERS = 200_000  # of a text that somebody wrote
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -59,12 +62,25 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
+def shell_line(*words: object) -> str:
+    """A command as a shell takes it: paths with blanks are quoted."""
+    return shlex.join(map(str, words))
+
+
+def in_markdown(text: str) -> str:
+    """`text` as running text of a Markdown page: no HTML, no picture and no link comes of it."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", tidy(text)).replace("](", "]\\(")
+
+
 def tidy(text: str) -> str:
     """`text` as it may be shown: characters that hide, reorder or steer a terminal become U+FFFD."""
     if not ODD.search(text):
         return text
-    text = text.replace("\r\n", "\n")
-    return "".join("\ufffd" if unicodedata.category(c)[0] == "C" and c not in "\n\t" else c for c in text)
+    return ODD.sub(lambda odd: "\ufffd" if _hidden(odd[0]) else odd[0], text.replace("\r\n", "\n"))
+
+
+def _hidden(character: str) -> bool:
+    return unicodedata.category(character) in HIDDEN or INVISIBLE.match(character) is not None
 
 
 def damage(text: str, *, gold: bool = False, quoted: bool = True) -> str | None:

@@ -16,13 +16,12 @@ from data_builders.asking.calls import cost_of
 from data_builders.choose import choose_critiques
 from data_builders.filter.accept import accept
 from data_builders.inspect.card import agreement, data_card
-from data_builders.problems import Problem, find_problem, load_problem
+from data_builders.problems import Problem, load_problem
 from data_builders.prompts import critique_prompt, solve_prompt, training_row
 from data_builders.students import candidates_of, pass_rates, plan_solutions, select
 from data_builders.teachers.exact.exact import exact_critiques
-from data_builders.teachers.file import chosen_critiques, find_critiques, read_files
+from data_builders.teachers.file import chosen_critiques, read_files
 from data_builders.teachers.model import critiques_of, plan_critiques
-from data_builders.teachers.templates import find_template
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import CritiquesData, DemonstrationsData
@@ -109,21 +108,6 @@ def _by_teacher(critiques: list[dict]) -> dict[str, dict[str, int]]:
         if row["reason"]:
             counts.setdefault(row["teacher"], Counter())[row["reason"]] += 1
     return {teacher: dict(sorted(c.items())) for teacher, c in sorted(counts.items())}
-
-
-def input_files(data: Any) -> dict[str, Path]:
-    """The files that the data stage of a recipe reads, by a name for each.
-
-    Raises:
-        DataError: if one does not exist.
-    """
-    files = {f"problem {name}": find_problem(name) for name in getattr(data, "problems", [])}
-    for teacher in getattr(data, "teachers", []):
-        if teacher.kind == "file":
-            files[f"critiques {teacher.path}"] = find_critiques(teacher.path)
-        if teacher.kind == "model":
-            files |= {f"template {style}": find_template(style) for style in teacher.styles}
-    return files
 
 
 def planned_characters(data: Any) -> list[int]:

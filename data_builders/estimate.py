@@ -5,7 +5,8 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from data_builders.asking.calls import TEMPLATE_TOKENS, Call, cost_of, ledger_path, read_ledger
+from data_builders.asking.backends import kept_answers
+from data_builders.asking.calls import TEMPLATE_TOKENS, Call, cost_of
 from data_builders.asking.prices import find_price
 from data_builders.problems import Problem, load_problem
 from data_builders.students import candidates_of, plan_solutions, select
@@ -14,14 +15,14 @@ from data_builders.teachers.model import plan_critiques
 from data_builders.teachers.templates import load_template
 
 if TYPE_CHECKING:
-    from cft.recipe.blocks import CritiquesData
+    from cft.recipe.blocks import CritiquesData, ModelBlock
 
 CHARACTERS_PER_TOKEN = 3.3  # English prose with arithmetic, Qwen2.5 and SmolLM2 tokenizers
 TOKENS_PER_ANSWER = 260  # a small model's answer to a word problem
 TOKENS_PER_CRITIQUE = 400
 
 
-def estimate_calls(data: "CritiquesData", seed: int, student_name: str, ledgers: Path) -> list[dict]:
+def estimate_calls(data: "CritiquesData", seed: int, model: "ModelBlock", ledgers: Path) -> list[dict]:
     """One row a student and a model teacher, in the order in which they will be asked.
 
     Returns:
@@ -36,8 +37,8 @@ def estimate_calls(data: "CritiquesData", seed: int, student_name: str, ledgers:
     problems = {p.id: p for p in map(load_problem, data.problems)}
     estimates, candidates, expected, complete = [], [], 0, True
     for student in data.students:
-        calls = plan_solutions(problems.values(), student, student.model or student_name, seed)
-        rows = read_ledger(ledger_path(ledgers, calls[0].model))
+        calls = plan_solutions(problems.values(), student, student.model or model.id, seed)
+        rows = kept_answers(ledgers, model, student)
         estimates.append(_row(student, "student", calls, rows, min(TOKENS_PER_ANSWER, student.max_new_tokens)))
         expected += len(calls)
         if all(call.key in rows for call in calls):
@@ -51,7 +52,7 @@ def estimate_calls(data: "CritiquesData", seed: int, student_name: str, ledgers:
             continue
         if complete:
             calls = [call for call, _, _ in plan_critiques(known, problems, teacher, seed)]
-            rows = read_ledger(ledger_path(ledgers, teacher.model))
+            rows = kept_answers(ledgers, model, teacher)
             estimates.append(_row(teacher, "teacher", calls, rows, TOKENS_PER_CRITIQUE))
         else:
             most = min(expected, data.max_candidates or expected) + len(brought)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from cft.errors import DataError
 from cft.files import content_id, faulty, read_jsonl
 from cft.foreign import user_path
+from cft.terminal import Terminal
 from data_builders.golds import read_gold, read_text
 from data_builders.problems import Problem, load_problem
 from data_builders.students import candidates_of, pass_rates, plan_solutions
@@ -115,7 +115,7 @@ def rank(problems: Sequence[Problem], candidates: Sequence[dict]) -> list[dict]:
     return sorted(ranked, key=lambda row: (-row["score"], row["question_characters"], content_id(row["problem"])))
 
 
-def print_ranking(ranked: list[dict], console: Console) -> None:
+def print_ranking(ranked: list[dict], console: Terminal) -> None:
     """Best first: what the score is made of, and the pass rate of each student."""
     students = list(ranked[0]["students"])
     columns = ["problem", "score", "pass rate", "wrong answers", "entropy, bits", "cut off", "tokens"]
@@ -126,4 +126,4 @@ def print_ranking(ranked: list[dict], console: Console) -> None:
         table.add_row(*cells, *(f"{row['students'][s]:.0%}" for s in students if len(students) > 1))
     console.print(table)
     score = "score = 4p(1-p) x spread of the wrong answers x share that comes to an end; 1 is best."
-    console.print(f"{ranked[0]['samples']} samples a problem. {score}", highlight=False)
+    console.print(f"{ranked[0]['samples']} samples a problem. {score}")

@@ -15,13 +15,15 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_LINES, MOST_FILES = 350, 17
+OTHER_DOORS = {f"rich.{name}" for name in ("text.Text", "panel.Panel", "progress.TextColumn", "print", "markup.escape")}
+OTHER_CALLS = {"Console", "print", "print_json", "from_markup", "echo", "secho"}
 
 # The floors, lowest first. A module belongs to the longest of these names that begins its own; it imports from its own
 # floor and from those below.
 FLOORS = """
 cft.errors
 cft.suggest cft.words
-cft.foreign
+cft.foreign cft.terminal
 cft.files cft.memory
 cft.cache
 eval.grading
@@ -81,6 +83,23 @@ def imports_between_tests() -> list[str]:
     return found
 
 
+def other_doors() -> list[str]:
+    """The places that print past `cft.terminal`, which shows foreign text as it is: markup, bare consoles, `print`."""
+    found = []
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if name != "cft.terminal" else ():
+            wrong = []
+            if isinstance(node, ast.ImportFrom):
+                wrong = [one.name for one in node.names if f"{node.module}.{one.name}" in OTHER_DOORS]
+            elif isinstance(node, ast.Call):
+                wrong = [called for called in [ast.unparse(node.func)] if called.rpartition(".")[2] in OTHER_CALLS]
+                if any(key.arg == "file" for key in node.keywords) or re.search(r"\.print$", ast.unparse(node.func)):
+                    wrong = []
+                wrong += [f"{key.arg}=" for key in node.keywords if key.arg in ("markup", "emoji")]
+            found += [f"print: {path.relative_to(ROOT)}:{node.lineno} has {one}; use cft.terminal" for one in wrong]
+    return found
+
+
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     """The groups of modules that import each other (strongly connected components; Tarjan 1972)."""
     order, low, stack, found = {}, {}, [], []
@@ -121,7 +140,7 @@ def main() -> int:
         here = floor_of(name, floors)
         faults += [f"upward: {name} imports {other}" for other in sorted(others) if floor_of(other, floors) > here]
         faults += [f"no floor: {name}; give it one in tests/house.py"] * (here < 0)
-    faults += imports_between_tests()
+    faults += imports_between_tests() + other_doors()
 
     lines, files = Counter(), Counter()
     for top in ("cft", "data_builders", "eval", "benchmarks", "recipes", "tests"):

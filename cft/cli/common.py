@@ -1,19 +1,19 @@
 """What the commands share: options, and how an answer is printed."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+
+from cft.terminal import Terminal, json_line
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import Recipe
 
-out = Console()
-progress = Console(stderr=True)
+out = Terminal()
+progress = Terminal(stderr=True)
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a path to a YAML file.")]
 Overrides = Annotated[
@@ -43,16 +43,16 @@ MaxCost = Annotated[
 ]
 
 
-def answer(value: Any, as_json: bool, text: str | Callable[[Any, Console], None] | None = None) -> None:
+def answer(value: Any, as_json: bool, text: str | Callable[[Any, Terminal], None] | None = None) -> None:
     """Print `value` as one line of JSON, or for people: `text`, or what `text` prints of it, or the value itself."""
     if as_json:
-        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+        out.file.write(json_line(value, out.encoding))
     elif callable(text):
         text(value, out)
     elif text is not None:
-        out.print(text, highlight=False, markup=False, soft_wrap=True)
+        out.print(text, soft_wrap=True)
     else:
-        out.print_json(data=value)
+        out.print(json.dumps(value, indent=2, ensure_ascii=False), soft_wrap=True)
 
 
 def answer_files(files: dict[str, Path], as_json: bool, more: str = "") -> None:

@@ -16,17 +16,16 @@ from typing import Literal
 import psutil
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from cft.cache import cache_folder
-from cft.errors import ModelError
+from cft.errors import CFTError
 from cft.files import nearest_folder
 from cft.models.fetch import hub_reachable
 from cft.models.source import list_models
 from cft.models.wheels import has_pip
-from cft.words import size
+from cft.terminal import Terminal, Text
+from cft.words import shell_line, size
 
 DISTRIBUTION = "one-problem-cft"
 HERE = Path(__file__).parents[1]
@@ -61,7 +60,11 @@ def check(runs: Path = Path("runs")) -> list[Check]:
     nf4 = importlib.util.find_spec("bitsandbytes") is not None
     python = Check("python", "ok", f"{platform.python_version()} ({sys.executable})")
     checks = [python, *check_libraries(), check_gpu(gpus, why_none), check_cpu(flags), check_memory()]
-    checks += [check_disk("cache", cache_folder()), check_disk("runs", runs.absolute())]
+    try:
+        checks.append(check_disk("cache", cache_folder()))
+    except CFTError as error:
+        checks.append(Check("disk: cache", "fail", "no folder", str(error)))
+    checks.append(check_disk("runs", runs.absolute()))
     why, hint = "no answer within 3 s, or HF_HUB_OFFLINE is set", "Use a name of `cft models`."
     checks.append(Check("model hub", "ok", "answers") if hub else Check("model hub", "warn", why, hint))
     hint = "For model.quantization=nf4: pip install 'one-problem-cft[gpu]'" if gpus and not nf4 else ""
@@ -214,11 +217,12 @@ def check_disk(name: str, folder: Path) -> Check:
 
 def what_works(gpus: list[Gpu], flags: set[str], hub: bool, nf4: bool) -> list[Check]:
     """The consequences, in the words of a recipe."""
-    yes, no_pip = "yes, if pip reaches its package index", f"This Python has no pip: {sys.executable} -m ensurepip"
+    yes = "yes, if pip reaches its package index"
+    no_pip = f"This Python has no pip: {shell_line(sys.executable, '-m', 'ensurepip')}"
     try:
         cached = [row["name"] for row in list_models() if row["cached"]]
         listed = Check("models.yaml", "ok", f"cached: {', '.join(cached) or 'none yet'}")
-    except ModelError as error:
+    except CFTError as error:
         listed = Check("models.yaml", "fail", "cannot be read", str(error))
     fast = any(gpu.bfloat16 for gpu in gpus) if gpus else flags
     dtype = ("ok", "yes") if fast else ("warn", "works, but is emulated and slow", "Set model.dtype=auto.")
@@ -234,11 +238,11 @@ def what_works(gpus: list[Gpu], flags: set[str], hub: bool, nf4: bool) -> list[C
     ]
 
 
-def print_checks(checks: list[Check], console: Console) -> None:
+def print_checks(checks: list[Check], console: Terminal) -> None:
     """One line a check; hints below the value they belong to."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for item in checks:
-        hint = f"\n[dim]{escape(item.hint)}[/]" if item.hint else ""
-        mark = f"[{COLOURS[item.status]}]{item.status}[/]"
-        table.add_row(mark, escape(item.name), escape(item.value) + hint)
-    console.print(table, highlight=False)
+        hint = f"\n{item.hint}" if item.hint else ""
+        mark = Text(item.status, style=COLOURS[item.status])
+        table.add_row(mark, item.name, Text.assemble(item.value, (hint, "dim")))
+    console.print(table)

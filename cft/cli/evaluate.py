@@ -9,6 +9,7 @@ import typer
 
 from cft.cli.common import RUNS, AsJson, RunName, Runs, answer, out, progress
 from cft.errors import CFTError, DataError
+from cft.terminal import Text
 
 eval_app = typer.Typer()
 
@@ -44,7 +45,7 @@ def try_run(
             except CFTError as error:
                 if not by_hand:
                     raise
-                progress.print(str(error), style="red", highlight=False, markup=False)
+                progress.print(str(error), style="red")
                 continue
             if as_json:
                 answer(told, True)
@@ -82,7 +83,7 @@ def questions(given: str | None, by_hand: bool) -> Iterator[str]:
     elif by_hand:
         while True:
             try:
-                line = progress.input("[bold]question>[/] ")
+                line = progress.input(Text("question> ", style="bold"))
             except EOFError:
                 progress.print()
                 return

@@ -1,12 +1,12 @@
 """`cft export`: hand a run's result over to transformers, vLLM, llama.cpp, Ollama or a hub."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cft.cli.common import RUNS, AsJson, RunName, Runs, answer, progress, sent_text
+from cft.words import shell_line
 
 export_app = typer.Typer()
 
@@ -72,9 +72,9 @@ def describe(kind: str, one: dict) -> list[str]:
     size = f", {one['bytes'] / 1e6:,.0f} MB" if "bytes" in one else ""
     lines = [f"{kind}: {one['path']}{size}{'' if one['made'] else ' (made before)'}"]
     if kind == "merged":
-        lines.append(f"  vllm serve {shlex.quote(one['path'])}")
+        lines.append("  " + shell_line("vllm", "serve", one["path"]))
     if kind == "gguf":
-        lines.append(f"  llama-server -m {shlex.quote(str(Path(one['path']) / one['file']))}")
+        lines.append("  " + shell_line("llama-server", "-m", Path(one["path"]) / one["file"]))
     if kind == "ollama":
         lines.append(f"  {one['command']}")
     if kind == "adapter" and one["vllm"]["faults"]:

@@ -1,14 +1,10 @@
 """The `cft` command. Heavy libraries are imported inside the commands, so that `cft --help` answers at once.
 
 Answers go to standard output (one JSON value with --json), progress to standard error.
-Exit codes: 0 done, 2 the user's input is at fault, 130 interrupted, 143 terminated, 1 a bug.
 """
 
-import errno
-import json
 import os
 import shutil
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -37,9 +33,10 @@ from cft.cli.common import (
 from cft.cli.data import data_app, problems_app
 from cft.cli.evaluate import eval_app
 from cft.cli.export import export_app
+from cft.cli.process import run_program
 from cft.cli.sweep import sweep_app
-from cft.errors import CFTError, RecipeError, Terminated
-from cft.memory import reuse_freed_memory
+from cft.errors import RecipeError
+from cft.words import shell_line
 
 COMPUTING = {"data", "eval", "export", "run", "sweep", "train", "try"}  # commands that load a model
 
@@ -89,12 +86,15 @@ def copy(
     sweep = list_sweeps().get(recipe)
     source = sweep or find_recipe(recipe)
     target = to or Path(source.name)
-    target = target / source.name if target.is_dir() else target
-    if target.exists():
+    target = target / source.name if os.path.isdir(target) else target
+    if os.path.lexists(target):
         raise RecipeError(f"{target}: exists already. Name another file, or remove it first.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
-    then = f"cft sweep {target} --plan" if sweep else f"cft plan {target}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise RecipeError(f"{target}: cannot be written ({error.strerror}). Name another file.") from None
+    then = shell_line("cft", "sweep", target, "--plan") if sweep else shell_line("cft", "plan", target)
     answer({"path": str(target)}, as_json, f"{target}\nChange it, then: {then}")
 
 
@@ -195,7 +195,8 @@ def preflight(
     found = run_of(checked, file_hashes(checked), runs)
     found.need("data", found.examples)
     summary = preflight_run(checked, found.examples, row, None if as_json else out)
-    answer(summary, as_json, ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in summary.items()))
+    counts = {key.replace("_", " "): value for key, value in summary.items() if key != "row"}
+    answer(summary, as_json, ", ".join(f"{key} {value}" for key, value in counts.items()))
 
 
 @app.command()
@@ -251,41 +252,8 @@ def models_path(name: Annotated[str, typer.Argument(help="A name of `cft models`
 
 
 def main() -> None:
-    """Entry point: map errors to exit codes."""
-    if sys.argv[1:] and sys.argv[1] in COMPUTING:
-        reuse_freed_memory()
-    as_json = "--json" in sys.argv
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        app()
-    except CFTError as error:
-        fail(str(error), as_json)
-    except SystemExit as end:
-        stop = getattr(end.__context__, "__cause__", None)  # typer makes Exit(130) of every KeyboardInterrupt
-        if not isinstance(stop, KeyboardInterrupt):
-            raise
-        progress.print("\nStopped. What is done is kept: the same command goes on from here.")
-        sys.exit(143 if isinstance(stop, Terminated) else 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `cft ... | head` is no error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = error.filename or "the run folder or the cache"
-        fail(f"{where}: the disk is full. What is done is kept: free some space and give the same command.", as_json)
-
-
-def _terminate(number, frame) -> None:
-    raise Terminated  # schedulers send SIGTERM before they kill: stop as Ctrl-C does
-
-
-def fail(message: str, as_json: bool) -> None:
-    """One clear message on standard error (and as JSON on standard output if asked for), exit code 2."""
-    if as_json:
-        sys.stdout.write(json.dumps({"error": message}, ensure_ascii=False) + "\n")
-    progress.print("[bold red]error:[/] ", end="")
-    progress.print(message, highlight=False, markup=False, soft_wrap=True)
-    sys.exit(2)
+    """Entry point."""
+    run_program(app, computing=not COMPUTING.isdisjoint(sys.argv[1:2]))
 
 
 if __name__ == "__main__":

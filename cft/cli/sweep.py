@@ -1,6 +1,5 @@
 """`cft sweep`: one recipe with some of its values varied, one run for each point, one table."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cft.cli.common import RUNS, AsJson, Overrides, Runs, answer, answer_files, progress
+from cft.words import shell_line
 
 sweep_app = typer.Typer()
 
@@ -46,7 +46,7 @@ def sweep(
     if plan:
         return answer(planned, as_json, print_plan)
     print_plan(planned, progress)
-    table = run_sweep(loaded, runs, progress, command=shlex.join(["cft", *sys.argv[1:]]), max_cost=max_cost)
+    table = run_sweep(loaded, runs, progress, command=shell_line("cft", *sys.argv[1:]), max_cost=max_cost)
     answer(table, as_json, print_sweep)
     if not as_json:
         answer(None, False, f"table: {Path(table['out']) / 'sweep.md'}")

@@ -1,11 +1,9 @@
 """Walk back through a run: scored item -> adapter -> its data, or example -> critique -> candidate -> problem."""
 
-from rich.console import Console
-from rich.markup import escape
-from rich.panel import Panel
-
 from cft.errors import DataError, RunError
 from cft.runs import ANSWERS, CANDIDATES, CRITIQUES, EXAMPLES, Run, read_rows
+from cft.terminal import Terminal, panel
+from cft.words import shell_line
 from data_builders.problems import load_problem
 
 KINDS = {"example": EXAMPLES, "critique": CRITIQUES, "candidate": CANDIDATES}
@@ -32,7 +30,7 @@ def trace_item(run: Run, item: str | None) -> dict:
         if len(rows) != 1:
             raise RunError(
                 f"{item}: {len(rows) or 'no'} rows of {run.path} have an id that starts so. "
-                f"`cft trace {run.path}` lists the examples; a scored item is TASK:DOC_ID."
+                f"`{shell_line('cft', 'trace', run.path)}` lists the examples; a scored item is TASK:DOC_ID."
             )
         [(kind, row)] = rows
         chain = [{"kind": kind, **row}]
@@ -73,11 +71,11 @@ def _manifest(run: Run, stage: str) -> dict:
     return {key: manifest[key] for key in ("inputs", "counts", "versions", "git_commit", "seconds") if key in manifest}
 
 
-def print_trace(trace: dict, console: Console) -> None:
+def print_trace(trace: dict, console: Terminal) -> None:
     """Print a chain as one panel a link, long texts whole."""
     if "examples" in trace:
-        console.print(f"{len(trace['examples'])} examples in {trace['run']}:", highlight=False)
-        console.print(" ".join(trace["examples"]), highlight=False)
+        console.print(f"{len(trace['examples'])} examples in {trace['run']}:")
+        console.print(" ".join(trace["examples"]))
         return
     for link in trace["chain"]:
         lines = []
@@ -86,4 +84,4 @@ def print_trace(trace: dict, console: Console) -> None:
                 value = "\n".join(message["content"] for message in value)
             if value is not None and key not in ("kind", "versions"):
                 lines.append(f"{key}:\n{value}\n" if "\n" in str(value) else f"{key}: {value}")
-        console.print(Panel(escape("\n".join(lines)), title=link["kind"], title_align="left"))
+        console.print(panel(link["kind"], "\n".join(lines)))

@@ -13,17 +13,15 @@ from itertools import zip_longest
 from typing import Literal
 
 from rich import box
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from cft.errors import EvalError, RunError
 from cft.models.generate import choose, make_cache, packed_linears, render, stop_token_ids
 from cft.recipe.load import load_recipe
 from cft.runs import Run
+from cft.terminal import Terminal, Text
 from cft.weights.adapter import adapter_identity
-from cft.words import tidy
 from data_builders.prompts import messages, solve_prompt
 from eval.answering.arms import Models
 from eval.grading import grade, is_cut_off, last_box
@@ -161,7 +159,7 @@ def open_trial(
     )
 
 
-def ask(trial: Trial, question: str, console: Console | None = None) -> dict:
+def ask(trial: Trial, question: str, console: Terminal | None = None) -> dict:
     """Ask all arms, show their answers on `console` as they come, and return what --json prints.
 
     In two columns on a terminal with room for them, else one after the other and, where it is no terminal, as plain
@@ -183,7 +181,7 @@ def ask(trial: Trial, question: str, console: Console | None = None) -> dict:
     return {"question": question} | gold | {arm: trial.judged(answer) for arm, answer in said.items()}
 
 
-def show_in_turn(trial: Trial, streams: dict[str, Iterator[Said]], console: Console) -> dict[str, Said]:
+def show_in_turn(trial: Trial, streams: dict[str, Iterator[Said]], console: Terminal) -> dict[str, Said]:
     """One answer after the other, each as it comes, under the name of its arm."""
     said = {}
     for arm, stream in streams.items():
@@ -193,15 +191,15 @@ def show_in_turn(trial: Trial, streams: dict[str, Iterator[Said]], console: Cons
             for said[arm] in stream:
                 # Half a character waits for the rest of it.
                 text = said[arm].text if said[arm].finish_reason else said[arm].text.rstrip(UNFINISHED)
-                console.out(tidy(text[len(shown) :]), highlight=False, end="")
+                console.out(text[len(shown) :], end="")
                 shown = text
         finally:
-            console.out("", highlight=False)
+            console.out("")
         console.print(status(trial, said[arm]), end="\n\n")
     return said
 
 
-def show_beside(trial: Trial, streams: dict[str, Iterator[Said]], console: Console) -> dict[str, Said]:
+def show_beside(trial: Trial, streams: dict[str, Iterator[Said]], console: Terminal) -> dict[str, Said]:
     """All answers at once, one a column; while they grow only their last lines that the screen has room for."""
     said = dict.fromkeys(streams, Said())
     drawn = time.monotonic()
@@ -217,7 +215,7 @@ def show_beside(trial: Trial, streams: dict[str, Iterator[Said]], console: Conso
     return said
 
 
-def columns(trial: Trial, said: dict[str, Said], console: Console, lines: int | None = None) -> Table:
+def columns(trial: Trial, said: dict[str, Said], console: Terminal, lines: int | None = None) -> Table:
     """A table of the answers so far; of each its last `lines`, or all."""
     width = (console.width - 3 * (len(said) - 1)) // len(said)
     table = Table(box=box.MINIMAL, show_edge=False, show_footer=True, pad_edge=False)
@@ -225,7 +223,7 @@ def columns(trial: Trial, said: dict[str, Said], console: Console, lines: int | 
     for arm, answer in said.items():
         footer = Text(f"{answer.tokens} tokens", style="dim") if lines else status(trial, answer)
         table.add_column(Text(arm), footer, width=width, overflow="fold")
-        wrapped = Text(tidy(answer.text)).wrap(console, width, overflow="fold")
+        wrapped = Text(answer.text).wrap(console, width, overflow="fold")
         cells.append(Text("\n").join(wrapped[-lines:] if lines else wrapped))
     table.add_row(*cells)
     return table
@@ -237,7 +235,7 @@ def status(trial: Trial, said: Said) -> Text:
     facts = trial.judged(said)
     found = "no box" if facts["answer"] is None else f"answer {' '.join(facts['answer'].split())}"
     length = "1 token" if said.tokens == 1 else f"{said.tokens} tokens"
-    line = Text(tidy(f"{length}, {ended}, {found}"), style="dim")
+    line = Text(f"{length}, {ended}, {found}", style="dim")
     if "outcome" in facts:
         right = facts["outcome"] == "correct"
         line.append(f", {facts['outcome'].replace('_', ' ')}", style="bold green" if right else "bold red")

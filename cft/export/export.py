@@ -12,8 +12,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from cft.errors import RunError
 from cft.export.folder import check_ours
 from cft.export.gguf import OUTTYPES, export_gguf, find_converter
@@ -22,6 +20,7 @@ from cft.export.ollama import export_ollama
 from cft.export.trained import Trained
 from cft.export.vllm import export_adapter
 from cft.suggest import did_you_mean
+from cft.terminal import Terminal
 
 TARGETS = ("merged", "gguf", "ollama", "adapter")
 
@@ -30,7 +29,7 @@ def export(
     trained: Trained,
     targets: Sequence[str],
     out: Path | None,
-    console: Console,
+    console: Terminal,
     *,
     outtype: str = "bf16",
     llama_cpp: Path | None = None,

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import psutil
-from rich.console import Console
 
 from cft.errors import ModelError, RunError
 from cft.export.folder import check_disk, make_folder
@@ -17,7 +16,9 @@ from cft.export.merged import reloaded, say
 from cft.export.trained import Trained
 from cft.models.fetch import one_line, read_gguf
 from cft.models.load import load_tokenizer
+from cft.terminal import Terminal
 from cft.weights.compare import check_texts, difference, in_words, is_same_model, logits_of
+from cft.words import shell_line
 
 OUTTYPES = {"bf16": 2.0, "f16": 2.0, "f32": 4.0, "q8_0": 34 / 32}  # bytes a weight
 SCRIPT = "convert_hf_to_gguf.py"
@@ -44,7 +45,7 @@ def find_converter(given: Path | None) -> Path:
     return Path(on_path).resolve()
 
 
-def export_gguf(trained: Trained, out: Path, converter: Path, outtype: str, console: Console) -> dict:
+def export_gguf(trained: Trained, out: Path, converter: Path, outtype: str, console: Terminal) -> dict:
     """Convert `out`/merged into `out`/gguf. Returns {"path", "bytes", "made", "file", "check", "tokenizer"}."""
     merged = out / "merged"
 
@@ -64,11 +65,13 @@ def export_gguf(trained: Trained, out: Path, converter: Path, outtype: str, cons
 def convert(converter: Path, merged: Path, file: Path, outtype: str) -> None:
     """Run the converter with this Python, without the network. Raises RunError with its last lines if it fails."""
     command = [sys.executable, str(converter), str(merged), "--outfile", str(file), "--outtype", outtype]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONSAFEPATH": ""}  # it imports what lies beside it
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
     if done.returncode or not file.is_file():
         if missing := re.search(r"No module named '([\w.]+)'", done.stderr):
+            pip = shell_line(sys.executable, "-m", "pip", "install")
             package = "'one-problem-cft[gguf]'" if missing[1] == "sentencepiece" else missing[1]
-            raise RunError(f"{converter}: needs {missing[1]}. Install it: {sys.executable} -m pip install {package}")
+            raise RunError(f"{converter}: needs {missing[1]}. Install it: {pip} {package}")
         last = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-6:])
         raise RunError(
             f"{converter}: failed with exit code {done.returncode}. A newer llama.cpp may know this model.\n  {last}"
@@ -99,14 +102,14 @@ def same_tokenizer(file: Path, trained: Trained) -> dict:
     return facts
 
 
-def compare(trained: Trained, merged: Path, file: Path, outtype: str, console: Console) -> dict | None:
+def compare(trained: Trained, merged: Path, file: Path, outtype: str, console: Terminal) -> dict | None:
     """The file, read by transformers, against the merged model; None where transformers or memory cannot.
 
     Raises RunError if they differ by more than rounding in 16 or 32 bits. That of q8_0 is only printed.
     """
     parameters = trained.base.parameters or 0
     if 8 * parameters > psutil.virtual_memory().available:
-        say(console, "[yellow]too little memory to compare the file with the merged model[/]")
+        say(console, "", "too little memory to compare the file with the merged model")
         return None
     texts = check_texts(trained.run, load_tokenizer(trained.block))
     with console.status("reading the file again"):
@@ -115,7 +118,7 @@ def compare(trained: Trained, merged: Path, file: Path, outtype: str, console: C
         try:
             model = read_gguf(file, trained.block.dtype)
         except ModelError as error:
-            say(console, f"[yellow]not compared:[/] transformers cannot read this file ({one_line(error)})")
+            say(console, f" transformers cannot read this file ({one_line(error)})", "not compared:")
             return None
         check = difference(reference, logits_of(model.eval(), texts))
     say(console, f"{file.name} against the merged model: {in_words(check)}")

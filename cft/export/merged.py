@@ -1,13 +1,11 @@
 """Merges an adapter into its base in 16 bits, and shows that what was written answers as the adapter does."""
 
 import gc
-import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-from rich.console import Console
 
 from cft.devices import pick_device
 from cft.errors import RunError
@@ -18,10 +16,11 @@ from cft.models.fetch import quiet
 from cft.models.load import load_model, load_tokenizer
 from cft.recipe.blocks import ModelBlock
 from cft.runs import CARD
+from cft.terminal import Terminal, Text
 from cft.weights.adapter import attach, check_tokenizer
 from cft.weights.compare import check_texts, difference, in_words, is_same_model, logits_of
 from cft.weights.merge import merge_into_base
-from cft.words import size
+from cft.words import shell_line, size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -30,19 +29,19 @@ BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 BESIDES = 1.5e9  # bytes beside the weights: libraries, compared logits, the largest layer's sum
 
 
-def export_merged(trained: Trained, folder: Path, console: Console) -> dict:
+def export_merged(trained: Trained, folder: Path, console: Terminal) -> dict:
     """Write `folder`: a model that needs no PEFT. Returns what `cft.export.export.export` says of it."""
     if trained.full:
         return make_folder(trained, folder, "merged", lambda beside: copy_full(trained, beside, console))
     return make_folder(trained, folder, "merged", lambda beside: merge(trained, beside, folder, console))
 
 
-def say(console: Console, line: str, **options) -> None:
-    """Print a line as it is."""
-    console.print(line, highlight=False, soft_wrap=True, **options)
+def say(console: Terminal, line: str, warning: str = "") -> None:
+    """Print a line as it is, behind a `warning`."""
+    console.print(Text.assemble((warning, "yellow"), line), soft_wrap=True)
 
 
-def copy_full(trained: Trained, folder: Path, console: Console) -> dict:
+def copy_full(trained: Trained, folder: Path, console: Terminal) -> dict:
     """After full fine-tuning there is nothing to merge: the model as it was trained, with what it needs to answer.
 
     Returns {"merged": False, "copied": {file of weights: its sha256, which is that of the run's}}.
@@ -65,7 +64,7 @@ def copy_full(trained: Trained, folder: Path, console: Console) -> dict:
     return {"merged": False, "copied": weights}
 
 
-def merge(trained: Trained, folder: Path, final: Path, console: Console) -> dict:
+def merge(trained: Trained, folder: Path, final: Path, console: Terminal) -> dict:
     """Merge, write to `folder`, which is going to stand at `final`, read again, compare.
 
     Returns {"merged", "effect_kl", "check", "share"?, "share_rounded_to_nearest"?, "against_4_bit"?}.
@@ -115,7 +114,7 @@ def merge(trained: Trained, folder: Path, final: Path, console: Console) -> dict
 
 
 def against_4_bit(
-    trained: Trained, texts: list, written: Path, folder: Path, device: str, console: Console
+    trained: Trained, texts: list, written: Path, folder: Path, device: str, console: Terminal
 ) -> dict | None:
     """How far the merged model is from the adapter on the 4-bit base it was trained on. That is real, and no fault."""
     block = trained.block.model_copy(update={"quantization": "nf4"})
@@ -125,10 +124,11 @@ def against_4_bit(
         del model
         gc.collect()
         check = difference(quantized, logits_of(reloaded(written, trained.block, device), texts))
-    say(console, f"[yellow]trained on 4-bit weights:[/] merged against the adapter on those: {in_words(check)}.")
+    about = f" merged against the adapter on those: {in_words(check)}."
+    say(console, about, "trained on 4-bit weights:")
     say(console, "  The merged model has the base's 16-bit weights, which the adapter never saw. Score it:")
     command = ["cft", "eval", str(trained.run.recipe), f"model.id={folder}"]
-    say(console, "  " + shlex.join([*command, "model.quantization=none", "eval.arms=[base]"]), markup=False)
+    say(console, "  " + shell_line(*command, "model.quantization=none", "eval.arms=[base]"))
     return check
 
 
@@ -142,7 +142,7 @@ def base_model(trained: Trained, block: ModelBlock, device: str) -> "PreTrainedM
         raise RunError(f"{trained.base.name}: does not fit into memory. Close other programs.") from error
 
 
-def device_for(weights: float, console: Console) -> str:
+def device_for(weights: float, console: Terminal) -> str:
     """Where to merge: a GPU with room for the whole model, else the CPU. Raises RunError if that has too little."""
     import torch
 
@@ -157,7 +157,7 @@ def device_for(weights: float, console: Console) -> str:
             "serve the adapter itself (--to adapter)."
         )
     if needed > memory.available:
-        say(console, "[yellow]more than is free: close other programs, or it may be killed[/]")
+        say(console, "", "more than is free: close other programs, or it may be killed")
     return "cpu"
 
 

@@ -20,6 +20,7 @@ from cft.export.folder import RECORD
 from cft.export.trained import Trained
 from cft.files import read_json, write_text
 from cft.models.load import load_tokenizer, starts_with_bos
+from cft.words import shell_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -133,5 +134,6 @@ def export_ollama(trained: Trained, out: Path) -> dict:
     answer, temperature = trained.recipe.eval.max_new_tokens, trained.recipe.eval.temperature
     text = modelfile(tokenizer, source, context=min(limits, wanted), answer=answer, temperature=temperature)
     write_text(folder / "Modelfile", text)
-    command = f"ollama create {trained.name} -f {folder / 'Modelfile'} && ollama run {trained.name}"
+    command = shell_line("ollama", "create", trained.name, "-f", folder / "Modelfile")
+    command += " && " + shell_line("ollama", "run", trained.name)
     return {"path": str(folder / "Modelfile"), "from": source, "command": command, "made": True}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cft.errors import RunError
 from cft.files import sha256_file
-from cft.models.source import ModelSource, resolve
+from cft.models.source import ModelSource, resolve, template_identity
 from cft.recipe.blocks import ModelBlock, Recipe
 from cft.recipe.load import load_recipe
 from cft.runs import METRICS, STEPS, TRAIN, Run, read_known, step_name
@@ -51,7 +51,7 @@ class Trained:
             "trained": files,
             "base": self.base.identity,
             "dtype": self.block.dtype,
-            "chat_template": self.block.chat_template,
+            "chat_template": template_identity(self.block),
             "step": self.step,
         }
 

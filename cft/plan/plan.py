@@ -71,7 +71,7 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
     stages, pairs, costs, asked = [], [], [], []
     examples = read_rows(run.examples)
     if recipe.data.builder == "critiques":
-        asked = estimate_calls(recipe.data, recipe.seed, recipe.model.id, run.calls)
+        asked = estimate_calls(recipe.data, recipe.seed, recipe.model, run.calls)
         costs = [row["cost_usd"] for row in asked]
     expected = expected_rows(recipe.data, asked)
     if recipe.data.builder != "none":
@@ -109,10 +109,11 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         stages.append(stage)
     times = [stage["estimates"]["seconds"] for stage in stages if not stage["done"]]
     memory = plan_memory(recipe, architecture, pairs, card, device) if architecture else None
+    about = {key: getattr(model, key) for key in ("kind", "licence", "cached", "download")}
     return {
         "recipe": recipe.name,
         "run": str(run.path),
-        "model": {"id": recipe.model.id, "licence": model.licence, "cached": model.cached, "download": model.download},
+        "model": {"id": recipe.model.id} | about,
         "stages": stages,
         "slow": slow_dtype(recipe.model, device),
         "memory": memory,

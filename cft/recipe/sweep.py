@@ -4,6 +4,7 @@ Importing this loads no model library.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from cft.recipe.load import read_recipe
 from cft.recipe.shipped import find_recipe, find_sweep, list_recipes
 from cft.recipe.source import Source
 
-MOST_POINTS = 200  # more are taken for a slip
+MOST_POINTS, MOST_RUNS = 200, 1000  # more are taken for a slip
 LONGEST_VALUE = 24  # characters of a value in a point's name
 # Keys of a recipe that a sweep sets otherwise.
 OWN = {"name": "the sweep's own name is that of the folder of its runs", "seed": "seeds are listed under seeds:"}
@@ -127,6 +128,12 @@ def _override(source: Source, overrides: Sequence[str]) -> dict[str, str]:
 
 def _own_faults(sweep: Sweep, for_recipe: dict[str, str]) -> Iterator[Fault]:
     """What is wrong with a sweep that has the right shape."""
+    count = (math.prod(map(len, sweep.vary.values())) if sweep.vary else 0) + len(sweep.points)
+    if count > MOST_POINTS:  # told before any is made
+        yield Fault(("vary",), f"makes {count:,} points, more than {MOST_POINTS}", "Vary less at a time")
+        return
+    if (runs := count * max(1, len(sweep.seeds))) > MOST_RUNS:
+        yield Fault(("seeds",), f"make {runs:,} runs, more than {MOST_RUNS:,}", "Give fewer at a time", sweep.seeds)
     if not sweep.vary and not sweep.points:
         yield Fault(("vary",), "is empty, and so is points", "Vary a key: vary: {train.lora.r: [4, 16]}")
     for key, values in sweep.vary.items():
@@ -144,9 +151,6 @@ def _own_faults(sweep: Sweep, for_recipe: dict[str, str]) -> Iterator[Fault]:
     for key in for_recipe:
         if key == "name" or (key == "seed" and sweep.seeds):
             yield Fault((key,), OWN[key], "Write seeds=[...]" if key == "seed" else "Write name=...", place=OVERRIDE)
-    count = len(_combinations(sweep)) + len(sweep.points)
-    if count > MOST_POINTS:
-        yield Fault(("vary",), f"makes {count} points, more than {MOST_POINTS}", "Vary less at a time")
 
 
 def _combinations(sweep: Sweep) -> list[dict[str, Any]]:

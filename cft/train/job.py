@@ -17,7 +17,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Trainer
 
@@ -28,6 +27,7 @@ from cft.models.load import load_model
 from cft.models.source import ModelSource
 from cft.recipe.blocks import Recipe, SftTrain
 from cft.runs import ADAPTER, CHECKPOINTS, METRICS, SELECTION, STEPS, versions
+from cft.terminal import Terminal, Text
 from cft.train.card import write_card
 from cft.train.loop import ranks
 from cft.train.loop.asking import casting_inputs
@@ -64,7 +64,7 @@ class Job:
     recipe: Recipe
     examples: Path
     folder: Path  # the train stage's
-    console: Console
+    console: Terminal
     tracker: str
     source: ModelSource
     tokenizer: PreTrainedTokenizerBase
@@ -173,7 +173,7 @@ def attempt(job: Job, fit: Fit) -> dict[str, Any]:
     except KeyboardInterrupt:
         last = newest(job.checkpoints)
         where = f"from step {step_of(last)}" if last else "from the start"
-        job.console.print(f"stopped; the same command goes on {where}", highlight=False)
+        job.console.print(f"stopped; the same command goes on {where}")
         raise
     except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
         if ranks.is_main():
@@ -211,10 +211,8 @@ def fit_into_memory(job: Job, fit: Fit) -> tuple[Trainer, Setting]:
         if safer.quantization != setting.quantization:  # other weights: earlier steps were trained on them
             for path in job.checkpoints.glob("checkpoint-*"):
                 shutil.rmtree(path)
-        job.console.print(
-            f"[yellow]out of memory with {setting}[/]: going on with {safer}, the same {safer.rows_a_step} rows a step",
-            highlight=False,
-        )
+        goes_on = f": going on with {safer}, the same {safer.rows_a_step} rows a step"
+        job.console.print(Text.assemble((f"out of memory with {setting}", "yellow"), goes_on))
         write_json(job.checkpoints / SETTING, asdict(safer))
         setting = safer
 
@@ -247,7 +245,7 @@ def train_to_end(job: Job, setting: Setting, trainer: Trainer) -> Trainer:
 
     args, checkpoint = trainer.args, newest(job.checkpoints)
     if checkpoint:
-        job.console.print(f"going on from step {step_of(checkpoint)}", highlight=False)
+        job.console.print(f"going on from step {step_of(checkpoint)}")
     try:
         # Under autocast PEFT's own cast of every LoRA input, to float32 and straight back, is a third of the time
         no_cast = casting_inputs(trainer.model, False) if args.bf16 or args.fp16 else nullcontext()

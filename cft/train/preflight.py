@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from cft.errors import TrainError
 from cft.files import listed
 from cft.rows import TokenRow, ends, load_rows, tokenize_row
+from cft.terminal import Terminal, Text
 from cft.train.loop.defaults import DEFAULT_MAX_LENGTH
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from transformers import PreTrainedTokenizerBase
 
     from cft.recipe.blocks import Recipe
@@ -110,20 +110,18 @@ def preflight(rows: list[dict], tokenizer: "PreTrainedTokenizerBase", max_length
     return Preflight(tokenised, limit)
 
 
-def show_row(row: TokenRow, tokenizer: "PreTrainedTokenizerBase", console: "Console") -> None:
+def show_row(row: TokenRow, tokenizer: "PreTrainedTokenizerBase", console: Terminal) -> None:
     """Print one row with all its special tokens: the prompt dim, the trained tokens bright."""
-    from rich.text import Text
-
     trained = len(row.trained)
     start = len(row.input_ids) - trained
-    console.rule(Text(f"row {row.id}: {start} prompt tokens (dim), {trained} trained tokens (bright)"), align="left")
+    console.rule(f"row {row.id}: {start} prompt tokens (dim), {trained} trained tokens (bright)", align="left")
     text = Text(tokenizer.decode(row.input_ids[:start]), style="dim")
     text.append(tokenizer.decode(row.input_ids[start:]), style="bold green not dim")
     console.print(text, soft_wrap=True)
     console.rule()
 
 
-def preflight_run(recipe: "Recipe", examples: Path, row: int, console: "Console | None") -> dict:
+def preflight_run(recipe: "Recipe", examples: Path, row: int, console: Terminal | None) -> dict:
     """Check the examples as training will and, given a console, print row number `row`. Loads no model.
 
     Returns:

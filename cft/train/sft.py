@@ -7,7 +7,6 @@ from pathlib import Path
 
 import datasets
 from peft import LoraConfig
-from rich.console import Console
 from transformers import Trainer
 
 from cft.devices import pick_device
@@ -15,6 +14,7 @@ from cft.models.load import load_tokenizer
 from cft.models.source import resolve
 from cft.recipe.blocks import Recipe
 from cft.rows import load_rows
+from cft.terminal import Terminal
 from cft.train.job import Job, run, train_to_end
 from cft.train.loop import ranks
 from cft.train.loop.defaults import our_defaults
@@ -28,7 +28,7 @@ from cft.train.preflight import preflight
 
 
 @only_our_progress()
-def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tracker: str = "none") -> dict:
+def train(recipe: Recipe, examples: Path, folder: Path, *, console: Terminal, tracker: str = "none") -> dict:
     """Train `folder`/adapter on the examples, or go on where a killed training stopped.
 
     Writes folder/adapter (a PEFT folder with a model card; with train.full a whole model in its place) and
@@ -59,12 +59,11 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Console, tra
     console.print(
         "{rows} rows, {prompt_tokens} prompt + {completion_tokens} trained tokens, longest row {longest_tokens} of at "
         "most {max_length}".format(**rows.summary()),
-        highlight=False,
     )
     if args.setdefault("torch_compile") is None:
         args["torch_compile"] = worth_compiling(recipe, source, rows.rows, args, device)
     compiled = "; compiling the decoder layers first" if args["torch_compile"] else ""
-    console.print(f"attention {attention}{compiled}", highlight=False)
+    console.print(f"attention {attention}{compiled}")
     return run(Job(recipe, examples, folder, console, tracker, source, tokenizer, rows, args, attention), fit)
 
 

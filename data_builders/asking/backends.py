@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from cft.models.source import resolve
+from cft.terminal import Terminal, text_column
 from data_builders.asking.batch_files import BatchFiles
-from data_builders.asking.calls import Backend, Call, Ledger, ledger_path
+from data_builders.asking.calls import Backend, Call, Ledger, ledger_path, read_ledger
 from data_builders.asking.endpoint import Endpoint
 from data_builders.asking.engine import Budget
+from data_builders.asking.in_process import InProcess, ledger_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class Asking:
     """Asks models, draws one progress bar a model, and remembers the rows of all their answers."""
 
-    def __init__(self, model: "ModelBlock", ledgers: "Path", console: Console, max_cost: float | None = None) -> None:
+    def __init__(self, model: "ModelBlock", ledgers: "Path", console: Terminal, max_cost: float | None = None) -> None:
         """
         Args:
             model: that of students which name none.
@@ -33,9 +34,8 @@ class Asking:
         self.model, self.ledgers, self.budget = model, ledgers, Budget(max_cost)
         self.rows: list[dict] = []
         self.ignore_temperature: set[str] = set()  # models that gave the same text for all samples of a prompt
-        name, note = (TextColumn(f"{{task.{key}}}", markup=False) for key in ("description", "fields[note]"))
-        columns = name, BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), note
-        self.progress = Progress(*columns, console=console, transient=True)
+        columns = text_column("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn()
+        self.progress = Progress(*columns, text_column("{task.fields[note]}"), console=console, transient=True)
         self.task = None
 
     @contextmanager
@@ -51,11 +51,11 @@ class Asking:
         """
         if not calls:
             return []
-        name = calls[0].model
-        with Ledger(ledger_path(self.ledgers, name), self._on_answer) as ledger:
+        name, backend = calls[0].model, self.backend(block)
+        with Ledger(ledger_path(self.ledgers, getattr(backend, "ledger", name)), self._on_answer) as ledger:
             kept = len(calls) - len(ledger.owed(calls))
             self.task = self.progress.add_task(f"asking {name}", total=len(calls), completed=kept, note="")
-            self.backend(block).answer(calls, ledger)
+            backend.answer(calls, ledger)
             rows = [ledger.rows[call.key] for call in calls]
         self.rows += rows
         if _all_alike(calls, rows):
@@ -65,8 +65,6 @@ class Asking:
     def backend(self, block: "StudentBlock | ModelTeacher") -> Backend:
         """The backend of a student or a teacher."""
         if block.endpoint is None:
-            from data_builders.asking.in_process import InProcess
-
             return InProcess(local_model(self.model, block), block.batch_size, self.note)
         if block.endpoint.batch:
             return BatchFiles(block.endpoint, block.model, self.ledgers, self.budget)
@@ -96,7 +94,7 @@ class Asking:
         if seconds:
             self.note(f"{fault[:80]}; again in {seconds:.0f} s")
         else:
-            self.progress.console.print(fault, markup=False, highlight=False)
+            self.progress.console.print(fault)
 
 
 def _all_alike(calls: Sequence[Call], rows: Sequence[dict]) -> bool:
@@ -114,6 +112,12 @@ def local_model(model: "ModelBlock", block: "StudentBlock | ModelTeacher") -> "M
     if block.model in (None, model.id):
         return model
     return model.model_copy(update={"id": block.model, "revision": None})
+
+
+def kept_answers(ledgers: "Path", model: "ModelBlock", block: "StudentBlock | ModelTeacher") -> dict[str, dict]:
+    """The answers that a student or a teacher gave before, by call; `model` is the recipe's."""
+    name = block.model if block.endpoint else ledger_name(local_model(model, block), fetch=False)
+    return read_ledger(ledger_path(ledgers, name))
 
 
 def local_identities(recipe: "Recipe") -> dict[str, dict]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from cft.files import content_id
 from cft.models.load import load_model, load_tokenizer
+from cft.models.source import resolve, template_identity
 from data_builders.asking.calls import Answer, Call, Price
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ class InProcess:
         self, model: "ModelBlock", batch_size: int, on_step: Callable[[str], None] = lambda text: None
     ) -> None:
         self.model, self.batch_size, self.on_step = model, batch_size, on_step
+
+    @property
+    def ledger(self) -> str:
+        """The name of the ledger of its answers, which are those of these weights and this chat template."""
+        return ledger_name(self.model)
 
     def answer(self, calls: Sequence[Call], ledger: "Ledger") -> None:
         """See `Backend`. Batches are cut from all planned calls, whatever is owed, so that a run which was stopped
@@ -54,6 +60,15 @@ class InProcess:
             for call, done in zip(batch, completions, strict=True):
                 status = "truncated" if done.finish_reason == "length" else "ok" if done.text.strip() else "empty"
                 ledger.add(call, Answer(done.text, status, done.finish_reason, call.model, None, done.tokens), self)
+
+
+def ledger_name(model: "ModelBlock", *, fetch: bool = True) -> str:
+    """The model's id, and what else decides its answers; of a model that is not here only the id."""
+    source = resolve(model, fetch=fetch)
+    if not source.cached:
+        return model.id
+    rest = (model.dtype, model.quantization, template_identity(model))
+    return f"{model.id} {content_id(source.identity, *rest, length=8)}"
 
 
 def _batches(calls: Sequence[Call], size: int, plan: Callable) -> list[list[Call]]:

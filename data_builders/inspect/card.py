@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 from statistics import mean
 
+from cft.words import in_markdown
 from data_builders.estimate import CHARACTERS_PER_TOKEN
 from data_builders.problems import Problem
 from data_builders.similarity import distinct_ngrams
@@ -125,6 +126,6 @@ def _diversity(accepted: Sequence[dict], examples: Sequence[dict]) -> list[tuple
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     def line(cells: Iterable[object]) -> str:
-        return "| " + " | ".join(" ".join(str(c).split()).replace("|", "\\|") for c in cells) + " |"
+        return "| " + " | ".join(" ".join(in_markdown(str(c)).split()).replace("|", "\\|") for c in cells) + " |"
 
     return [line(head), "|" + "---|" * len(head), *map(line, rows), ""]

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from rich.console import Console, Group
-from rich.panel import Panel
+from rich.console import Group
 from rich.segment import SegmentLines
 from rich.table import Column, Table
-from rich.text import Text
 
 from cft.errors import DataError
 from cft.runs import read_rows
 from cft.suggest import nearest
-from cft.words import tidy
+from cft.terminal import Terminal, Text, panel
 from data_builders.filter.quotations import quotations
 
 SIDE_BY_SIDE = 110  # columns of a terminal from which candidate and critique stand beside each other
@@ -142,7 +140,7 @@ def _searched(item: Item) -> str:
     return " ".join(" ".join(texts).casefold().split())
 
 
-def show_items(items: Sequence[Item], console: Console) -> None:
+def show_items(items: Sequence[Item], console: Terminal) -> None:
     """Print the items: in a terminal one a screen, with keys (KEYS); elsewhere all, one after another."""
     if not items:
         console.print("No items fit.")
@@ -154,7 +152,7 @@ def show_items(items: Sequence[Item], console: Console) -> None:
             console.print(_render(item, console.width, head), Text())
 
 
-def _page_through(items: Sequence[Item], console: Console) -> None:
+def _page_through(items: Sequence[Item], console: Terminal) -> None:
     everything = shown = list(range(len(items)))
     at, line, note = 0, 0, ""
     while True:
@@ -192,28 +190,24 @@ def _page_through(items: Sequence[Item], console: Console) -> None:
 
 
 def _render(item: Item, width: int, head: bool) -> Group:
-    question, text = tidy(item.problem["question"]), tidy(item.candidate["text"])
-    written, judged = Text(text), Text("No critique was written.", style="dim")
+    question, written = Text(item.problem["question"]), Text(item.candidate["text"])
+    judged = Text("No critique was written.", style="dim")
     if item.critique:
-        judged = Text(tidy(item.critique["text"]))
-        quoting, quoted, strange = quotations(judged.plain, text, question)
+        judged = Text(item.critique["text"])
+        quoting, quoted, strange = quotations(judged.plain, written.plain, question.plain)
         for over, style, spans in ((judged, _MARK, quoting), (judged, _STRANGE, strange), (written, _MARK, quoted)):
             for start, end in spans:
                 over.stylize(style, start, end)
     name = f"critique {item.id}" if item.critique else "critique"
-    texts: list = [_panel(f"candidate {item.candidate['id']}", written), _panel(name, judged)]
+    texts: list = [panel(f"candidate {item.candidate['id']}", written, "dim"), panel(name, judged, "dim")]
     if width >= SIDE_BY_SIDE:
         side = Table.grid(Column(ratio=1), Column(ratio=1), expand=True)
         side.add_row(*texts)
         texts = [side]
     if head:
-        stated = Text(f"{question}\nAnswer: {tidy(item.problem['answer'])}")
-        texts.insert(0, _panel(f"problem {item.problem['id']}", stated, "bold"))
+        stated = question.append(f"\nAnswer: {item.problem['answer']}")
+        texts.insert(0, panel(f"problem {item.problem['id']}", stated, "bold"))
     return Group(*texts, _verdict(item))
-
-
-def _panel(title: str, text: Text, border: str = "dim") -> Panel:
-    return Panel(text, title=Text(tidy(title)), title_align="left", border_style=border)
 
 
 def _verdict(item: Item) -> Text:
@@ -223,20 +217,20 @@ def _verdict(item: Item) -> Text:
     line = Text.assemble(("candidate ", "bold"))
     line.append(outcome.replace("_", " "), style=f"bold {OUTCOMES.get(outcome, 'default')}")
     answer = "" if outcome == "no_answer" else f", {_answer(candidate)}"
-    line.append(tidy(f"{answer}, {words}, {candidate['student']}"))
+    line.append(f"{answer}, {words}, {candidate['student']}")
     if critique is None:
         return line
     verdict = critique["verdict"]
     agrees = verdict and (verdict == "correct") == (outcome == "correct")
     line.append("\ncritique  ", style="bold")
     line.append(f"says {verdict}" if verdict else "gives no verdict", style="bold green" if agrees else "bold red")
-    line.append(tidy(f", {_answer(critique)}, {len(critique['text'].split())} words, "))
-    line.append(tidy(f"{critique['teacher']}, {critique['style']}\n"))
+    line.append(f", {_answer(critique)}, {len(critique['text'].split())} words, ")
+    line.append(f"{critique['teacher']}, {critique['style']}\n")
     if critique["accepted"]:
         line.append("accepted", style="bold green")
         line.append(", trains" if item.trains else ", not chosen to train")
     else:
-        line.append(tidy(f"dropped: {critique['reason']}"), style="bold red")
+        line.append(f"dropped: {critique['reason']}", style="bold red")
     return line
 
 

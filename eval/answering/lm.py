@@ -28,7 +28,8 @@ class AnsweredLM(LM):
         """Every sample of the first prompt, of the second ...: lm-eval repeats a request for each sample."""
         asked = [request.args[0] for request in requests]
         known = [prompt for prompt, samples in zip(self.prompts, self.responses, strict=True) for _ in samples]
-        assert asked == known, "lm-eval asks other prompts than were answered"
+        if asked != known:
+            raise RuntimeError("lm-eval asks other prompts than were answered")
         return [response for samples in self.responses for response in samples]
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:

@@ -3,18 +3,17 @@
 import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from cft.errors import EvalError
 from cft.files import content_id, write_json, write_jsonl
 from cft.models.generate import Completion
 from cft.recipe.blocks import Arm, Recipe
 from cft.runs import ANSWERS, ARM, adopt, read_known, read_rows, versions
+from cft.terminal import Terminal, Text, text_column
 from cft.weights.adapter import adapter_identity
 from eval.answering.answerers import Answerer, Local, Served
 from eval.answering.arms import Models, adapter_of
@@ -30,7 +29,7 @@ def evaluate(
     *,
     adapter: Path | None,
     folder: Path,
-    console: Console,
+    console: Terminal,
     others: OtherArms = lambda task, arm: (),
     max_cost: float | None = None,
 ) -> dict[str, dict[str, Any]]:
@@ -57,8 +56,9 @@ def evaluate(
         raise EvalError(f"eval.arms names the {', '.join(trained)}, but there is none: train first, or score the base.")
     models = Models(recipe.model, {name: adapter_of(name, adapter) for name in trained}, recipe.seed)
     identities = {name: adapter_identity(path) for name, path in models.adapters.items()}
-    say = partial(console.print, markup=False, highlight=False)
-    answerer = Served(block, recipe.seed, max_cost, say) if block.endpoint else Local(block, recipe.seed, models)
+    answerer = (
+        Served(block, recipe.seed, max_cost, console.print) if block.endpoint else Local(block, recipe.seed, models)
+    )
     answerer.check()
     tasks = [find_task(name, block) for name in block.tasks]
     # All prompts before the first answer: a template may not know the roles of the last arm's
@@ -79,7 +79,7 @@ def evaluate_arm(
     settings: dict[str, Any],
     folder: Path,
     others: Iterable[Path],
-    console: Console,
+    console: Terminal,
 ) -> dict[str, Any]:
     """Bring one arm of one task to its end and return what its `arm.json` holds."""
     fingerprint = content_id(settings, items.prompts, items.golds)
@@ -91,7 +91,7 @@ def evaluate_arm(
         if done.get("grader") != grader_identity():
             about = "answered before, graded again: the grader has changed"
             done = grade_again(folder, done, arm, answerer, items)
-        console.print(f"[dim]eval: {settings['task']}, {arm.name}: {about}[/]", highlight=False)
+        console.print(Text(f"eval: {settings['task']}, {arm.name}: {about}", style="dim"))
         return done
     log = folder / f"progress-{fingerprint}.jsonl"
     for stale in [p for p in folder.glob("*") if p != log]:  # of other settings, or of a run that died at the end
@@ -136,10 +136,10 @@ def grade_again(folder: Path, done: dict[str, Any], arm: Arm, answerer: Answerer
 
 
 @contextlib.contextmanager
-def arm_progress(label: str, items: int, console: Console) -> Iterator[Any]:
+def arm_progress(label: str, items: int, console: Terminal) -> Iterator[Any]:
     """A progress line: answers done, tokens/s, time left. Yields the function that moves it."""
-    columns = [TextColumn("eval: {task.description}"), BarColumn(), MofNCompleteColumn()]
-    columns += [TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+    columns = [text_column("eval: {task.description}"), BarColumn(), MofNCompleteColumn()]
+    columns += [text_column("{task.fields[rate]}"), TimeElapsedColumn(), text_column("left"), TimeRemainingColumn()]
     tokens = 0
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(label, total=items, rate="")
@@ -151,6 +151,6 @@ def arm_progress(label: str, items: int, console: Console) -> Iterator[Any]:
             rate = f"{tokens / elapsed:.0f} tokens/s" if tokens and elapsed else ""
             progress.update(bar, completed=done, rate=rate)
             if not console.is_terminal and not new_tokens and done < items:  # a log file: one line a batch
-                console.print(f"eval: {label} {done}/{items}", highlight=False)
+                console.print(f"eval: {label} {done}/{items}")
 
         yield tick

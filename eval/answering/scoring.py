@@ -1,11 +1,14 @@
 """Graded rows of an arm's answers, and lm-eval's own score of the same answers."""
 
 import hashlib
+import platform
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from cft.errors import EvalError
 from cft.models.generate import Completion
+from cft.runs import versions
 from eval.answering.answerers import Answerer
 from eval.answering.lm import AnsweredLM
 from eval.grading import same_answer_groups
@@ -55,7 +58,7 @@ def score_with_lm_eval(
 
     Raises:
         EvalError: lm-eval could not write its files.
-        AssertionError: lm-eval's scores are not ours.
+        RuntimeError: lm-eval's scores are not ours.
     """
     import lm_eval
     from lm_eval.loggers import EvaluationTracker
@@ -68,7 +71,9 @@ def score_with_lm_eval(
     items.task.set_config("generation_kwargs", answerer.generation_kwargs(items), update=True)
     beside = folder / ".lm_eval"
     tracker = EvaluationTracker(output_path=str(beside / "results.json"))  # a .json path: no folder named by the model
-    with quiet():
+    # lm-eval's own report starts `python -m pip` and git in the user's folder, which may run what lies there.
+    report = {"add_env_info": lambda found: found.update(environment()), "get_git_commit_hash": lambda: None}
+    with quiet(), patch.multiple("lm_eval.evaluator", **report):
         results = lm_eval.simple_evaluate(
             lm,
             model_args={"pretrained": settings["model"], "arm": rows[0]["arm"]},
@@ -84,7 +89,8 @@ def score_with_lm_eval(
         for sample in logged[name]:
             item = by_item[sample["doc_id"]]
             ours = sum(row["outcome"] == "correct" for row in item) / samples
-            assert sample["exact_match"] == ours, f"{name}: lm-eval's exact_match and our outcomes differ"
+            if sample["exact_match"] != ours:
+                raise RuntimeError(f"{name}: lm-eval's exact_match and our outcomes differ at {sample['doc_id']}")
             sample |= {key: [row[key] for row in item] for key in ("tokens", "finish_reason", "outcome")}
         tracker.save_results_aggregated(results=results, samples=logged)
         tracker.save_results_samples(task_name=name, samples=logged[name])
@@ -95,3 +101,19 @@ def score_with_lm_eval(
         path.replace(folder / path.name)
     beside.rmdir()
     return {metric: results["results"][name][f"{metric},none"] for metric in ("exact_match", "no_answer")}
+
+
+def environment() -> dict[str, str]:
+    """What lm-eval writes down of the machine, found without starting a program."""
+    import torch
+
+    found = versions()
+    system = [platform.system(), platform.release(), platform.machine()]  # not platform(), which starts uname
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    lines = [f"{name}: {version}" for name, version in found.items()]
+    lines += [f"system: {' '.join(system)}", f"cuda: {torch.version.cuda}", f"gpus: {', '.join(gpus) or 'none'}"]
+    return {
+        "pretty_env_info": "\n".join(lines),
+        "transformers_version": found["transformers"],
+        "lm_eval_version": found["lm_eval"],
+    }

@@ -1,24 +1,21 @@
 """`cft compare`: the report over the arms of several runs."""
 
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cft.errors import EvalError
-from cft.files import content_id
+from cft.files import content_id, remove_leftovers
 from cft.recipe.load import load_recipe
 from cft.runs import Run, versions
 from cft.suggest import nearest
+from cft.terminal import Terminal, Text
+from cft.words import shell_line
 from eval.answering.answers import TaskAnswers
 from eval.compare.arms import MOST_NAMED, NamedRun, Scored, differences, in_common, load_scored, named, seed_means
 from eval.report import findings
 from eval.report.report import build_report, correct_for_many, write_pages
 from eval.report.tables import bare_p, bounds, interval, percent, points
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 CURVES = ("pass_at_k", "pass_at_k_ci", "maj_at_k", "maj_at_k_ci")
 OVER_SEEDS = "seeds"  # `test` of a comparison whose p holds for other seeds
@@ -35,6 +32,7 @@ def compare_runs(runs: Sequence[Run], root: Path, *, task: str | None = None, ou
     report, answers = build_comparison(runs, task=task)
     out = out or root / "compare" / folder_name(list(report["environment"]["runs"]))
     try:
+        remove_leftovers(out)
         write_pages(report, answers, out)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise EvalError(f"{out}: cannot be written ({error.strerror}). Choose another folder with --out.") from None
@@ -70,7 +68,7 @@ def build_comparison(runs: Sequence[Run], *, task: str | None = None) -> tuple[d
         "versions": versions(),
         "runs": {one.label: f"fingerprint {one.run.path.resolve().name}, seed {one.recipe.seed}" for one in compared},
         "models": {one.label: one.recipe.model.id for one in compared},
-        "command": shlex.join(command),
+        "command": shell_line(*command),
     }
     answers: dict[str, TaskAnswers] = {}
     reports = []
@@ -172,10 +170,9 @@ def about_seeds(mean: Scored) -> str:
     )
 
 
-def print_comparison(report: dict, console: "Console") -> None:
+def print_comparison(report: dict, console: Terminal) -> None:
     """Print one row an arm, so that many fit, and what a reader must know."""
     from rich.table import Table
-    from rich.text import Text
 
     for task in report["tasks"]:
         pairs = {pair["arm"]: pair for pair in task["comparisons"]}

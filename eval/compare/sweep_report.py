@@ -5,6 +5,8 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from cft.files import write_json, write_text
+from cft.terminal import Terminal, Text
+from cft.words import in_markdown
 from eval.compare.sweep_table import FAILED, HEADINGS, ON_SCREEN, WAITING, base_cells, cells, sentence
 from eval.report import markdown
 from eval.report.panels import COLOURS, error_bars, finish, ink, tidy, upright_bars
@@ -13,7 +15,6 @@ from eval.report.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from rich.console import Console
 
 WIDEST = 26  # characters of a name that are kept on one line
 ROOMY = 96  # characters of a screen on which nothing needs to be folded
@@ -32,9 +33,10 @@ def page(table: dict, *, picture: bool) -> str:
     runs = table["runs"]
     parts = [f"# Sweep {table['sweep']}"]
     if table["description"]:
-        parts.append(table["description"])
+        parts.append(in_markdown(table["description"]))
     ready = sum(run["status"] == "done" for run in runs)
-    parts.append(f"Recipe `{table['recipe']}`, {ready} of {len(runs)} runs done. Made by `{table['command']}`.")
+    recipe, command = markdown.inline(table["recipe"]), markdown.inline(table["command"])
+    parts.append(f"Recipe {recipe}, {ready} of {len(runs)} runs done. Made by {command}.")
     for task in table["tasks"]:
         parts.append(f"## {task['task']}, {task['n']} questions\n\n{sentence(task)}")
         rows = [*map(base_cells, task["bases"]), *map(cells, task["rows"])]
@@ -51,23 +53,22 @@ def page(table: dict, *, picture: bool) -> str:
     failed = [run for run in runs if run["status"] == FAILED]
     if failed:
         parts.append("## Failed\n\n" + "\n".join(f"- {_run_name(run)}: {_clean(run['error'])}" for run in failed))
-    lines = [f"- {_run_name(run)}, {run['status']}: `{run['command']}`" for run in runs]
+    lines = [f"- {_run_name(run)}, {run['status']}: {markdown.inline(run['command'])}" for run in runs]
     parts.append("## The runs\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
 def _run_name(run: dict) -> str:
-    return f"{run['point']}, seed {run['seed']}"
+    return f"{in_markdown(run['point'])}, seed {run['seed']}"
 
 
 def _clean(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(in_markdown(text).split())
 
 
-def print_sweep(table: dict, console: "Console") -> None:
+def print_sweep(table: dict, console: Terminal) -> None:
     """The tables for the screen, with fewer columns, and what failed."""
     from rich import table as screen
-    from rich.text import Text
 
     for task in table["tasks"]:
         drawn = screen.Table(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from cft.words import tidy
 from eval.answering.answers import Row, TaskAnswers, model_of, parts_of, prompt_of
 from eval.baselines.match import beside, ranges
 from eval.baselines.schema import Baseline, Baselines, Protocol, load_baselines
@@ -57,7 +58,7 @@ def groups(answers: TaskAnswers, against: str) -> dict[str, list[dict]]:
         table: dict[str, dict] = {}
         for arm, (_, rows) in answers.items():
             for entry in statistics.by_group(answers[reference][1], rows, key):
-                line = table.setdefault(entry["group"], {"group": entry["group"], "n": entry["n"], "arms": {}})
+                line = table.setdefault(entry["group"], {"group": tidy(entry["group"]), "n": entry["n"], "arms": {}})
                 line["arms"][arm] = dict(entry["arm"])
                 if arm != reference and reference == against:
                     line["arms"][arm] |= {"difference_ci": entry["ci"]}

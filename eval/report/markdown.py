@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from cft.words import spread, tidy
+from cft.words import in_markdown, spread, tidy
 from eval.answering.answers import TaskAnswers, model_of, parts_of
 from eval.report import curve, tables
 from eval.report.tables import RECIPE, TESTS, Table, bounds, count_words, interval, p_value, percent, points
@@ -61,7 +61,7 @@ def table(shown: Table) -> str:
     """A Markdown table; the first column is aligned left, the others right."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(tidy(cell).replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
+        return "| " + " | ".join(in_markdown(cell).replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
 
     others = "---|" if shown.prose else "---:|"
     rule = "|---|" + others * (len(shown.headings) - 1)
@@ -272,7 +272,9 @@ def page(report: dict, answers: dict[str, TaskAnswers], pictures: dict[str, dict
     tasks, environment = report["tasks"], report["environment"]
     blocks = [f"# {report['recipe']}"]
     blocks += [f"**{sentence}**" for task in tasks for sentence in answer(task)]
-    blocks += [f"> **WARNING** ({task['task']}): {warning}" for task in tasks for warning in task["warnings"]]
+    blocks += [
+        f"> **WARNING** ({task['task']}): {in_markdown(warning)}" for task in tasks for warning in task["warnings"]
+    ]
     blocks.append("![Outcomes of every arm, and what changed against the base](report.png)")
     blocks.append("[report.html](report.html) has all this and every answer.")
     for task in tasks:

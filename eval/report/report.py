@@ -2,19 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cft.files import write_json, write_text
 from cft.runs import METRICS, REPORT_JSON, REPORT_PAGE, REPORT_TEXT, Run, read_known
+from cft.terminal import Terminal, Text
 from eval.answering.answers import BASE, Row, TaskAnswers, load_task
 from eval.report import findings, markdown
 from eval.report.curve import load_curve, selection_of
 from eval.report.tables import RECIPE, arms_across
 from eval.statistics import intervals, statistics
 from eval.statistics.behaviour import describe
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 MANY_AT_LIMIT = 0.10  # share of answers that hit the token limit from which the report warns
 
@@ -173,10 +170,9 @@ def repeated_samples(answers: TaskAnswers) -> list[str]:
     return found
 
 
-def print_table(report: dict, console: "Console") -> None:
+def print_table(report: dict, console: Terminal) -> None:
     """Print the answer, the arms and the comparisons of `report` at the end of a run."""
     from rich.table import Table
-    from rich.text import Text
 
     for task in report["tasks"]:
         arms = arms_across(task)

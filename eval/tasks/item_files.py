@@ -5,6 +5,7 @@ A file is JSON Lines, one JSON list, a JSON object that holds one list (`{"examp
 
 import hashlib
 import http.client
+import re
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from cft.errors import DataError, EvalError
 from cft.files import read_jsonl, sha256_file, write_bytes
 from cft.foreign import open_file, parse_json, read_text, user_path
 from eval.prompts import PROMPTS
+from eval.tasks.source import HUB_ID
 
 if TYPE_CHECKING:
     from eval.tasks.source import Source
@@ -137,8 +139,10 @@ def hub_rows(source: "Source") -> list[Row]:
         raise EvalError(f"{source.task}: its hub data set needs a revision, else it may change between two runs.")
     from datasets import load_dataset
 
+    # An id by its address: of a bare name the library would first look for a folder here.
+    place = f"hf://datasets/{source.hub}" if re.fullmatch(HUB_ID, source.hub) else source.hub
     try:
-        rows = load_dataset(source.hub, source.config, split=source.split, revision=source.revision)
+        rows = load_dataset(place, source.config, split=source.split, revision=source.revision)
     except Exception as error:  # whatever the hub's client raises, the way out is the same
         raise EvalError(
             f"{source.task}: {source.hub} cannot be loaded from the hub ({_fault(error)}). {_way_out(source.task)}"

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,13 +16,13 @@ import yaml
 from cft.errors import EvalError
 from cft.foreign import check_shape, read_text, user_path
 from cft.models.generate import Completion
-from cft.recipe.blocks import EvalBlock
+from cft.recipe.blocks import EvalBlock, Recipe, named_files
 from cft.recipe.blocks.base import Count
 from cft.suggest import did_you_mean
 from eval.grading import Grade, grade, is_cut_off
 from eval.prompts import PROMPTS, is_chat
 from eval.tasks.item_files import local_file, read_file
-from eval.tasks.source import read_source
+from eval.tasks.source import HUB_ID, read_source
 
 if TYPE_CHECKING:
     import lm_eval.api.task
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 TASKS_FOLDER = Path(__file__).parent
 METADATA = ("size", "answer_tokens", "samples")  # what a plan reads of a task's metadata
 SETTINGS = {"metadata": NotRequired[dict | None], "dataset_kwargs": NotRequired[dict | None]}
+FORMATS = ("arrow", "csv", "json", "parquet", "text")  # dataset_path of local files, for the library
 ANSWER_TOKENS = 540  # of a task that does not say it: MATH-500, as Qwen2.5-Coder-0.5B answers with at most 768
 
 
@@ -107,6 +109,12 @@ class Task:
         Raises:
             EvalError: the items cannot be loaded, or cannot be used.
         """
+        place = self.settings.get("dataset_path")
+        if isinstance(place, str) and re.fullmatch(HUB_ID, place) and place not in FORMATS and Path(place).is_dir():
+            raise EvalError(
+                f"{self.file}: dataset_path {place} is an id on the hub, but the folder of that name here would be "
+                f"read. Write ./{place} if that is meant; else go to another folder."
+            )
         with quiet(), tempfile.TemporaryDirectory() as folder:
             from lm_eval.tasks import TaskManager
 
@@ -192,6 +200,8 @@ def known_tasks(folder: str | None = None) -> dict[str, tuple[Path, dict[str, An
                 check_shape(settings.get("metadata") or {}, dict.fromkeys(METADATA, NotRequired[Count | None]))
             except ValueError as error:
                 raise EvalError(f"{file}: {error}. Correct it.") from None
+            if not re.fullmatch(r"\w[\w.+@=-]*", name):
+                raise EvalError(f"{file}: task {name!r} becomes a folder's name. Use only letters, digits and _.+@=-")
             if name in found and found[name][0] != file:
                 raise EvalError(f"{file}: {found[name][0]} has a task {name!r} already. Give this one another name.")
             found[name] = file, settings
@@ -205,8 +215,35 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
 
 
-def read_settings(file: Path, depth: int = 0) -> dict[str, Any]:
+def task_files(recipe: Recipe) -> list[Path]:
+    """The files that decide what the tasks of `eval.task_dir` ask: YAML, what it includes, Python and data it names.
+
+    Raises:
+        EvalError: as in `known_tasks`.
+    """
+    select = recipe.train.select
+    known = known_tasks(recipe.eval.task_dir)
+    folder = Path(recipe.eval.task_dir).resolve()
+    found: set[Path] = set()
+    for name in [*recipe.eval.tasks, *([select.task] if select else [])]:
+        if name not in known or not known[name][0].is_relative_to(folder):
+            continue
+        read: list[Path] = []
+        settings = read_settings(known[name][0], read)
+        for file in read:
+            functions = re.findall(r"!function\s+([\w.]+)\.\w+", read_text(file, EvalError))
+            found |= {file, *((file.parent / module.replace(".", "/")).with_suffix(".py") for module in functions)}
+        places = {key: settings.get(key) for key in ("dataset_path", "dataset_kwargs")}
+        for path in (Path(text) for _, _, text in named_files(places, "data") if re.search(r"[./\\]", text)):
+            found |= {path, *(path.rglob("*") if os.path.isdir(path) else ())}
+    return sorted(path for path in found if os.path.isfile(path))
+
+
+def read_settings(file: Path, read: list[Path] | None = None, depth: int = 0) -> dict[str, Any]:
     """A task's YAML with its includes, merged as lm-eval does: whole keys, the later file's in place of the earlier's.
+
+    Args:
+        read: gets the files that were read.
 
     Raises:
         EvalError: a file is missing or is no mapping in YAML.
@@ -214,6 +251,8 @@ def read_settings(file: Path, depth: int = 0) -> dict[str, Any]:
     text = read_text(file, EvalError)
     try:
         settings = yaml.load(text, Loader=_Loader)
+        if read is not None:
+            read.append(file)
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         # PyYAML raises these of its own for dates, numbers and keys that are none
         raise EvalError(f"{file}: cannot be read as YAML ({' '.join(str(error).split())[:300]}). Correct it.") from None
@@ -225,13 +264,13 @@ def read_settings(file: Path, depth: int = 0) -> dict[str, Any]:
         raise EvalError(f"{file}: include is {includes!r:.60}. Name files that include each other at most 8 deep.")
     merged: dict[str, Any] = {}
     for name in names:
-        merged |= read_settings(file.parent / name, depth + 1)
+        merged |= read_settings(file.parent / name, read, depth + 1)
     return merged | settings
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep lm-eval's log lines and progress bars, and the words of the `git` it starts, off the terminal."""
+    """Keep lm-eval's log lines and progress bars, and what the libraries below it write, off the terminal."""
     logger = logging.getLogger("lm_eval")
     level, terminal = logger.level, os.dup(2)
     logger.setLevel(logging.ERROR)

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cft.errors import EvalError
 
+HUB_ID = r"[\w-][\w.-]*(/[\w.-]+)?"  # what has this form is on the hub; a local path begins with / or ./
+
 
 class Source(BaseModel):
     """Where the items of a task are, and what their keys are called."""
@@ -13,7 +15,7 @@ class Source(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: str = Field(description="Name under which a local file is given; the variants of a task share it.")
-    hub: str | None = Field(None, description="Data set on the hub.")
+    hub: str | None = Field(None, description="Data set on the hub, or a local folder as ./NAME or /NAME.")
     config: str | None = Field(None, description="Its configuration.")
     split: str = Field("test", description="Its split.")
     revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="Its commit.")

@@ -116,6 +116,29 @@ def test_a_run_that_another_process_holds_is_refused_and_free_again_after_kill_9
         pass
 
 
+def test_what_a_killed_process_had_begun_is_gone_at_the_next_start_and_nothing_else_is(run):
+    killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    gone, here = int(killed.stdout), os.getppid()
+    half = [f".data.{gone}.tmp/examples.jsonl", f"report/.report.png.{gone}.tmp", f"eval/t/.arm.json.{os.getpid()}.tmp"]
+    kept = [f"report/.report.md.{here}.tmp", f"data/x.{gone}.tmp", ".notes.tmp", "eval/t/arm.json"]
+    for name in [*half, *kept]:
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / name).write_text("half")
+    with run.lock():
+        assert not [name for name in half if (run.path / name).exists()]
+        assert not (run.path / f".data.{gone}.tmp").exists() and all((run.path / name).exists() for name in kept)
+
+
+def test_answers_of_a_stage_that_was_moved_aside_are_found_again(run):
+    fill(run, {"problem": "a"}, "rows")
+    arm = run.stage("eval", {"of": 1}).path / "task" / "base"
+    arm.mkdir(parents=True)
+    run.stage("eval", {"of": 2})
+    assert [path.relative_to(run.path).as_posix().partition("-")[0] for path in run.same_arms("task", "base")] == [
+        "eval.old"
+    ]
+
+
 def test_a_later_stage_names_the_command_of_the_missing_one(run):
     with pytest.raises(RunError, match="cft data"):
         run.need("data", run.examples)

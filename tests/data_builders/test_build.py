@@ -6,7 +6,7 @@ from cft.errors import DataError
 from cft.files import read_own_jsonl, write_jsonl
 from cft.recipe.blocks import DemonstrationsData
 from data_builders.asking.calls import Answer
-from data_builders.build import build, input_files, planned_characters
+from data_builders.build import build, planned_characters
 from data_builders.problems import load_problem, problems_folder
 from data_builders.prompts import critique_prompt, messages, solve_prompt
 from data_builders.teachers.file import find_critiques, load_critiques
@@ -171,7 +171,6 @@ def test_files_bring_their_candidates(tmp_path):
     assert {r["problem"] for r in rows(tmp_path, "examples")} == {"bakery"}
     assert len(planned_characters(settings)) == len(shipped)
     assert sorted(planned_characters(settings)) == sorted(map(characters, rows(tmp_path, "examples")))
-    assert set(input_files(settings)) == {"problem bakery", "critiques bakery"}
 
 
 def characters(example: dict) -> int:

@@ -1,6 +1,6 @@
 """The blocks of a recipe, and what each key means."""
 
-from cft.recipe.blocks.base import Block, Text
+from cft.recipe.blocks.base import Block, File, Text, named_files
 from cft.recipe.blocks.data import (
     CritiquesData,
     DataBlock,

@@ -1,5 +1,7 @@
 """What all blocks of a recipe share. Every type is strict: no text for a number, no 1 for true."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -24,3 +26,27 @@ class Block(BaseModel):
     """A mapping of a recipe: no key but its own, no value but of its type, never changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+@dataclass(frozen=True)
+class File:
+    """Marks a field whose texts name files: their content decides the result as much as the recipe does.
+
+    `kind` says how a name is looked up (`cft.pipeline.LOOK_UP`). A test walks all fields: one with text has this mark,
+    or stands in its list of texts that name nothing.
+    """
+
+    kind: str
+
+
+def named_files(value: Any, kind: str = "", key: str = "") -> Iterator[tuple[str, str, str]]:
+    """`(key, kind, name)` of every text in a block whose field is marked with `File`."""
+    if isinstance(value, Block):
+        for name, field in type(value).model_fields.items():
+            marks = [mark.kind for mark in field.metadata if isinstance(mark, File)]
+            yield from named_files(getattr(value, name), "".join(marks), f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list | dict):
+        for step, below in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from named_files(below, kind, f"{key}.{step}")
+    elif isinstance(value, str) and kind:
+        yield key, kind, value

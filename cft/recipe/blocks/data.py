@@ -4,7 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
-from cft.recipe.blocks.base import MOST, Block, Count, Names, Text, once
+from cft.recipe.blocks.base import MOST, Block, Count, File, Names, Text, once
 from cft.recipe.blocks.endpoint import EndpointBlock
 
 Style = Literal[
@@ -19,7 +19,9 @@ Style = Literal[
 class StudentBlock(Block):
     """Who writes the solutions that are criticised, and how they are sampled."""
 
-    model: Text | None = Field(None, description="Model to sample from, as in model.id; null: the recipe's model.")
+    model: Annotated[Text | None, File("model")] = Field(
+        None, description="Model to sample from, as in model.id; null: the recipe's model."
+    )
     endpoint: EndpointBlock | None = Field(None, description="Server that has the model; null: load it here.")
     samples: Count = Field(description="Solutions to sample for each problem, at each temperature.")
     temperatures: Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(once), Field(min_length=1)] = Field(
@@ -46,7 +48,7 @@ class FileTeacher(Block):
     """Critiques that stand in a JSONL file, with the solutions they speak of."""
 
     kind: Literal["file"]
-    path: Text = Field(description="Name in recipes/critiques, or path of a JSONL file.")
+    path: Annotated[Text, File("critiques")] = Field(description="Name in recipes/critiques, or path of a JSONL file.")
     styles: Annotated[Names, Field(min_length=1)] | None = Field(
         None, description="Only critiques of these styles; null: all."
     )
@@ -56,9 +58,9 @@ class ModelTeacher(Block):
     """A language model that is shown a solution and asked for a critique, once for each style and sample."""
 
     kind: Literal["model"]
-    model: Text = Field(description="Model as the endpoint names it, or as in model.id.")
+    model: Annotated[Text, File("model")] = Field(description="Model as the endpoint names it, or as in model.id.")
     endpoint: EndpointBlock | None = Field(None, description="Server that has the model; null: load it here.")
-    styles: Annotated[list[Text], AfterValidator(once), Field(min_length=1)] = Field(
+    styles: Annotated[list[Text], AfterValidator(once), Field(min_length=1), File("template")] = Field(
         default_factory=lambda: ["step_check", "first_error", "rederivation", "verdict_last"],
         description="Prompt templates: names in recipes/teachers, or paths of files.",
     )
@@ -76,7 +78,9 @@ class CritiquesData(Block):
     """Examples that show a solution and train the critique of it (CFT)."""
 
     builder: Literal["critiques"]
-    problems: Names = Field(description="Names in recipes/problems, or paths of YAML files.")
+    problems: Annotated[Names, File("problem")] = Field(
+        description="Names in recipes/problems, or paths of YAML files."
+    )
     students: Annotated[list[StudentBlock], AfterValidator(once)] = Field(
         default_factory=list, description="Who writes solutions; none: only those of file teachers are used."
     )
@@ -98,7 +102,9 @@ class DemonstrationsData(Block):
     """Examples that show a question and train its worked solution (the SFT control)."""
 
     builder: Literal["demonstrations"]
-    problems: Names = Field(min_length=1, description="Names in recipes/problems, or paths of YAML files.")
+    problems: Annotated[Names, File("problem")] = Field(
+        min_length=1, description="Names in recipes/problems, or paths of YAML files."
+    )
 
 
 class NoData(Block):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from cft.recipe.blocks.base import Block, Text
+from cft.recipe.blocks.base import Block, File, Text
 from cft.recipe.blocks.data import DataBlock
 from cft.recipe.blocks.scoring import EvalBlock
 from cft.recipe.blocks.train import TrainBlock
@@ -23,7 +23,9 @@ def folder_name(name: str) -> str:
 class ModelBlock(Block):
     """The base model."""
 
-    id: Text = Field(description="Name in `cft models`, hub id org/name, local folder, or GGUF file.")
+    id: Annotated[Text, File("model")] = Field(
+        description="Name in `cft models`, hub id org/name, local folder (./NAME, or a path of its own), or GGUF file."
+    )
     revision: Text | None = Field(None, description="Hub commit, tag or branch; null takes the pinned or newest one.")
     dtype: Literal["auto", "bfloat16", "float32", "float16"] = Field(
         "bfloat16",
@@ -33,7 +35,7 @@ class ModelBlock(Block):
     attn_implementation: Text = Field(
         "auto", description="transformers' attention: sdpa, eager, flash_attention_2; auto: flash if it is there."
     )
-    chat_template: Text | None = Field(
+    chat_template: Annotated[Text | None, File("chat template")] = Field(
         None, description="null: the tokenizer's own; plain: the shipped plain one; or a path to a .jinja file."
     )
     trust_remote_code: bool = Field(False, description="Run Python code that the model's repository brings.")

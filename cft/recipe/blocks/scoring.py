@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from cft.recipe.blocks.base import MOST, Block, Count, Names, Text
+from cft.recipe.blocks.base import MOST, Block, Count, File, Names, Text
 from cft.recipe.blocks.endpoint import EndpointBlock
 from cft.suggest import did_you_mean, nearest
 from eval.elicitors.table import ELICITORS
@@ -42,7 +42,9 @@ class ElicitorBlock(Block):
     name: Annotated[Text, AfterValidator(lambda name: _known(name, list(ELICITORS)))] = Field(
         description="Its name in eval/elicitors/table.py."
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="Its own keyword arguments.")
+    options: Annotated[dict[str, Any], File("if it is one")] = Field(
+        default_factory=dict, description="Its own keyword arguments."
+    )
 
 
 class Arm(Block):
@@ -113,7 +115,9 @@ class EvalBlock(Block):
     """What is scored, how it is decoded, and by what."""
 
     tasks: Names = Field(min_length=1, description="lm-eval tasks of eval/tasks or of task_dir.")
-    task_dir: Text | None = Field(None, description="Folder of lm-eval tasks of your own: YAML files.")
+    task_dir: Annotated[Text | None, File("tasks")] = Field(
+        None, description="Folder of lm-eval tasks of your own: YAML files."
+    )
     arms: Annotated[list[Arm], AfterValidator(_each_once), Field(min_length=1)] = Field(
         default_factory=lambda: [Arm.model_validate("base"), Arm.model_validate("adapter")],
         description="What is scored: base, adapter, merged, step-N; base@fewshot; or {model, prompt, elicitor, name}.",
@@ -125,8 +129,10 @@ class EvalBlock(Block):
     temperature: float = Field(0.0, ge=0, description="Temperature of sampling; 0 is greedy.")
     top_k: int = Field(0, ge=0, le=MOST, description="Tokens that are sampled from; 0 is all.")
     top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that is sampled from; 1 is all.")
-    data: dict[str, Text] = Field(default_factory=dict, description="Task to the local file of its items.")
-    data_dir: Text | None = Field(
+    data: Annotated[dict[str, Text], File("file")] = Field(
+        default_factory=dict, description="Task to the local file of its items."
+    )
+    data_dir: Annotated[Text | None, File("items")] = Field(
         None, description="Folder of local files of items; null: from where the task has them."
     )
     endpoint: EndpointBlock | None = Field(None, description="Server that answers in place of this machine.")

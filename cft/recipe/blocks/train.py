@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from cft.recipe.blocks.base import Block, Count, Text, once
+from cft.recipe.blocks.base import Block, Count, File, Text, once
 
 
 class SelectBlock(Block):
@@ -16,7 +16,9 @@ class SelectBlock(Block):
     task: Text = Field(
         "cft_wordproblems_validation", description="Task whose items choose; none of eval.tasks, no item of theirs."
     )
-    data: Text | None = Field(None, description="Local file of its items; null: from where the task has them.")
+    data: Annotated[Text | None, File("file")] = Field(
+        None, description="Local file of its items; null: from where the task has them."
+    )
     steps: Annotated[list[Count], AfterValidator(once)] = Field(
         default_factory=list, description="Optimizer steps after which the items are asked; or give `every`."
     )
@@ -40,8 +42,12 @@ class SftTrain(Block):
 
     method: Literal["cft", "sft"] = Field(description="cft: on critiques; sft: on demonstrations or critiques.")
     full: bool = Field(False, description="Train all weights instead of a LoRA adapter; the product is a whole model.")
-    lora: dict[str, Any] = Field(default_factory=dict, description="Keys of peft.LoraConfig.")
-    args: dict[str, Any] = Field(default_factory=dict, description="Keys of trl.SFTConfig.")
+    lora: Annotated[dict[str, Any], File("if it is one")] = Field(
+        default_factory=dict, description="Keys of peft.LoraConfig."
+    )
+    args: Annotated[dict[str, Any], File("if it is one")] = Field(
+        default_factory=dict, description="Keys of trl.SFTConfig."
+    )
     keep_steps: Annotated[list[Count], AfterValidator(once)] = Field(
         default_factory=list, description="Optimizer steps after which the adapter is kept, as the arm step-N."
     )

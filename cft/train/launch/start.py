@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from cft.errors import Terminated, TrainError
 from cft.files import read_json, write_json
 from cft.recipe.blocks import Recipe
 from cft.runs import METRICS
 from cft.suggest import did_you_mean
+from cft.terminal import Terminal
 from cft.train.select.choice import SHARDED
 
 CONFIGS = Path(__file__).parent
@@ -115,7 +114,7 @@ def _config(name: str) -> tuple[Path, str]:
 
 
 def launch_training(
-    recipe: Recipe, examples: Path, folder: Path, launch: Launch, *, console: Console, tracker: str = "none"
+    recipe: Recipe, examples: Path, folder: Path, launch: Launch, *, console: Terminal, tracker: str = "none"
 ) -> dict[str, Any]:
     """The method's `train` in several processes: same arguments, same files, same summary and errors.
 
@@ -132,18 +131,20 @@ def launch_training(
     job |= {"folder": str(folder.absolute()), "parent": os.getpid(), "kind": launch.kind, "processes": launch.processes}
     job |= {"terminal": console.is_terminal, "width": console.width}
     write_json(beside / "job.json", job)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(launch.config)]
+    command = [sys.executable, "-P", "-m", "accelerate.commands.launch", "--config_file", str(launch.config)]
     command += ["--num_processes", str(launch.processes)]
     command += ["-m", "cft.train.launch.worker", str((beside / "job.json").absolute())]
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // launch.processes))} | os.environ
-    console.print(f"{launch.processes} processes, {launch.name}", highlight=False)
-    with open(beside / "launch.log", "w") as log:
+    environment |= {"PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "utf-8"}  # the first: no code of the working folder
+    console.print(f"{launch.processes} processes, {launch.name}")
+    with open(beside / "launch.log", "wb") as log:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr if console.is_terminal else subprocess.PIPE,
             stderr=log,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             env=environment,
             start_new_session=True,
         )
@@ -160,9 +161,9 @@ def launch_training(
     return read_json(folder / METRICS)["summary"] | {"launch": launch.name, "processes": launch.processes}
 
 
-def _show(process: subprocess.Popen, console: Console) -> None:
+def _show(process: subprocess.Popen, console: Terminal) -> None:
     for line in process.stdout or ():
-        console.print(line.rstrip("\n"), highlight=False, markup=False, soft_wrap=True)
+        console.print(line.rstrip("\n"), soft_wrap=True)
     process.wait()
 
 
@@ -192,13 +193,13 @@ def _signal(process: subprocess.Popen, number: int) -> None:
 def _error(beside: Path, code: int) -> BaseException:
     """What the processes left behind, of several errors the one that the user can fix."""
     files = sorted(beside.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
-    errors = [json.loads(path.read_text()) for path in files]
+    errors = [json.loads(path.read_bytes()) for path in files]
     texts = {
         kind: [error["text"] for error in errors if error["kind"] == kind] for kind in ("fault", "terminated", "bug")
     }
     if texts["fault"]:
         return TrainError(texts["fault"][0])
-    log = (beside / "launch.log").read_text(errors="replace")
+    log = (beside / "launch.log").read_text(encoding="utf-8", errors="replace")
     killed = "(SIGKILL)" in log
     # Where one is killed, another may be the first to be noticed: it lost its connection
     if killed and ("(SIGKILL)" in log.rpartition("Root Cause")[2] or all("onnection" in text for text in texts["bug"])):

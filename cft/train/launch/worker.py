@@ -12,10 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
-from rich.console import Console
-
-from cft.errors import CFTError, Terminated, TrainError
+from cft.errors import CFTError, Terminated, TrainError, fault_of_the_machine
 from cft.files import write_json
+from cft.terminal import Terminal, accept_all_characters
 
 PATIENCE = timedelta(hours=6)  # of processes that wait for each other; the library's is ten minutes on GPUs
 
@@ -33,8 +32,9 @@ def main(job_file: Path) -> NoReturn:
     kind, text = None, ""
     try:
         work(job)
-    except CFTError as error:
-        kind, text = "fault", str(error)
+    except (CFTError, OSError) as error:
+        text = fault_of_the_machine(error) if isinstance(error, OSError) else str(error)
+        kind, text = ("fault", text) if text else ("bug", traceback.format_exc())
     except Terminated:
         kind = "terminated"
     except BaseException:
@@ -63,7 +63,8 @@ def work(job: dict) -> None:
             "the file given to --launch."
         )
     width = None if job["terminal"] else 1000  # the parent wraps
-    console = Console(file=sys.stdout, width=width, quiet=not state.is_main_process)
+    accept_all_characters()
+    console = Terminal(file=sys.stdout, width=width, quiet=not state.is_main_process)
     recipe = Recipe.model_validate(job["recipe"])
     train = METHODS[recipe.train.method].load()
     train(recipe, Path(job["examples"]), Path(job["folder"]), console=console, tracker=job["tracker"])

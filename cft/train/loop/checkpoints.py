@@ -3,12 +3,12 @@
 import shutil
 from pathlib import Path
 
-from rich.console import Console
 from transformers import Trainer, TrainerCallback
 
 from cft.errors import TrainError
 from cft.files import read_json, write_json
 from cft.runs import step_name
+from cft.terminal import Terminal, Text
 from cft.train.loop import ranks
 from cft.train.loop.delivery import save
 
@@ -64,7 +64,7 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
-def claim(folder: Path, settings: dict, console: Console) -> Path | None:
+def claim(folder: Path, settings: dict, console: Terminal) -> Path | None:
     """The checkpoint to go on from, after deleting every other one; None to start from the beginning.
 
     Args:
@@ -78,7 +78,8 @@ def claim(folder: Path, settings: dict, console: Console) -> Path | None:
         refuse_other_launch(last, begun)
     if not same_training(read_json(folder / SETTINGS), settings, processes=begun["processes"]):
         if last:
-            console.print(f"[yellow]{folder}: belongs to other rows or settings, removed; training starts again[/]")
+            fault = f"{folder}: belongs to other rows or settings, removed; training starts again"
+            console.print(Text(fault, style="yellow"))
         shutil.rmtree(folder, ignore_errors=True)
     write_json(folder / SETTINGS, settings)
     write_json(folder / LAUNCH, {"sharding": ranks.sharding(), "processes": ranks.count()})

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 from peft import LoraConfig, PeftModel, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
-from rich.console import Console
 from transformers import Trainer
 
 from cft.errors import LIBRARY_ERRORS, TrainError
+from cft.terminal import Terminal
 from cft.train.loop import ranks
 from cft.train.loop.asking import answering, random_numbers_kept
 from cft.weights.adapter import attach, changes_base
@@ -109,7 +109,7 @@ def refuse_other(folder: Path, model: "PreTrainedModel", kept: list[torch.Tensor
         )
 
 
-def foresee(model: "PreTrainedModel | PeftModel", console: Console, *, merged: bool) -> None:
+def foresee(model: "PreTrainedModel | PeftModel", console: Terminal, *, merged: bool) -> None:
     """Before training, ask PEFT on small layers of the model's kinds what will become of an adapter of its settings.
 
     Args:
@@ -142,7 +142,7 @@ def foresee(model: "PreTrainedModel | PeftModel", console: Console, *, merged: b
                     f"{fault} The arm `merged` of eval.arms could not be scored. Leave out one of both."
                 ) from error
             told = f"warning: {fault} `cft export` will give the adapter itself only (--to adapter)."
-            console.out(told, style="yellow", highlight=False)
+            console.out(told, style="yellow")
             return
 
 

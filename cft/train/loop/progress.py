@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import datasets
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress
 from transformers import TrainerCallback
 
 from cft.models.fetch import quiet
+from cft.terminal import Terminal, text_column
 from cft.words import duration
 
 LINES = 20  # about so many lines are printed where there is no terminal
@@ -33,7 +33,7 @@ def only_our_progress() -> Iterator[None]:
 class TrainProgress(TrainerCallback):
     """Step, loss, tokens a second (all tokens but padding), time left. Stop it with `close`, whatever happens."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         self.console, self.bar, self.loss = console, None, None
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -41,7 +41,7 @@ class TrainProgress(TrainerCallback):
         self.start = self.last = time.monotonic()
         self.last_tokens = state.num_input_tokens_seen
         if self.console.is_terminal:
-            columns = TextColumn("train"), BarColumn(), TextColumn("{task.fields[text]}")
+            columns = text_column("train"), BarColumn(), text_column("{task.fields[text]}")
             self.bar = Progress(*columns, console=self.console, transient=True)
             self.task = self.bar.add_task("", total=state.max_steps, completed=state.global_step, text="first step")
             self.bar.start()
@@ -64,7 +64,7 @@ class TrainProgress(TrainerCallback):
         if self.bar:
             self.bar.update(self.task, completed=state.global_step, text=text)
         elif state.global_step % max(1, state.max_steps // LINES) == 0 or state.global_step == state.max_steps:
-            self.console.print(text, highlight=False)
+            self.console.print(text)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -5,17 +5,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from transformers import TrainerCallback
 
 from cft.errors import Terminated
+from cft.terminal import Terminal
 from cft.train.loop import ranks
 
 
 class SaveOnTerm(TrainerCallback):
     """Saves a checkpoint at the end of the step in which SIGTERM came, and ends the training."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         self.console, self.requested = console, False
 
     @contextmanager
@@ -34,7 +34,7 @@ class SaveOnTerm(TrainerCallback):
         if self.requested:
             raise Terminated
         self.requested = True
-        self.console.print("SIGTERM: this step is finished and saved, then training stops", highlight=False)
+        self.console.print("SIGTERM: this step is finished and saved, then training stops")
 
     def on_step_end(self, args, state, control, **kwargs):
         self.requested = ranks.any_of(self.requested)  # all processes end with the same step

@@ -69,6 +69,8 @@ def keep_4bit_weights_trainable(model: torch.nn.Module) -> None:
 
 def plain(model: torch.nn.Module) -> torch.nn.Module:
     """The transformers model: what is below an adapter, or the model itself where all weights are trained."""
+    if isinstance(model, torch.nn.parallel.DistributedDataParallel):  # --launch with one process
+        model = model.module
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 

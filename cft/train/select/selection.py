@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from transformers import Trainer, TrainerCallback
 
 from cft.errors import EvalError, Terminated, TrainError
@@ -19,6 +18,7 @@ from cft.files import content_id, read_json, read_own_jsonl, write_json, write_j
 from cft.models.generate import Completion, render
 from cft.recipe.blocks import Recipe
 from cft.runs import CURVE
+from cft.terminal import Terminal, Text
 from cft.train.loop import ranks
 from cft.train.loop.asking import answering, random_numbers_kept
 from cft.train.loop.delivery import save
@@ -102,7 +102,7 @@ class SelectStep(TrainerCallback):
         folder: Path,
         *,
         identity: Any,
-        console: Console,
+        console: Terminal,
         progress: "TrainProgress",
         leave: Callable[[], bool],
     ) -> None:
@@ -248,11 +248,9 @@ class SelectStep(TrainerCallback):
         when = f"after step {step}" if step else "before training"
         leaked = f", {point['leaked']} pass a verdict" if point["leaked"] else ""
         best = "" if not step else ", the best so far" if step == self.selected else f"; best: step {self.selected}"
-        self.console.print(
-            f"validation {when}: {point['accuracy']:.1%} of {point['n']} right{leaked}{best}", highlight=False
-        )
+        self.console.print(f"validation {when}: {point['accuracy']:.1%} of {point['n']} right{leaked}{best}")
         if self.stopped:
-            self.console.print(f"[yellow]stopped early[/] {self.stopped}", highlight=False)
+            self.console.print(Text.assemble(("stopped early", "yellow"), f" {self.stopped}"))
 
 
 def point_of(step: int, rows: list[dict[str, Any]]) -> dict[str, Any]:

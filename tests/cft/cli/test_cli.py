@@ -1,7 +1,9 @@
 """The command line as a user meets it: in a process of its own, judged by output and exit code."""
 
 import contextlib
+import errno
 import json
+import os
 import random
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cft.errors import fault_of_the_machine
 from tests.support.command import cft, started
 
 RECIPE = """
@@ -172,3 +175,39 @@ def test_a_copied_recipe_is_the_shipped_one_and_runs_from_its_file(tmp_path):
     assert cft("copy", "smoke", "mine.yaml", cwd=tmp_path).returncode == 0
     shipped = json.loads(cft("show", "smoke", "--json", cwd=tmp_path).stdout)
     assert json.loads(cft("show", "mine.yaml", "--json", cwd=tmp_path).stdout) == shipped
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needle"),
+    [
+        (["copy", "smoke", "/proc/nothing/x.yaml"], "/proc/nothing/x.yaml: cannot be written"),
+        (["copy", "smoke", "file/x.yaml"], "file/x.yaml: cannot be written"),
+        (["copy", "smoke", "loop"], "loop: exists already"),
+        (["copy", "smoke", "n" * 300], "cannot be written (File name too long)"),
+        (["plan", "smoke", "--runs", "file"], "Not a directory"),
+        (["models", "path", "smollm2-135m"], "file/cache"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_one_message(tmp_path, arguments, needle):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    told = cft(*arguments, cwd=tmp_path, CFT_CACHE="file/cache" if arguments[0] == "models" else str(tmp_path))
+    assert told.returncode == 2 and "Traceback" not in told.stderr
+    assert needle in told.stderr
+
+
+def test_a_folder_that_is_gone_and_an_unknown_home_are_one_message(tmp_path):
+    program = "import os, sys; os.mkdir('x'); os.chdir('x'); os.rmdir('../x')\nfrom cft.cli.main import main; main()"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-c", program, "recipes"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert told.returncode == 2 and told.stderr.startswith("error: the folder that this command was given in is gone")
+    told = cft("models", cwd=tmp_path, CFT_CACHE="~nobody-of-this-name/x")
+    assert told.returncode == 2 and "Set CFT_CACHE" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_what_a_disk_or_its_permissions_refuse_is_told_and_a_missing_file_may_be_a_bug():
+    for number in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO, errno.ENAMETOOLONG):
+        told = fault_of_the_machine(OSError(number, os.strerror(number), "runs/x"))
+        assert told.startswith("runs/x: ") and "What is done is kept" in told
+    assert fault_of_the_machine(FileNotFoundError(errno.ENOENT, "", "runs/x")) is None

@@ -3,12 +3,12 @@
 import io
 
 import pytest
-from rich.console import Console
 
 from cft.cli.try_arms import Said, ask, columns, open_trial, show_beside, show_in_turn
 from cft.errors import EvalError, RunError
 from cft.models.generate import generate, render
 from cft.runs import Run
+from cft.terminal import Terminal
 from data_builders.prompts import messages, solve_prompt
 from tests.support.evaluating import QUESTION, make_run
 
@@ -37,8 +37,10 @@ def of(told: dict) -> tuple:
     return told["text"], told["tokens"], told["finish_reason"]
 
 
-def terminal(width: int = 100, height: int = 20, **options) -> Console:
-    return Console(file=io.StringIO(), force_terminal=True, width=width, height=height, legacy_windows=False, **options)
+def terminal(width: int = 100, height: int = 20, **options) -> Terminal:
+    return Terminal(
+        file=io.StringIO(), force_terminal=True, width=width, height=height, legacy_windows=False, **options
+    )
 
 
 def test_decoded_in_turn_each_writes_what_it_writes_alone(trial):
@@ -109,7 +111,7 @@ def test_what_a_model_writes_cannot_steer_the_terminal_or_be_read_as_markup(tria
 
 
 def test_where_it_is_no_terminal_the_text_is_plain_and_whole(run):
-    trial, console = open_trial(run, gold="7"), Console(file=io.StringIO(), width=100)
+    trial, console = open_trial(run, gold="7"), Terminal(file=io.StringIO(), width=100)
     long = "one two three " * 40 + r"\boxed{7}"
     said = show_in_turn(trial, streams(long, "caf\ufffd then é"), console)
     printed = console.file.getvalue()

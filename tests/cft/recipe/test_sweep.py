@@ -152,6 +152,14 @@ def test_a_sweep_that_varies_nothing_is_refused(write_sweep):
     assert faults_of(write_sweep("name: nothing\nrecipe: demo.yaml\n")) == [told]
 
 
+def test_a_sweep_is_counted_before_its_points_are_made(write_sweep):
+    many = "".join(f"  train.args.k{i}: {list(range(100))}\n" for i in range(12))
+    (told,) = faults_of(write_sweep(f"name: bomb\nrecipe: demo.yaml\nvary:\n{many}"))
+    assert told == f"sweep.yaml:3 vary: makes {100**12:,} points, more than 200. Vary less at a time."
+    (told,) = faults_of(write_sweep(SWEEP), f"seeds={list(range(600))}")
+    assert told.startswith("override seeds = [0, 1, 2") and "make 3,000 runs, more than 1,000" in told
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [

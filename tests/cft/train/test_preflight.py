@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from cft.errors import DataError, TrainError
 from cft.rows import IGNORED, load_rows, tokenize_row
+from cft.terminal import Terminal
 from cft.train.preflight import preflight, preflight_run, show_row
 from tests.support.training import make_recipe
 
@@ -156,7 +156,7 @@ def test_padding_with_the_end_token_is_refused(tiny_model, pad) -> None:
 
 
 def test_a_row_is_shown_with_its_trained_tokens_bright(tokenizer) -> None:
-    console = Console(force_terminal=True, color_system="standard", record=True, width=200, file=io.StringIO())
+    console = Terminal(force_terminal=True, color_system="standard", record=True, width=200, file=io.StringIO())
     show_row(tokenize_row(row(prompt="[bold]2+2[/]"), tokenizer), tokenizer, console)
     shown = console.export_text(styles=True)
     assert "[bold]2+2[/]<|im_end|>" in shown  # markup in a row is text

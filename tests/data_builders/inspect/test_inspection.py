@@ -5,10 +5,10 @@ import json
 from dataclasses import asdict
 
 import pytest
-from rich.console import Console
 
 from cft.errors import DataError
 from cft.files import write_jsonl
+from cft.terminal import Terminal
 from cft.words import tidy
 from data_builders.filter.quotations import quotations
 from data_builders.inspect.inspection import KEYS, load_items, select, show_items
@@ -25,7 +25,7 @@ def ids(items):
 
 
 def shown(items, width=80, **options):
-    console = Console(file=io.StringIO(), width=width, **options)
+    console = Terminal(file=io.StringIO(), width=width, **options)
     show_items(items, console)
     return console.file.getvalue()
 
@@ -176,14 +176,14 @@ def test_no_items_and_huge_ones(folder):
     assert text.count("word") >= 20_000 and max(map(len, text.splitlines())) <= 120
 
 
-class Terminal(io.StringIO):
+class Screen(io.StringIO):
     def isatty(self):
         return True
 
 
 def paged(items, keys, monkeypatch, height=60):
-    monkeypatch.setattr("sys.stdin", Terminal("".join(key + "\n" for key in keys)))
-    console = Console(file=Terminal(), width=120, height=height, force_terminal=True, color_system=None)
+    monkeypatch.setattr("sys.stdin", Screen("".join(key + "\n" for key in keys)))
+    console = Terminal(file=Screen(), width=120, height=height, force_terminal=True, color_system=None)
     show_items(items, console)
     return console.file.getvalue()
 
