@@ -87,7 +87,7 @@ def save_adapter(recipe, folder: Path, size: float, **lora) -> None:
 
 def scored(run: Run, report: dict = REPORT) -> Run:
     """The run with a report."""
-    write_json(run.report / "report.json", report | {"tasks": [report]})
+    write_json(run.report / "report.json", report | {"recipe": run.path.parent.name, "tasks": [report]})
     return run
 
 
