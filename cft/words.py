@@ -50,6 +50,12 @@ def dollars(cost: float | None) -> str:
     return f"~${cost:.2f}" if cost else "$0"
 
 
+def number_of(count: float, noun: str) -> str:
+    """A count with its noun: 1 -> `1 row`, 3 -> `3 rows`, 0.5 -> `0.5 rows`."""
+    shown = f"{count:,}" if isinstance(count, int) else f"{count:.3g}"
+    return f"{shown} {noun}" if count == 1 else f"{shown} {noun}s"
+
+
 def size(number: float) -> str:
     """Bytes: 2.5e9 -> `2.5 GB`, 40e6 -> `40 MB`."""
     return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.0f} MB"

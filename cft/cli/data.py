@@ -20,6 +20,7 @@ from cft.cli.common import (
     run_and_answer,
     sent_text,
 )
+from cft.words import number_of
 
 
 class _RecipeOrCommand(TyperGroup):
@@ -78,7 +79,7 @@ def inspect(
         from data_builders.inspect.inspection_page import write_page
 
         write_page(items, html, found.path.parent.name)
-        answer({"page": str(html), "items": len(items)}, as_json, f"{html}: {len(items)} items")
+        answer({"page": str(html), "items": len(items)}, as_json, f"{html}: {number_of(len(items), 'item')}")
     else:
         answer([asdict(item) for item in items], as_json, lambda _, console: show_items(items, console))
 

@@ -3,7 +3,7 @@
 from cft.errors import DataError, RunError
 from cft.runs import ANSWERS, CANDIDATES, CRITIQUES, EXAMPLES, Run, read_rows
 from cft.terminal import Terminal, panel
-from cft.words import shell_line
+from cft.words import number_of, shell_line
 from data_builders.problems import load_problem
 
 KINDS = {"example": EXAMPLES, "critique": CRITIQUES, "candidate": CANDIDATES}
@@ -74,7 +74,7 @@ def _manifest(run: Run, stage: str) -> dict:
 def print_trace(trace: dict, console: Terminal) -> None:
     """Print a chain as one panel a link, long texts whole."""
     if "examples" in trace:
-        console.print(f"{len(trace['examples'])} examples in {trace['run']}:")
+        console.print(f"{number_of(len(trace['examples']), 'example')} in {trace['run']}:")
         console.print(" ".join(trace["examples"]))
         return
     for link in trace["chain"]:

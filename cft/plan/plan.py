@@ -23,6 +23,7 @@ from cft.rows import tokenize_row
 from cft.runs import Run, read_rows, run_of
 from cft.train.loop.defaults import optimizer_steps, recomputes, training_epochs
 from cft.train.select.choice import planned_answers
+from cft.words import number_of
 from data_builders.asking.prices import find_price
 from data_builders.build import planned_characters
 from data_builders.estimate import CHARACTERS_PER_TOKEN, TOKENS_PER_ANSWER, estimate_calls
@@ -80,14 +81,15 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         tokens = sum(row["output_tokens"] for row in asked)
         times = [row["seconds"] for row in asked]
         given = len(planned_characters(recipe.data))
-        about = f"{sum(row['calls'] for row in asked)} calls to models, {given} rows from files"
+        calls = number_of(sum(row["calls"] for row in asked), "call")
+        about = f"{calls} to models, {number_of(given, 'row')} from files"
         stages.append(_stage(run, "data", about, tokens, None if None in times else sum(times) or 1) | {"calls": asked})
     if recipe.train.method != "none":
         pairs = row_tokens(recipe, examples, expected, model.cached)
         tokens = sum(map(sum, pairs))
         epochs = training_epochs(recipe.train.args, len(pairs))
         note = "" if examples else ", if all pass the filter"
-        about = f"{len(pairs)} examples{note}, {epochs:.3g} times"
+        about = f"{number_of(len(pairs), 'example')}{note}, {number_of(epochs, 'time')}"
         stages.append(_stage(run, "train", about, tokens * epochs, training_seconds(pairs, epochs)))
         if recipe.train.select:
             stages.append(choosing(run, recipe, optimizer_steps(recipe.train.args, len(pairs), epochs), seconds))
@@ -99,7 +101,8 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         written = answers * min(recipe.eval.max_new_tokens, task.answer_tokens)
         tokens = answers * PROMPT_TOKENS + written
         each = f" x {samples} samples" if samples > 1 else ""
-        about = f"{name}: {items} items{each} x {len(recipe.eval.arms)} arms ({', '.join(recipe.eval.arm_names)})"
+        arms = f"{number_of(len(recipe.eval.arms), 'arm')} ({', '.join(recipe.eval.arm_names)})"
+        about = f"{name}: {number_of(items, 'item')}{each} x {arms}"
         took, cost = scoring(recipe, answers * PROMPT_TOKENS, written, seconds)
         costs.append(cost)
         stage = _stage(run, "eval", about, tokens, took) | {"task": name}

@@ -98,7 +98,7 @@ def diagnose(problem: Problem, text: str, *, outcome: str, answer: str | None) -
         if short and not last.faults and outcome != "correct":
             last.faults.append(Fault("short", says=last.step.says if last.step else ""))
     ending, step = _ending(problem, lines, text, outcome, value)
-    last_words = " ".join(plain(text).rstrip("\\({[ ").split()[-4:])
+    last_words = " ".join(plain(text).rstrip("\\({[ .").split()[-4:])
     return Diagnosis(lines, _absent(lines, problem, text), ending, step, last_words, value, "```" in text)
 
 

@@ -32,6 +32,12 @@ def test_rows_are_those_of_the_files_until_there_are_examples_and_no_more_than_m
     assert len(row_tokens(load_recipe("smoke", ["data.max_examples=null"]), [], 8, True)) == 168 + 8
 
 
+def test_one_of_a_thing_is_named_as_one(tmp_path):
+    one = load_recipe("quickstart", ["data.max_examples=1", "eval.limit=1", "eval.arms=[base]"])
+    _, train, evaluation = [stage["rows"] for stage in make_plan(one, tmp_path)["stages"]]
+    assert train.startswith("1 example,") and train.endswith(", 1 time") and "1 item x 1 arm (base)" in evaluation
+
+
 def test_tokens_are_those_of_the_tokenizer_as_it_is_also_when_they_were_counted_before(
     tiny_model, tmp_path, monkeypatch
 ):
