@@ -19,6 +19,7 @@ from eval.grading.structure import (
     bracketed,
     choice,
     is_name,
+    is_of_event,
     names_value,
     plain,
     same_words,
@@ -78,8 +79,9 @@ class Comparison:
             return same_words(gold, answer)
         quantities = quantity(gold), quantity(answer)
         times = [times_of_day(each) for each in quantities]
-        if all(times) and any(each.unit != NO_UNIT for each in quantities):
-            return bool(times[0] & times[1])
+        if all(times):  # 3:30 is 3:30 PM, and so is 15:30, but one is not the other
+            half_stated = any(each.unit != NO_UNIT for each in quantities)
+            return times[0] == times[1] or (half_stated and bool(times[0] & times[1]))
         if all(each.value is not None for each in quantities):
             return quantities[0].same_amount(quantities[1])
         ratios = ratio(gold), ratio(answer)
@@ -157,6 +159,8 @@ class Comparison:
         answer_parts = [answer] if answer_list else split(answer, "=")
         if len(gold_parts) > 1:
             if len(answer_parts) > 1 and answer_parts[0] != gold_parts[0]:
+                if is_of_event(gold_parts[0]) and is_of_event(answer_parts[0]):
+                    return False  # P(X=2) and P(X=3)
                 return self._math_verify(gold, answer)
             if not is_name(gold_parts[0]):
                 return len(answer_parts) > 1 and self._math_verify(gold, answer)
@@ -304,4 +308,4 @@ def _for_math_verify(text: str) -> str:
 def _letters_change_case(gold: str, answer: str) -> bool:
     """Whether a letter of one text stands in the other only in the other case; math-verify takes R for r."""
     gold_letters, answer_letters = (set(re.sub(r"\\[A-Za-z]+|[^A-Za-z]", "", text)) for text in (gold, answer))
-    return any(letter.swapcase() in answer_letters - gold_letters for letter in gold_letters - answer_letters)
+    return any(letter.swapcase() in gold_letters | answer_letters for letter in gold_letters ^ answer_letters)

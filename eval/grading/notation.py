@@ -13,10 +13,12 @@ from eval.grading.structure import closed, split, tokens
 _LEAD = r"(?:(?:where|for|any|all|every|each|some|with|an|arbitrary|\\forall)(?![A-Za-z])|\s)*"
 _SET = r"\\in ?(?:\\mathbb\{)?(?P<set>[ZNQRC])\}?"
 _NAMES = r"(?P<names>(?P<first>[A-Za-z])(?:[,;](?!(?P=first))[A-Za-z])*)"
+_INTEGER = r"(?:(?:is|are|be|an|any|arbitrary) )*integers?"
 _DECLARED = re.compile(
-    rf"(?P<rest>.+?)[\s;,:(]*{_LEAD}(?<![A-Za-z\\])(?:{_NAMES} ?(?:{_SET}|(?:(?:is|are|be|an|any|arbitrary) )*integers?)"
-    r"|integers? ?(?<![A-Za-z])(?P<last>[A-Za-z]))[\s)]*"
+    rf"(?P<rest>.+?)[\s;,:(]*{_LEAD}(?<![A-Za-z\\])"
+    rf"(?:{_NAMES} ?(?:{_SET}|{_INTEGER})|integers? ?(?<![A-Za-z])(?P<last>[A-Za-z]))[\s)]*"
 )
+_NOT_DECLARED = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{3}|\\in(?![A-Za-z])")  # words, another declaration
 _ARGUMENT = re.compile(r"([A-Za-z]'*(?:\^\{-1\})?)(?:\(([a-z])\)|_\{([a-z])\})=(.+)")
 _ADDED = re.compile(r"(.+)\+ ?(?:([CcKk](?:_\{\d\})?)|\\text\{(?:[Cc]|const(?:ant)?\.?)\})")
 _INDEXED = re.compile(r"[Cc]_\{\d\}")
@@ -27,7 +29,6 @@ _CONGRUENCE = re.compile(
 )
 _LINEAR = re.compile(r"(?:([A-Za-z])=)?(?:(\d{1,9})[knmtj]([+-]\d{1,9})?|([+-]?\d{1,9})[+-](\d{1,9})[knmtj])")
 _UNIT_VECTOR = re.compile(r"\\(?:hat|vec|bar|text|overline) ?\{?\\?([ijk])(?:math)?\}?")
-_TERM = re.compile(r"([+-]?[^ijk]*?)([ijk])")
 _MOST_PARAMETERS = 3
 
 
@@ -59,7 +60,7 @@ def declaration(text: str) -> tuple[str, tuple[str, ...], str] | None:
     if r"\in" not in text and "integer" not in text:
         return None
     match = _DECLARED.fullmatch(re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text))
-    if not match or not closed(match["rest"]) or re.search("[A-Za-z]{3}", re.sub(r"\\[A-Za-z]+", "", match["rest"])):
+    if not match or not closed(match["rest"]) or _NOT_DECLARED.search(match["rest"]):
         return None
     names = tuple(re.split("[,;]", match["names"])) if match["names"] else (match["last"],)
     rest = match["rest"].strip()
@@ -149,11 +150,14 @@ def linear(text: str) -> tuple[str, frozenset[int], int] | None:
 def vector(text: str) -> dict[str, str] | None:
     r"""Components by unit vector of `3\hat{i}-4\hat{j}` or `3i-4j`; None for any other text, `3i` being a number."""
     text, marked = _UNIT_VECTOR.subn(r"\1", text)
-    terms = _TERM.findall(text)
-    if not (marked or {"j", "k"} & {letter for _, letter in terms}) or "".join(map("".join, terms)) != text:
-        return None
-    if any(sign[:1] not in ("+", "-") for sign, _ in terms[1:]):
-        return None  # ij+k
+    *pieces, rest = re.split("([ijk])", text)
+    terms = list(zip(pieces[::2], pieces[1::2], strict=True))
+    if (
+        rest
+        or not (marked or {"j", "k"}.intersection(pieces))
+        or any(sign[:1] not in ("+", "-") for sign, _ in terms[1:])
+    ):
+        return None  # 3i and ij+k are none
     found = {letter: {"": "1", "+": "1", "-": "-1"}.get(sign, sign.removeprefix("+")) for sign, letter in terms}
     proper = all(closed(value) and len(split(value.lstrip("+-"), "+-,;=")) == 1 for value in found.values())
     return found if proper and len(found) == len(terms) and (len(terms) > 1 or marked) else None

@@ -53,7 +53,7 @@ _PIECE = (
 _COMPOUND = re.compile(rf"(?:{_PIECE}){{2,4}}")
 _RATIO = re.compile(r"(\d{1,18}):(\d{1,18})")
 _TIME = r"(\d{1,2}):(\d\d)"
-_ANGLE_OF = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_ANGLE_OF = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])|\^\\circ")
 _TRAILING_WORDS = re.compile(
     rf"(?P<body>{_SLASH.pattern}|{_FRACTION.pattern}|{_DECIMAL.pattern}|{_TIME})"
     rf"(?P<phrase> ?[^\W\d_](?:[^\W\d_]|[ ./-]|{_EXPONENT})*)"
@@ -191,7 +191,9 @@ def quantity(text: str) -> Quantity:
         sign = (money[2] or money[3] or "₹").removesuffix(".")
         phrase, body = " " + _SIGNS.get(sign, "dollars" if "$" in sign else sign), money[1] + money[4]
     if match := _TRAILING.fullmatch(body):
-        angle = r"^\circ" in match["phrase"] and _ANGLE_OF.search(match["body"])  # \sin 30^\circ is no angle
+        angle = r"^\circ" in match["phrase"] and _ANGLE_OF.search(
+            match["body"]
+        )  # in \sin 30^\circ or 30^\circ+90^\circ
         if not angle and r"\text" not in match["body"] and closed(match["body"]):
             body, phrase = match["body"], match["phrase"] + phrase
     elif (match := _TRAILING_WORDS.fullmatch(body)) and _looks_like_unit(match["body"], match["phrase"]):

@@ -154,7 +154,12 @@ def plain(text: str) -> str:
 
 def is_name(text: str) -> bool:
     r"""Whether a text only names a value: `x`, `f(x)`, `\text{Area}`, `(x,y)`."""
-    return bool(_IS_NAME.fullmatch(text) or _OF_EVENT.fullmatch(text))
+    return bool(_IS_NAME.fullmatch(text)) or is_of_event(text)
+
+
+def is_of_event(text: str) -> bool:
+    r"""Whether a text is a probability, an expectation or a variance: `P(X=2)`, `E[X]`, `\text{Var}(X)`."""
+    return bool(_OF_EVENT.fullmatch(text))
 
 
 def names_value(text: str) -> bool:
