@@ -21,8 +21,6 @@ _DECLARED = re.compile(
 _NOT_DECLARED = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{3}|\\in(?![A-Za-z])")  # words, another declaration
 _ARGUMENT = re.compile(r"([A-Za-z]'*(?:\^\{-1\})?)(?:\(([a-z])\)|_\{([a-z])\})=(.+)")
 _ADDED = re.compile(r"(.+)\+ ?(?:([CcKk](?:_\{\d\})?)|\\text\{(?:[Cc]|const(?:ant)?\.?)\})")
-_INDEXED = re.compile(r"[Cc]_\{\d\}")
-_LETTERS_OF_CONSTANTS = "ABCD"
 _CONGRUENCE = re.compile(
     r"(?:([A-Za-z]) ?\\equiv ?)?([-+\d;,\\pm ]+?) ?"
     r"\(?(?:\\(?:pmod|bmod|mod)|\\text\{,? ?\(?mod\}|mod) ?\{?(\d{1,9})\}?\)?"
@@ -103,25 +101,13 @@ def _arguments(gold: str, answer: str) -> list[tuple[str, str]] | None:
 
 
 def _constants(gold: str, answer: str) -> list[tuple[str, str]] | None:
-    """`x^2+C` and `x^2+c`; `C_1e^x+C_2e^{-x}` and `Ae^x+Be^{-x}`."""
+    """`x^2+C` and `x^2+c`: what is added last and stands nowhere else."""
     added = [_ADDED.fullmatch(text) for text in (gold, answer)]
-    if all(added):
-        names = [each[2] or "C" for each in added]
-        once = all(closed(each[1]) and name[0] not in tokens(each[1]) for each, name in zip(added, names, strict=True))
-        if once and added[0][2] != added[1][2] and "C" in (names[0][0], names[1][0]):
-            return [(f"{added[0][1]}+C", f"{added[1][1]}+C")]
-    indexed = [tuple(dict.fromkeys(_INDEXED.findall(text))) for text in (gold, answer)]
-    if not any(indexed) or not {"x", "t"}.intersection(tokens(gold)):
+    if not all(added) or added[0][2] == added[1][2]:
         return None
-    one, other = (
-        found or tuple(letter for letter in _LETTERS_OF_CONSTANTS if letter in tokens(text))
-        for found, text in zip(indexed, (gold, answer), strict=True)
-    )
-    if set(one) == set(other) or len(one) != len(other) or len(one) > _MOST_PARAMETERS:
-        return None
-    new = _LETTERS_OF_CONSTANTS[: len(one)]
-    texts = [_replace(answer, dict(zip(other, order, strict=True))) for order in itertools.permutations(new)]
-    return [(_replace(gold, dict(zip(one, new, strict=True))), text) for text in texts]
+    names = [(each[2] or "C")[0] for each in added]
+    once = all(closed(each[1]) and name not in tokens(each[1]) for each, name in zip(added, names, strict=True))
+    return [(f"{added[0][1]}+C", f"{added[1][1]}+C")] if once and "C" in names else None
 
 
 def congruence(text: str) -> tuple[str, frozenset[int], int] | None:
