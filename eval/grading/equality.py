@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from cft.errors import EvalError
 from eval.grading.effort import beyond_evaluation
-from eval.grading.quantity import based, quantity, tower
+from eval.grading.notation import congruence, linear, renamings, vector
+from eval.grading.quantity import based, in_radians, quantity, ratio, times_of_day, tower
 from eval.grading.structure import (
     POINT,
     Structure,
@@ -18,13 +19,16 @@ from eval.grading.structure import (
     bracketed,
     choice,
     is_name,
+    is_of_event,
     names_value,
     plain,
+    same_words,
     split,
     without_membership,
     without_parentheses,
     words,
 )
+from eval.grading.units import NO_UNIT
 from eval.grading.worker import Worker
 
 MAX_ELEMENTS = 50
@@ -42,6 +46,7 @@ _READ_OVER = re.compile(
 _LETTERS = re.compile("[A-J]+")
 _ONE_IN_BRACKETS = re.compile(r"\[[^,;\[\]]*\]")
 _ALL_REALS = r"(-\infty,\infty)"
+_CHOOSE = re.compile(r"^C\((\d+)[,;](\d+)\)$")
 _FACTORIAL = re.compile(r"(\d{2,18})!")
 _late: defaultdict[str, float] = defaultdict(float)  # by shape; minus infinity where one was decided
 _worker = Worker()
@@ -68,11 +73,21 @@ class Comparison:
         choices = choice(gold), choice(answer)
         if any(choices):
             return self._equal_choices(gold, answer, *choices)
+        if (same := self._equal_notations(gold, answer)) is not None:
+            return same
         if words(gold) is not None or words(answer) is not None:
-            return plain(gold) == plain(answer)
+            return same_words(gold, answer)
         quantities = quantity(gold), quantity(answer)
+        times = [times_of_day(each) for each in quantities]
+        if all(times):  # 3:30 is 3:30 PM, and so is 15:30, but one is not the other
+            half_stated = any(each.unit != NO_UNIT for each in quantities)
+            return times[0] == times[1] or (half_stated and bool(times[0] & times[1]))
         if all(each.value is not None for each in quantities):
             return quantities[0].same_amount(quantities[1])
+        ratios = ratio(gold), ratio(answer)
+        for share, number in zip(ratios, reversed(quantities), strict=True):
+            if share is not None and number.value is not None:
+                return not number.unit.measures and share == number.value
         if based(gold) or based(answer):
             return based(gold) == based(answer)
         towers = tower(gold), tower(answer)
@@ -87,6 +102,26 @@ class Comparison:
         if any(intervals):
             return self._equal_intervals(gold, answer, *intervals)
         return self._equal_lists(gold, answer)
+
+    def _equal_notations(self, gold: str, answer: str) -> bool | None:
+        """Texts that say one thing in two notations, or with other letters; None where they do not."""
+        congruences = congruence(gold), congruence(answer)
+        if any(congruences):
+            one, other = (held or linear(text) for held, text in zip(congruences, (gold, answer), strict=True))
+            if one and other:
+                return one[1:] == other[1:] and (one[0] == other[0] or "" in (one[0], other[0]))
+        vectors = vector(gold), vector(answer)
+        if any(vectors):
+            others = [bracketed(text) for text, found in zip((gold, answer), vectors, strict=True) if not found]
+            axes = "ijk"[: len(others[0].elements)] if others and others[0] else "ijk"
+            if None not in others and all(set(found or "") <= set(axes) for found in vectors):
+                tuples = [f"({';'.join(found.get(axis, '0') for axis in axes)})" if found else "" for found in vectors]
+                return self.equal(tuples[0] or gold, tuples[1] or answer)
+        chosen = [_CHOOSE.sub(r"\\binom{\1}{\2}", text) for text in (gold, answer)]
+        if (chosen[0] != gold) != (chosen[1] != answer) and not any(map(bracketed, chosen)):
+            return self.equal(*chosen)
+        pairs = renamings(gold, answer)
+        return None if pairs is None else any(self.equal(*pair) for pair in pairs)
 
     def _equal_choices(
         self, gold: str, answer: str, held: tuple[str, str] | None, given: tuple[str, str] | None
@@ -124,6 +159,8 @@ class Comparison:
         answer_parts = [answer] if answer_list else split(answer, "=")
         if len(gold_parts) > 1:
             if len(answer_parts) > 1 and answer_parts[0] != gold_parts[0]:
+                if is_of_event(gold_parts[0]) and is_of_event(answer_parts[0]):
+                    return False  # P(X=2) and P(X=3)
                 return self._math_verify(gold, answer)
             if not is_name(gold_parts[0]):
                 return len(answer_parts) > 1 and self._math_verify(gold, answer)
@@ -170,7 +207,7 @@ class Comparison:
     def _equal_elements(self, gold: Structure, answer: Structure) -> bool:
         """A list is a set, and a tuple in the same order; other kinds equal only their own."""
         kinds = {gold.kind, answer.kind}
-        if len(kinds) > 1 and kinds not in ({"list", "{}"}, {"list", "()"}):
+        if len(kinds) > 1 and kinds not in ({"list", "{}"}, {"list", "()"}, {"matrix 1", "()"}):
             return False
         if len(gold.elements) != len(answer.elements) or len(gold.elements) > MAX_ELEMENTS:
             return False
@@ -198,6 +235,8 @@ class Comparison:
         gold_quantity, answer_quantity = quantity(gold), quantity(answer)
         if gold_quantity.scale != 1 or answer_quantity.scale != 1:
             return False
+        if radians := in_radians(gold_quantity, answer_quantity):
+            return self.equal(*radians)
         if not gold_quantity.unit.agrees(answer_quantity.unit, convert=False):
             return False
         if (gold_quantity.body, answer_quantity.body) != (gold, answer):
@@ -269,4 +308,4 @@ def _for_math_verify(text: str) -> str:
 def _letters_change_case(gold: str, answer: str) -> bool:
     """Whether a letter of one text stands in the other only in the other case; math-verify takes R for r."""
     gold_letters, answer_letters = (set(re.sub(r"\\[A-Za-z]+|[^A-Za-z]", "", text)) for text in (gold, answer))
-    return any(letter.swapcase() in answer_letters - gold_letters for letter in gold_letters - answer_letters)
+    return any(letter.swapcase() in gold_letters | answer_letters for letter in gold_letters ^ answer_letters)

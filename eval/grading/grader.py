@@ -7,17 +7,22 @@ What counts as equal:
   them out (`eval.grading.effort`) are compared by base and exponent, and undecided where that does not help.
 - A unit, \%, \$ or degrees may be left out, and so may what is counted (apples): 50\% = 50, but 50\% ≠ 0.5. Two that
   differ are unequal (5 cents ≠ 5 dollars, km/h ≠ km, cm^2 ≠ cm^3, boys ≠ girls, AM ≠ PM), and measures of one
-  dimension are converted (1.5 h = 90 min), but not money. Other words change a number and stand on both sides or make
+  dimension are converted (1.5 h = 90 min = 1 hour and 30 minutes, 75 cents = $0.75). Times of day are read on clocks
+  of 12 and of 24 hours (3:30 PM = 15:30). Other words change a number and stand on both sides or make
   a difference (5 ≠ 5 below zero, loss ≠ profit). Inside a function degrees count: \sin 30^\circ = 1/2. A base may not
   be left out.
-- Words in any case (\text{even} = Even), single letters and variables in their own: C = \text{(C)} ≠ c, R^2 ≠ r^2. A
-  choice with its value, \text{(B) } 42, is its letter and its value; \text{Option B} is B.
+- Words in any case, without article and plural (\text{even} = Even, an ellipse = ellipse), numbers in words
+  (forty-two), single letters and variables in their own case: C = \text{(C)} ≠ c, R^2 ≠ r^2. A choice with its value,
+  \text{(B) } 42, is its letter and its value; \text{Option B} is B.
 - A name may be left out on one side: x = 5 is 5, and so are m+n = 5, [ABC] = 5, \text{The answer is } 5, but not 2x =
   5. An answer `a = b` without a name is right when both sides are. Names that differ keep their values apart: a = 2,
   b = 3 is b = 3, a = 2 and 2, 3 but not 3, 2.
 - A list without brackets equals a set, and itself in any order, and a tuple only in the tuple's order. Tuples, sets,
   closed and half-open intervals are never each other. \pm and \mp stand for both values. x < 1 is (-\infty,1) and \{y
   \mid y < 1\}; x < 1 or x > 2 is a union.
+- One thing in two notations (`eval.grading.notation`): vectors in i, j, k, in angle brackets and as columns, x = 7k+3
+  and x \equiv 3 \pmod 7, ratios 3:5 = 3/5, {}_5C_2. A declared parameter (k\in\mathbb{Z}), a function's argument and a
+  constant of integration may have any name.
 - All else is equal when math-verify says so (`eval.grading.worker`), except where it is known to be too kind.
 """
 

@@ -1,5 +1,6 @@
 r"""Exact numbers and their units (`1,000`, `3\frac18`, `\$5`, `30^\circ`), read from normalised text."""
 
+import itertools
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,7 +30,7 @@ _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eig
 
 
 _SIGNS = {r"\%": "percent", r"^\circ": "degrees", r"\$": "dollars", "$": "dollars", "€": "euros",
-          "£": "pounds", "₹": "rupees", "¥": "yen", "₩": "krw", "¢": "cents"}  # fmt: skip
+          "£": "gbp", "₹": "rupees", "¥": "yen", "₩": "krw", "¢": "cents"}  # fmt: skip
 _MONEY = re.compile(
     r"([+-]?)(?:\\text\{ ?((?:US ?)?\\?\$|[€£₹¥₩]|Rs\.?|EUR|GBP|INR|USD) ?\}"
     r"|((?:US)?\\\$|[$€£₹¥₩])|(?:Rs\.? ?)(?=\d))(.+)",
@@ -44,8 +45,15 @@ _TRAILING = re.compile(
     rf"|\^\\circ ?(?:[CF](?![A-Za-z]))?|\\%(?: ?[A-Za-z][A-Za-z ]+)?|\\\$|[$€£₹¥₩¢]| )+)",
     re.DOTALL,
 )
+_AMOUNT = rf"(?:{_PLAIN}|{_FRACTION.pattern})"
+_PIECE = (
+    rf"(\\\$ ?{_PLAIN}|{_AMOUNT}(?= ?[\\A-Za-z])) ?"
+    r"((?<=\d)(?![\\A-Za-z\d.,])|\\text\{[^{}]*\}|[A-Za-z]+\.?)[ ;,]*"
+)
+_COMPOUND = re.compile(rf"(?:{_PIECE}){{2,4}}")
+_RATIO = re.compile(r"(\d{1,18}):(\d{1,18})")
 _TIME = r"(\d{1,2}):(\d\d)"
-_ANGLE_OF = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_ANGLE_OF = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])|\^\\circ")
 _TRAILING_WORDS = re.compile(
     rf"(?P<body>{_SLASH.pattern}|{_FRACTION.pattern}|{_DECIMAL.pattern}|{_TIME})"
     rf"(?P<phrase> ?[^\W\d_](?:[^\W\d_]|[ ./-]|{_EXPONENT})*)"
@@ -88,7 +96,7 @@ def number(text: str) -> Fraction | None:
 
 def based(text: str) -> tuple[str, str, str] | None:
     """Sign, digits and base of a number that states its base (`2516_8`)."""
-    match = _BASED.fullmatch(text)
+    match = _BASED.fullmatch(re.sub(r"\\text\{([0-9A-Fa-f]+)\}", r"\1", text))
     if not match or (match[4] and match[4] not in _BASES):
         return None
     return match[1], match[2].upper().lstrip("0"), match[3] or str(_BASES[match[4]])
@@ -114,11 +122,7 @@ class Quantity:
 
     @cached_property
     def value(self) -> Fraction | None:
-        """The exact number, where the body is a plain one; hours of a time of day."""
-        if {"am", "pm"}.intersection(name for name, _ in self.unit.measures) and (
-            time := re.fullmatch(rf"{_TIME}|(\d\d?)", self.body)
-        ):
-            return Fraction(int(time[1] or time[3])) + Fraction(int(time[2] or 0), 60)
+        """The exact number, where the body is a plain one."""
         value = number(self.body)
         return None if value is None else value * self.scale
 
@@ -131,14 +135,65 @@ class Quantity:
         return one == two
 
 
+def ratio(text: str) -> Fraction | None:
+    """3/5 for `3:5`."""
+    match = _RATIO.fullmatch(text)
+    return Fraction(int(match[1]), int(match[2])) if match and int(match[2]) else None
+
+
+def times_of_day(quantity: Quantity) -> set[tuple[int, int]] | None:
+    """Hour and minute of `3:30 PM` or `15:30`, the two that `3:30` may be; None for any other quantity."""
+    half = "".join(name for name, _ in quantity.unit.measures)
+    match = re.fullmatch(rf"{_TIME}|(\d\d?)", quantity.body)
+    if not match or half not in ("am", "pm", "") or (match[3] and not half):
+        return None
+    hour, minute = int(match[1] or match[3]), int(match[2] or 0)
+    if half:
+        return {(hour % 12 + 12 * (half == "pm"), minute)}
+    return {(hour, minute), ((hour + 12) % 24, minute)} if 0 < hour <= 12 else {(hour, minute)}
+
+
+def in_radians(one: Quantity, other: Quantity) -> tuple[str, str] | None:
+    """Both angles without their units, where one is in degrees and the other says that it is in radians."""
+    sizes = {Unit((("degree", 1),)): r"({})\frac{{\pi}}{{180}}", Unit((("radian", 1),)): "{}"}
+    if one.unit == other.unit or not {one.unit, other.unit} <= set(sizes):
+        return None
+    return sizes[one.unit].format(one.body), sizes[other.unit].format(other.body)
+
+
+def _compound(text: str) -> Quantity | None:
+    """`5 ft 6 in` and `1 hour and 30 minutes` in the first of their units; a comma may also separate two lengths."""
+    if not _COMPOUND.fullmatch(text):
+        return None
+    parts = []
+    for match in re.finditer(_PIECE, text):
+        word = re.sub(r"\\text\{ ?|,?(?: ?and)? ?\}", "", match[0][len(match[1]) :]).strip(" ;,.")
+        parts.append(quantity(rf"{match[1]}\text{{{word}}}" if word else match[1]))
+    dimension = parts[0].unit.measures
+    plain = all(part.value is not None and part.unit == Unit(dimension, part.unit.factor) for part in parts)
+    if not plain or [power for _, power in dimension] != [1]:
+        return None
+    for large, small in itertools.pairwise(parts):  # 30 min; 2 h are two answers
+        step = large.unit.factor / small.unit.factor
+        metric = set(str(step)) <= set("10") and dimension[0][0] != "dollar"
+        if step <= 1 or small.value >= step or large.value.denominator != 1 or (metric and re.search("[;,]", text)):
+            return None
+    total = sum(part.value * part.unit.factor for part in parts) / parts[0].unit.factor
+    return Quantity(str(total), parts[0].unit)
+
+
 def quantity(text: str) -> Quantity:
     r"""Take a currency sign, `\%`, `^\circ`, a unit in `\text{}`, or bare words after a number, off a text."""
+    if compound := _compound(text):
+        return compound
     body, phrase = text, ""
     if money := _MONEY.fullmatch(body):
         sign = (money[2] or money[3] or "₹").removesuffix(".")
         phrase, body = " " + _SIGNS.get(sign, "dollars" if "$" in sign else sign), money[1] + money[4]
     if match := _TRAILING.fullmatch(body):
-        angle = r"^\circ" in match["phrase"] and _ANGLE_OF.search(match["body"])  # \sin 30^\circ is no angle
+        angle = r"^\circ" in match["phrase"] and _ANGLE_OF.search(
+            match["body"]
+        )  # in \sin 30^\circ or 30^\circ+90^\circ
         if not angle and r"\text" not in match["body"] and closed(match["body"]):
             body, phrase = match["body"], match["phrase"] + phrase
     elif (match := _TRAILING_WORDS.fullmatch(body)) and _looks_like_unit(match["body"], match["phrase"]):

@@ -7,7 +7,9 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from eval.grading.structure import closed, tokens, wordy
+from eval.grading.number_words import number_in_words
+from eval.grading.structure import bare_words, closed, tokens, wordy
+from eval.grading.units import measure
 
 _SYMBOLS = {
     "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∞": r"\infty ",
@@ -31,7 +33,14 @@ _SPELLINGS = [
         (r"\\(?:text)?color\s*\{[A-Za-z]+\}", ""),
         (r"\\mathrm\s*\{([ie])\}", r"\1"),
         *[(r"(\\(?:text|mathrm) ?\{[^{}]*[A-Za-z])\^\{(-?\d)\}", r"\1^\2")] * 3,
+        (
+            r"(?:\{\}|(?<![\w})\]\s]))\s*[_^]\s*\{?(\w+)\}?\s*(?:\\(?:text|mathrm) ?\{ ?C ?\}|C)\s*_\s*\{?(\w+)\}?"
+            r"|(?<![\w.])(\d+)C(\d+)(?!\w)",
+            r"\\binom{\1\3}{\2\4}",
+        ),
         (r"\{\}\s*(?=\^)", ""),
+        (r"(?<=\d)(?:\\[,;: ]|~|\\text\{ \})+\s*\\ell\s*$", r"\\text{L}"),
+        (r"(?<!\d)10\s*\^\s*(?:\(\s*([+-]?\d+)\s*\)|(-?\d{2,3}(?!\d)|-\d(?!\d)))", r"10^{\1\2}"),
         (r"\\text\{\\?\$\}|\bUSD\s*(?=\d)", r"\\$"),
         (r"(?:\\\\\s*)+$", ""),
         (r"\\(?:text(?:bf|it|rm|normal|sf|tt|up|sc|sl)?|emph|mbox|hbox|mathrm) ?\{ ?([^{}]*?) ?\}", r"\\text{\1}"),
@@ -104,12 +113,14 @@ _NOT_SAID = re.compile(
     r"|at (?:most|least)|unless|may|might|could|would|why|when|\w+n't)\b",
     re.IGNORECASE,
 )
-_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve"
-_PHRASES = {"infinity": r"\infty"} | {word: str(number) for number, word in enumerate(_NUMBERS.split())}
-_PHRASES |= dict.fromkeys(("empty set", "the empty set", "no solution"), r"\emptyset") | {
-    some + words: r"\mathbb{R}" for some in ("", "all ", "the set of ", "the set of all ", "all of the ")
-    for words in ("real numbers", "reals", "real number")
+_PHRASES = {sign + "infinity": r"\infty" for sign in ("", "positive ", "plus ")}
+_PHRASES |= {sign + "infinity": r"-\infty" for sign in ("negative ", "minus ")}
+_PHRASES |= {"noon": r"12:00\text{pm}", "midnight": r"12:00\text{am}", "empty set": r"\emptyset"}
+_PHRASES |= {"no solution": r"\emptyset"} | {
+    some + words: r"\mathbb{R}" for some in ("", "all ", "set of ", "set of all ", "all of the ")
+    for words in ("real number", "real")
 }  # fmt: skip
+_IN_WORDS = re.compile(r"(?:\\text\w* ?\{ ?)?([A-Za-z][A-Za-z -]*?) ?\.?\}?")
 
 
 @lru_cache(maxsize=4096)
@@ -119,6 +130,8 @@ def normalise(text: str) -> str:
     A comma followed by a space, "and" and "or" become `;`: they separate a list, never the thousands of a number.
     """
     text = _unwrap(" ".join(text.translate(_FULL_WIDTH).split()))
+    if spoken := _IN_WORDS.fullmatch(text):
+        text = _number_in_words(spoken[1]) or text
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
     for sign, latex in _SYMBOLS.items():
         text = text.replace(sign, latex)
@@ -140,7 +153,15 @@ def normalise(text: str) -> str:
     if inner and (";" in inner[1] or _JOINING_WORD.search(inner[1])):
         pieces = re.split(";|,", _JOINING_WORD.sub(";", inner[1]))
         return ";".join(rf"\text{{{piece.strip()}}}" for piece in pieces if piece.strip())
-    return _PHRASES.get((inner[1] if inner else text).casefold().strip(" ."), text)
+    return _PHRASES.get(bare_words(inner[1] if inner else text), text)
+
+
+def _number_in_words(text: str) -> str | None:
+    """LaTeX of `forty-two` and `forty-two dollars`."""
+    number, _, unit = text.rpartition(" ")
+    if measure(unit) and (found := number_in_words(number)) and "text" not in found:
+        return rf"{found}\text{{{unit}}}"
+    return number_in_words(text)
 
 
 def _wordless(text: str) -> bool:

@@ -3,11 +3,14 @@ r"""What an answer is made of: lists and brackets, names of values, intervals, w
 import re
 from dataclasses import dataclass
 
+from eval.grading.units import singular
+
 _TURNED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 _NAME = (
     r"(?:m?\\angle ?|\\overline|\\vec)?(?:\\text\{[^{}]*\}|\\?[A-Za-z]+'*|\{[A-Za-z]+\}|\([A-Za-z](?:[,;][A-Za-z])*\))"
-    r"(?:_\{?\w+\}?)?(?:\([A-Za-z0-9,; ]*\))?"
+    r"(?:_\{?\w+\}?)?(?:(?:\^\{-1\})?\([A-Za-z0-9,; ]*\))?"
 )
+_OF_EVENT = re.compile(r"(?:\\?Pr?|\\mathbb\{[PE]\}|E|\\text\{(?:P|Pr|Prob|Var|E)\})[(\[](?:[^()]|\([^()]*\))*[)\]]")
 _SET_OF = re.compile(rf"\\\{{{_NAME}(?:\\in ?\\mathbb\{{R\}})? ?(?:\\mid(?![A-Za-z])|\\vert(?![A-Za-z])|[:|])(.+)\\\}}")
 _IN_WORDS = re.compile(r"(?:\\text\{[^{}]*\}|[A-Za-z' .,-])+")
 # A letter with its index, and what else may stand in an expression that names its value: 100m+n, [ABC], V_1:V_2.
@@ -36,6 +39,7 @@ _NO_WORDS = {"sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "sqrt", "fr
              "theta", "alpha", "beta", "gamma", "delta", "lambda"}  # fmt: skip
 _MATRIX = re.compile(r"\\begin\{([pb]?matrix)\}((?:(?!\\begin).)*)\\end\{\1\}", re.DOTALL)
 _BRACKETS = re.compile(r"(\\\{|\\langle ?|[(\[])(.*)(\\\}|\\rangle|[)\]])", re.DOTALL)
+_TRANSPOSED = re.compile(r"([(\[].*[)\]]|\\begin.*\\end\{[pb]?matrix\})\^\{?(?:T|\\top|\\text\{T\}|t)\}?", re.DOTALL)
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
 _DEPTH = dict.fromkeys(("(", "[", "{", r"\{", r"\langle", r"\begin"), 1) | dict.fromkeys(
     (")", "]", "}", r"\}", r"\rangle", r"\end"), -1
@@ -127,6 +131,22 @@ def choice(text: str) -> tuple[str, str] | None:
     return letter, rf"\text{{{value}}}" if match["words"] and not match["rest"] else value
 
 
+def bare_words(text: str) -> str:
+    """Words without "there are", articles and plural: `There are no solutions.` is `no solution`."""
+    found = re.sub(r"^(?:there (?:is|are|exists?) )?(?:(?:an?|the) (?=[a-z]{3}))?", "", plain(text))
+    return " ".join(singular(word) if len(word) > 3 else word for word in found.split())
+
+
+def same_words(one: str, other: str) -> bool:
+    """Whether words are the same but for articles and plurals; `a line` is not `lines`."""
+    plains = plain(one), plain(other)
+    one_thing = [re.match("an? ", text) is not None for text in plains]
+    number_differs = any(one_thing) and not all(one_thing) and plains[one_thing.index(False)].endswith("s")
+    if number_differs and not plains[one_thing.index(True)].endswith("s"):
+        return False
+    return bare_words(one) == bare_words(other)
+
+
 def plain(text: str) -> str:
     r"""A text without `\text{}`, in small letters, its spaces single."""
     return " ".join(re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).casefold().split()).strip(" .")
@@ -134,7 +154,12 @@ def plain(text: str) -> str:
 
 def is_name(text: str) -> bool:
     r"""Whether a text only names a value: `x`, `f(x)`, `\text{Area}`, `(x,y)`."""
-    return bool(_IS_NAME.fullmatch(text))
+    return bool(_IS_NAME.fullmatch(text)) or is_of_event(text)
+
+
+def is_of_event(text: str) -> bool:
+    r"""Whether a text is a probability, an expectation or a variance: `P(X=2)`, `E[X]`, `\text{Var}(X)`."""
+    return bool(_OF_EVENT.fullmatch(text))
 
 
 def names_value(text: str) -> bool:
@@ -213,6 +238,10 @@ def bracketed(text: str) -> Structure | None:
         rows = [[cell.strip() for cell in split(row, "&")] for row in re.split(r"\\\\", matrix[2]) if row.strip()]
         widths = {len(row) for row in rows}
         return Structure(f"matrix {widths.pop()}", tuple(c for row in rows for c in row)) if len(widths) == 1 else None
+    if (turned := _TRANSPOSED.fullmatch(text)) and (row := bracketed(turned[1])) and row.kind in (
+        "()", "[]", f"matrix {len(row.elements)}",
+    ):  # fmt: skip
+        return Structure("matrix 1", row.elements)
     match = _BRACKETS.fullmatch(text)
     if not match or (match[1] == r"\{") != (match[3] == r"\}") or not closed(match[2]):
         return None

@@ -16,16 +16,17 @@ electronvolt: eV, electronvolt; calorie: cal, calorie; byte: B, byte; bit: , bit
 """
 # All others: the dimension, and how much of it each group of words is.
 _OTHERS = """
-second: 1 sec secs 秒, 60 minute minutes min mins 分钟, 3600 hour hours hr hrs h 小时, 86400 day days 天, 604800 week
-weeks wk; month: 1 month months, 12 year years yr yrs, 120 decade decades, 1200 century centuries; metre: 1/1000000
-micron microns, 254/10000 inch inches in, 3048/10000 foot feet ft, 9144/10000 yard yards yd yds, 1609344/1000 mile
-miles mi, 1 米, 1/100 厘米, 1000 公里 千米; gram: 1000 kilo kilos 千克 公斤, 1 克 gm gms; pound: 1 pound pounds lb lbs
-£ gbp, 1/16 ounce ounces oz; ton: 1 ton tons; tonne: 1 tonne tonnes; cup: 1 cup cups, 1/48 teaspoon teaspoons tsp, 1/16
-tablespoon tablespoons tbsp, 2 pint pints pt, 4 quart quarts qt, 16 gallon gallons gal; acre: 1 acre acres; hectare: 1
-hectare hectares ha; degree: 1 degree degrees deg; radian: 1 radian radians rad; percent: 1 percent percentage; dollar:
-1 dollar dollars usd; cent: 1 cent cents ¢; euro: 1 euro euros eur €; rupee: 1 rupee rupees rs inr ₹; yuan: 1 yuan rmb
-cny 元; yen: 1 yen jpy 円 ¥; won: 1 krw ₩; peso: 1 peso pesos; am: 1 am; pm: 1 pm; ordinal: 1 st nd rd th; unit: 1 unit
-units; decibel: 1 dB decibel decibels; knot: 1 knot knots
+second: 1 sec secs 秒, 60 minute minutes min mins 分钟, 3600 hour hours hr hrs h 小时, 86400 day days 天, 604800
+week weeks wk; month: 1 month months, 12 year years yr yrs, 120 decade decades, 1200 century centuries;
+metre: 1/1000000 micron microns, 254/10000 inch inches in, 3048/10000 foot feet ft, 9144/10000 yard yards
+yd yds, 1609344/1000 mile miles mi, 1 米, 1/100 厘米, 1000 公里 千米; gram: 1000 kilo kilos 千克 公斤, 1 克 gm gms;
+pound: 1 pound pounds; sterling: 1 £ gbp; lb: 1 lb lbs, 1/16 ounce ounces oz; ton: 1 ton tons; tonne: 1
+tonne tonnes; cup: 1 cup cups, 1/48 teaspoon teaspoons tsp, 1/16 tablespoon tablespoons tbsp, 2 pint pints
+pt, 4 quart quarts qt, 16 gallon gallons gal; acre: 1 acre acres; hectare: 1 hectare hectares ha; degree: 1
+degree degrees deg; radian: 1 radian radians rad; percent: 1 percent percentage; dollar: 1 dollar dollars
+usd, 1/100 cent cents ¢; euro: 1 euro euros eur €; rupee: 1 rupee rupees rs inr ₹; yuan: 1 yuan rmb cny 元;
+yen: 1 yen jpy 円 ¥; won: 1 krw ₩; peso: 1 peso pesos; am: 1 am; pm: 1 pm; ordinal: 1 st nd rd th; unit: 1
+unit units; decibel: 1 dB decibel decibels; knot: 1 knot knots
 """
 
 
@@ -47,7 +48,7 @@ def _conversions() -> dict[str, tuple[str, Fraction]]:
 
 
 CONVERSIONS = _conversions()
-MONEY = {"dollar", "cent", "euro", "pound", "rupee", "yuan", "yen", "won", "peso"}
+MONEY = {"dollar", "euro", "pound", "sterling", "rupee", "yuan", "yen", "won", "peso"}
 POWERS_BEFORE = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "平方": 2, "立方": 3}
 POWERS_AFTER = {"squared": 2, "cubed": 3}
 SCALES = {"dozen": 12, "dozens": 12, "hundred": 100, "thousand": 10**3, "lakh": 10**5, "lakhs": 10**5, "million": 10**6,
@@ -55,9 +56,9 @@ SCALES = {"dozen": 12, "dozens": 12, "hundred": 100, "thousand": 10**3, "lakh": 
 SCALES |= {word + "s": SCALES[word] for word in ("million", "billion", "trillion")}
 # Words that say nothing of the number.
 _FILLERS = """
-of the in total altogether all whole each apiece us long wide tall high deep old different distinct possible remaining
-exactly only real away
+of the in total altogether all whole each apiece us different distinct possible remaining exactly only real away
 """
+_ASPECTS = "long wide tall high deep thick old"  # of what a measure is one
 # Things that are counted and whose names do not end in s.
 _COUNTED = """
 people children men women fish sheep mice geese teeth dice deer cattle oxen pieces ways candy money fruit rice
@@ -79,4 +80,6 @@ thirds fourth fourths quarter quarters fifth fifths sixth sixths eighth eighths 
 tens hundreds thousands pi tau theta alpha beta phi infinity infty inf sqrt sin cos tan cot csc log ln exp
 true false one two three four five six seven eight nine ten hundred thousand million billion trillion dozen
 """
-FILLERS, COUNTED, MARKS, NOT_UNITS = (set(words.split()) for words in (_FILLERS, _COUNTED, _MARKS, _NOT_UNITS))
+FILLERS, ASPECTS, COUNTED, MARKS, NOT_UNITS = (
+    set(words.split()) for words in (_FILLERS, _ASPECTS, _COUNTED, _MARKS, _NOT_UNITS)
+)

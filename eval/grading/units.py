@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from eval.grading.unit_words import (
+    ASPECTS,
     CONVERSIONS,
     COUNTED,
     FILLERS,
@@ -36,14 +37,14 @@ class Unit:
             (("metre", 1), ("second", -1)).
         factor: what one of it is in its base unit: 1000 for a kilometre.
         kind: words before a measure, which make it another one (`light` years).
-        things: what is counted, in the singular.
+        things: what is counted, in the singular, the noun itself last: (green, apple).
         marks: all other words.
     """
 
     measures: tuple[tuple[str, int], ...] = ()
     factor: Fraction = Fraction(1)
     kind: frozenset[str] = frozenset()
-    things: frozenset[str] = frozenset()
+    things: tuple[str, ...] = ()
     marks: frozenset[str] = frozenset()
 
     def agrees(self, other: "Unit", *, convert: bool) -> bool:
@@ -52,9 +53,17 @@ class Unit:
             return False
         if not all(unit.measures or unit.kind or unit.things for unit in (self, other)):
             return True
-        if (self.measures, self.kind) != (other.measures, other.kind) or not (convert or self.factor == other.factor):
+        if self.kind != other.kind or not (convert or self.factor == other.factor) or not self._measures_as(other):
             return False
-        return self.things <= other.things or other.things <= self.things
+        one, two = set(self.things), set(other.things)
+        return not (one and two) or (self.things[-1] == other.things[-1] and (one <= two or two <= one))
+
+    def _measures_as(self, other: "Unit") -> bool:
+        """Whether the dimensions are the same; pounds are money or a mass."""
+        names = [name for unit in (self, other) for name, power in unit.measures if power == 1]
+        return self.measures == other.measures or (
+            len(self.measures) == len(other.measures) == 1 and sorted(names) in (["lb", "pound"], ["pound", "sterling"])
+        )
 
 
 NO_UNIT = Unit()
@@ -74,8 +83,9 @@ def read_unit(phrase: str, number: str) -> tuple[Unit, int] | None:
 
 
 def measure(word: str) -> tuple[str, Fraction] | None:
-    """Dimension and size of a unit; a symbol of one letter keeps its case (`M` is no metre)."""
-    return CONVERSIONS.get(word) or (CONVERSIONS.get(word.casefold()) if len(word) > 1 else None)
+    """Dimension and size of a unit; `M` is no metre and `mM` no millimetre, but `KM` and `Km` are kilometres."""
+    other_case = len(word) > 1 and (word.isupper() or word.istitle())
+    return CONVERSIONS.get(word) or (CONVERSIONS.get(word.casefold()) if other_case else None)
 
 
 def singular(word: str) -> str:
@@ -93,15 +103,17 @@ class _Phrase:
 
     def read(self) -> tuple[Unit, int] | None:
         scale, sign, power, of = 1, 1, 1, False
-        for token in self.tokens:
+        for place, token in enumerate(self.tokens):
             word = token.casefold()
             degrees = bool(self.found) and self.found[-1][0] == "degree"
             if token == "/" or (
                 (word in ("per", "an", "every") or token == "a") and (self.found or self.words or word == "per")
             ):
                 sign, of = -1, True
-            elif token == "a" or word == "an" or word in FILLERS:
+            elif token == "a" or word == "an" or self._says_nothing(place):
                 of = of or word == "of"
+            elif word in ASPECTS:
+                self.words += [(word, "of")] if self.found else []
             elif word in SCALES and not self.found and not self.words:
                 scale *= SCALES[word]
             elif word in POWERS_BEFORE:
@@ -123,6 +135,13 @@ class _Phrase:
                 sign, power, of = 1, 1, False
         return self._unit(), scale
 
+    def _says_nothing(self, place: int) -> bool:
+        """Whether a word is a filler: `in` and `us` are units, except in `in total` and `us dollars`."""
+        word, after = (token.casefold() for token in (*self.tokens, "")[place : place + 2])
+        if word not in FILLERS or not measure(word):
+            return word in FILLERS
+        return after in ("total", "all", "the", "each") or (measure(after) or [""])[0] in MONEY
+
     def _unit(self) -> Unit:
         powers: Counter[str] = Counter()
         factor = Fraction(1)
@@ -136,14 +155,14 @@ class _Phrase:
             kind, things, marks = before, of, after
         else:
             last = max((place for place, word in enumerate(before) if self._is_counted(word, before)), default=-1)
-            kind, things, marks = [], before[: last + 1] + (of if last >= 0 else []), before[last + 1 :]
+            kind, things, marks = [], (of if last >= 0 else []) + before[: last + 1], before[last + 1 :]
             marks += [] if last >= 0 else of
         marks = [word for word, _ in self.words if word in MARKS or word in marks]
         return Unit(
             tuple(sorted(powers.items())),
             factor,
             frozenset(set(kind) - set(marks)),
-            frozenset(singular(word) for word in things if word not in marks),
+            tuple(singular(word) for word in things if word not in marks),
             frozenset(marks),
         )
 
