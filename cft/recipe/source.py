@@ -120,7 +120,9 @@ class Source:
             if isinstance(value, float) and not math.isfinite(value):
                 return self._refuse(path, node, place, "is no finite number", "Write a number, or put text in quotes")
             if isinstance(value, int | float) and abs(value) > self.largest:
-                return self._refuse(path, node, place, f"is beyond {self.largest:g}", "Write a smaller number")
+                return self._refuse(
+                    path, node, place, f"is beyond {self.largest:g}", "Write a smaller number, or put text in quotes"
+                )
             return value
         return self._refuse(path, node, place, f"has the tag {node.tag}", "Remove the tag, and write plain YAML")
 
