@@ -111,6 +111,7 @@ class Source:
             if said := damage(node.value, quoted=False):
                 fault, _, fix = said.partition("; ")
                 self.faults.append(Fault(path, fault, fix[0].upper() + fix[1:], place=place(node)))
+                return tidy(node.value)  # further checks look at it too
             return node.value
         if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
             try:
