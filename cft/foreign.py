@@ -173,7 +173,7 @@ def _validator(shape: tuple[tuple[str, Any], ...]) -> Any:
 
 def _integer(digits: str) -> int:
     if len(digits) > MOST_DIGITS:
-        raise ValueError(f"holds a whole number of {len(digits)} digits; a number has at most {MOST_DIGITS}")
+        raise ValueError(f"holds a whole number of {len(digits)} digits, more than {MOST_DIGITS}; put it in quotes")
     return int(digits)
 
 

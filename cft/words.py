@@ -17,11 +17,11 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 # begins with "eq". Only what prose has nowhere; "\tan x" and "\to 0" are told from "an apple" by what comes next.
 LOST_BACKSLASH = re.compile(
     r"""\t(?= (?: imes|heta|herefore|riangle\w*|binom|ilde|extstyle )(?![a-z]) | (?: ext|frac )\w*\s*[{\d]
-             | (?: an|au|o )\s*(?: [-+\d({\\^_$)=,] | [A-Za-z]\b | $ ) )
+             | (?: an|au )[ ]*(?: [-+\d({\\^_$)=,] | [A-Za-z]\b | $ ) | o[ ]*(?: [-+\d({\\^_$)] | [A-Za-z]\b ) )
     | \r(?= (?: ight\w*|ho|angle|ceil|floor|brace|brack|vert )(?![a-z]) )
     | (?: (?<![\s.,:;!?]) | (?<=[^\s.,:;!?][ ]) )\n(?= eq(?!\w|\s*[=.:])
              | (?: leq|geq|otin|abla|subseteq|ewline|ewcommand|oindent|onumber )(?![a-z_]) )
-    | [\x85\u2028\u2029](?=[a-z])""",
+    | \u2028(?= eft|ambda|ong(?:left|right) ) | \u2029(?= (?:hi|si|i|r)(?![a-z]) )""",
     re.VERBOSE,
 )
 # A short answer has no tab before a word at all; a line of one letter stands in a matrix, behind \\, & or }

@@ -112,7 +112,7 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         stages.append(stage)
     times = [stage["estimates"]["seconds"] for stage in stages if not stage["done"]]
     memory = plan_memory(recipe, architecture, pairs, card, device) if architecture else None
-    about = {key: getattr(model, key) for key in ("kind", "licence", "cached", "download")}
+    about = {key: getattr(model, key) for key in ("kind", "licence", "cached", "download", "note")}
     return {
         "recipe": recipe.name,
         "run": str(run.path),

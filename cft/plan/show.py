@@ -15,6 +15,8 @@ def print_plan(plan: dict, console: Terminal) -> None:
     taken = f"{model['kind']}, " if model["kind"] else ""
     about = f"  {model['id']} ({taken}{model['licence'] or 'licence unknown'}, {fetched})"
     console.print(Text.assemble((plan["recipe"], "bold"), about))
+    if model["note"] and not model["cached"]:
+        console.print(f"  {model['note']}", style="yellow")
     table = Table("stage", "rows", "tokens", "time", box=None, pad_edge=False)
     for stage in plan["stages"]:
         time_text = "done" if stage["done"] else roughly(stage["estimates"]["seconds"])

@@ -111,6 +111,7 @@ class Source:
             if said := damage(node.value, quoted=False):
                 fault, _, fix = said.partition("; ")
                 self.faults.append(Fault(path, fault, fix[0].upper() + fix[1:], place=place(node)))
+                return tidy(node.value)  # further checks look at it too
             return node.value
         if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
             try:
@@ -120,7 +121,9 @@ class Source:
             if isinstance(value, float) and not math.isfinite(value):
                 return self._refuse(path, node, place, "is no finite number", "Write a number, or put text in quotes")
             if isinstance(value, int | float) and abs(value) > self.largest:
-                return self._refuse(path, node, place, f"is beyond {self.largest:g}", "Write a smaller number")
+                return self._refuse(
+                    path, node, place, f"is beyond {self.largest:g}", "Write a smaller number, or put text in quotes"
+                )
             return value
         return self._refuse(path, node, place, f"has the tag {node.tag}", "Remove the tag, and write plain YAML")
 

@@ -15,7 +15,7 @@ DAMAGED = {  # what a JSON object holds under "a" -> what is said of it
     DEEP: "nested too deeply",
     '{"b":' * 100 + "1" + "}" * 100: "nested too deeply",
     "[" * 100_000: "nested too deeply",
-    "9" * 5000: "a whole number of 5000 digits",
+    "9" * 5000: "a whole number of 5000 digits, more than 40; put it in quotes",
     "1e999": "1e999, which is no number",
     "-Infinity": "-Infinity, which is no number",
     "NaN": "write a finite number, or null",

@@ -99,11 +99,17 @@ def test_a_text_whose_backslashes_were_not_doubled_is_told_from_a_whole_one(text
         "x | y\n--|--\n1\t2\r\n3\t4",
         "We use (1).\neq. (2) gives 3",
         "import sympy as sp\neq1 = sp.Eq(x, 2)\neq = sp.Eq(x, 3)\nleq_count = 1",
-        "naïve café — 3 × 4 \U0001f600 \u2028 A line",
+        "naïve café — 3 × 4 \U0001f600 \u2028 A line\u2028of two\x85 and more",
+        "x\to\tx\n\to\tx\nx\t\to",
     ],
 )
 def test_prose_with_tabs_and_lines_is_no_damage(text):
     assert damage(text) is None
+
+
+@pytest.mark.parametrize("text", ["\u2028eftarrow", "\u2028ambda = 1", "\u2029i r^2", "2\u2029hi"])
+def test_what_yaml_makes_of_latex_capitals_is_damage(text):
+    assert "lost its backslash" in damage(text)
 
 
 DAMAGES = ["nul \0 here", "\f", "a\x1b[31m", "It is \boxed{5}.", "2 \times 3", "x" * 200_001]

@@ -53,6 +53,14 @@ def test_tokens_are_those_of_the_tokenizer_as_it_is_also_when_they_were_counted_
     assert prompt > counted[0][0] and trained == counted[0][1]
 
 
+def test_a_folder_here_that_has_the_form_of_a_hub_id_is_not_the_model_and_the_plan_says_so(tmp_path, tiny_model):
+    shutil.copytree(tiny_model, tmp_path / "models/mine")
+    planned = cft("plan", "quickstart", "model.id=models/mine", cwd=tmp_path)
+    assert planned.returncode == 0 and "write ./models/mine for that" in " ".join(planned.stdout.split())
+    planned = cft("plan", "quickstart", "model.id=./models/mine", cwd=tmp_path)
+    assert planned.returncode == 0 and "(folder, licence unknown, cached)" in planned.stdout
+
+
 def test_memory_is_that_of_the_longest_batch_or_of_evaluation_whichever_is_more():
     assert memory(rows=(400, 400)) < memory(rows=(400, 900)) == memory(rows=(900, 900))
     assert memory("train.args.per_device_train_batch_size=4") > 2 * memory()

@@ -70,6 +70,12 @@ def test_each_kind_of_excess_is_named(override: str, fault: str, write_recipe):
     assert len(str(caught.value).encode()) < 1500
 
 
+def test_half_a_character_in_a_setting_of_a_library_is_named(write_recipe):
+    for override in ('train.args.optim="\\ud800"', 'train.lora={r: "\\ud800"}'):
+        with pytest.raises(RecipeError, match=r"optim|r: holds the character U\+D800"):
+            load_recipe(str(write_recipe(RECIPE)), [override], libraries=True)
+
+
 @pytest.mark.parametrize(
     "line", ["b: &b [x]\nc: [*b, *b]", "b: " + "[" * 3000, "%YAML " + "1" * 5000 + ".1\n---\na: 1"]
 )
