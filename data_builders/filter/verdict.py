@@ -11,7 +11,7 @@ Verdict = Literal["correct", "incorrect"]
 _NOUN = r"(?:solution|answer|attempt|work|submission|response|result|conclusion|argument|reasoning|candidate)s?"
 _LABEL = r"(?:verdict|conclusion|judge?ment|grade|assessment|rating|evaluation|decision|ruling|status|overall|mark|result)"
 _RIGHT = (
-    r"correct|right|accurate|valid|acceptable|accepted|accept|agree with|flawless|faultless|beyond reproach|✓|stands|"
+    r"correct|right|accurate|valid|acceptable|accepted|accept|agree with|flawless|faultless|beyond reproach|✓|(?<!as it )stands|"
     r"holds(?: up)?|checks out|works(?: out)?|passes|in order|full (?:marks?|credit|points)|"
     r"solved (?:the|this) (?:problem|task|question|exercise) (?:correctly|properly)"
 )
@@ -34,25 +34,26 @@ remains must may can will could do does did to as so too in of on at and then th
 indeed also altogether fact course after end well here why not never no neither nor hardly far from anything but
 nowhere near call mark judge grade rate consider deem find declare rule count regard say conclude admit think deserves
 earns gets got gives give finds reaches reach arrives obtains solution oh dear jolly sorry afraid yes yep yeah sum view
-short now wait hmm okay ok every respect good
+short now wait hmm okay ok every respect good however reason reasons such
 """.split()
 _FILLER = re.compile(rf"(?:{'|'.join(map(re.escape, _FILLERS))}|(?!{_PARTLY})\w+ly|\w+ed|{_SUBJECT})")
 _VALUE = re.compile(r"[^a-z]*|[^a-z]*\b[a-z]\b[^a-z]*|.*[\d\\^].*")  # "of 68 dollars", "$x=3$"
 _BREAK = re.compile(r"[,;:()!?.…\[\]]|\s[–—-]\s|[–—]|\b(?:but|because|since|for|so|while|whereas|although|though|that)\b")
 # After "right": what it is restricted to, or what is only named by it ("the right answer is 12").
 _PART = re.compile(
-    r"\W*(?:that|to|about|up to (?:here|there|this|that|the|line|step|now|then)|until|till|as far|as long|so far|except|"
-    r"apart|there|when|if|only|though|although|but|yet|however|with|enough|while|whereas|on|at|within|by|for|or|than|"
-    r"in (?!every|all|full|fact)|(?!because|since|as|and|so|throughout|here|indeed|after|up|in|too)[a-z]{2,}|\d)"
+    r"\W*(?:up to (?:here|there|this|that|the|line|step|now|then)|until|till|as far|as long|so far|except|apart|when|if|"
+    r"only|though|although|but|yet|however|while|whereas)\b|\s*(?:\d|in (?!every|all|full|fact)|from (?!the |start|top)|(?!"
+    r"because|since|as|and|so|throughout|here|indeed|after|up|in|from|too|for (?:me|all)|to me)[a-z]{2,})"
 )
 _NAMED = re.compile(rf" (?:\w+ )?{_NOUN}\b")
+_SAYS = re.compile(r"\W*(?:[:\d$\\=]|is\b|was\b|would\b)")
 _STUDENT = re.compile(rf"\b(?:student|you|candidate|{_NOUN}|he|she|they)\b")
-_ALONE = re.compile(r"(?:it|this|that|all|which|these|one|i|we)\b|\W*$")
 _BACK = re.compile(
     r"\b(?:take|took) (?:that|it|this|everything|my \w+|what i said) back\b|\bscra(?:tch|p)\b|\bi stand corrected\b|"
-    r"\bwithdraw\b|\bi (?:was|am) (?:wrong|mistaken)\b|\bon (?:second|further|reflection)\b|\bthen again\b|\bafter all\b"
+    r"\bwithdraw\b|\bi (?:was|am) (?:wrong|mistaken)\b|\bon (?:second|further|reflection)(?: thoughts?| reflection)?\b|\bthen again\b|\bafter all\b"
 )
 _LABELLED = re.compile(rf"^\W*((?:\w+ ){{0,3}}{_LABEL}\b(?: first| on it)?)(?: is\b)?\s*[:=.→–—-]+[^\w✓✗]*")
+_ASKED = re.compile(rf"\W*(?:so |and )?(?:is|are|was) (?:it|this|that|all|everything|(?:\w+ )?{_NOUN}) (?:\w+ )?(?:{_RIGHT})\?")
 _LABEL_ALONE = re.compile(rf"\W*(?:\w+ ){{0,3}}{_LABEL}\W*")
 _NO = re.compile(r"\W*(?:no|nope|not quite|not really|not yet|not so)(?:[,.!:;–—]|\s[–—-]|\W*$)")
 _YES = re.compile(r"\W*(?:yes|yep|yeah)\W*$")
@@ -85,15 +86,16 @@ def takes_back(text: str) -> bool:
 
 
 def _plain_sentences(text: str) -> list[str]:
-    """The sentences in plain wording, without those that only number a list or hold the box."""
-    return [s for s in map(simple, sentences(text)) if re.search(r"[a-z✓✗]", s)]
+    """The sentences in plain wording, without those that only number a list or introduce the box."""
+    pieces = [(simple(piece), "\\boxed" in piece) for piece in sentences(text)]
+    return [s for s, boxed in pieces if re.search(r"[a-z✓✗]", s) and not (boxed and len(s.split()) < 6 and not _POLE.search(s))]
 
 
 def _objects(sentence: str) -> bool:
     """Whether a sentence names a fault, and not "no mistake" or "is it wrong?"."""
     for match in _OBJECTION.finditer(sentence):
         clause = re.split(r"[,;:–—(]|\bbut\b", sentence[: match.start()])[-1]
-        if not sentence.endswith("?") and not _DENIED.search(clause):
+        if not (sentence.endswith("?") or _DENIED.search(clause) or re.search(r"\b(?:if|would|were)\b", sentence)):
             return True
     return False
 
@@ -103,13 +105,13 @@ def _sure(plainly: list[str]) -> Iterator[Verdict]:
     for i, sentence in enumerate(plainly):
         if sentence.endswith("?"):
             continue
-        asked = i and plainly[i - 1].endswith("?") and _POLE.search(plainly[i - 1])
-        if (i == 0 or asked) and (reply := _NO.match(sentence) or _YES.match(sentence)):
+        if (i == 0 or _ASKED.match(plainly[i - 1])) and (reply := _NO.match(sentence) or _YES.match(sentence)):
             yield "incorrect" if reply.re is _NO else "correct"
         if i and _LABEL_ALONE.fullmatch(plainly[i - 1]):
             sentence = f"verdict: {sentence}"
         sentence = _LABELLED.sub(r"\1 is ", sentence)
         at_an_end = i == 0 or i == len(plainly) - 1 or bool(_BACK.search(sentence))
+        sentence = _BACK.sub(" ", sentence)
         for match in _POLE.finditer(sentence):
             if verdict := _judgement(sentence, match, at_an_end):
                 yield verdict
@@ -117,34 +119,28 @@ def _sure(plainly: list[str]) -> Iterator[Verdict]:
 
 def _judgement(sentence: str, match: re.Match, at_an_end: bool) -> Verdict | None:
     """What one "right" or "wrong" says of the whole; None where it speaks of something else."""
-    breaks = [0, *(b.end() for b in _BREAK.finditer(sentence, 0, match.start()))]
-    before = sentence[breaks[-1] : match.start()].replace("i would ", "i ")
-    subject = _subject(before)
-    if subject is None and re.search(r"\band\b", before):
-        before = before[before.rindex(" and ") + 5 :] if " and " in before else before
+    start = max([0, *(b.end() for b in _BREAK.finditer(sentence, 0, match.start()))])
+    before, named = sentence[start : match.start()].replace("i would ", "i "), _NAMED.match(sentence, match.end())
+    if (subject := _subject(before)) is None and " and " in before:
+        before = before[before.rindex(" and ") + 5 :]
         subject = _subject(before)
     if subject is None:
         return None
     right = (match["right"] is not None) == (not _NOT.search(before))
-    after, named = match.end(), _NAMED.match(sentence, match.end())
+    after, verb = match.end(), match[0] in ("accept", "agree with", "disagree with", "reject")
     if named:
-        after = named.end()
-        own = re.search(r"\b(?:an?|this|that|the|your)\W*$", before) is None and not before.strip()
-        if re.search(r"\bthe\W*$", before) and right and not _STUDENT.search(before):
-            return None  # "this is the right answer" may speak of the critique's own
-        if own and re.match(r"\W*(?:[:\d$\\=]|is\b|was\b|would\b)", sentence[after:]):
+        after, subject = named.end(), subject or verb
+        if not before.strip() and _SAYS.match(sentence, after):
             return None  # "Correct answer: 66"
-    if right and (_PART.match(sentence, after) and not (match["right"] in ("accept", "agree with") and named)):
+        if right and re.search(r"\bthe\W*$", before) and not _STUDENT.search(before):
+            return None  # "this is the right answer" may speak of the critique's own
+    if right and not (verb and named) and _PART.match(sentence, after) and "verdict is" not in before:
         return None
-    if not subject and not (at_an_end and not sentence[: breaks[-1]].strip(" ,:–—-") or at_an_end and _back(sentence)):
-        return None
-    if not subject and (match[0] in ("✓", "✗") or (match["fine"] and match["fine"] in ("sound", "fine", "okay"))):
-        return None
+    if not subject:
+        begins = re.match(r"so|hence|thus|therefore", before.strip()) or _subject(sentence[:start]) is not None or not right
+        if not (at_an_end and begins) or match[0] in ("✓", "✗", "sound", "fine", "okay"):
+            return None
     return "correct" if right else "incorrect"
-
-
-def _back(sentence: str) -> bool:
-    return bool(_BACK.search(sentence))
 
 
 def _subject(before: str) -> bool | None:

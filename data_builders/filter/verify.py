@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from data_builders.arithmetic.markup import QUOTE, bounded, fold
+from data_builders.arithmetic.wordings import worded
 from data_builders.filter.falsehoods import false_calculations
 from data_builders.filter.sentences import sentences
 from data_builders.filter.verdict import Verdict, find_verdict, takes_back
@@ -50,7 +51,7 @@ def check(text: str, *, question: str, gold: str, candidate: str, outcome: str) 
         "no verdict": lambda: verdict is None,
         "verdict disagrees": lambda: (verdict == "correct") != (outcome == "correct"),
         "verdict taken back": lambda: takes_back(text),
-        "no answer": lambda: answer is None,
+        "no boxed answer": lambda: answer is None,
         "boxed answer wrong": lambda: not right,
         "quote not in candidate": lambda: strange_quotes(text, candidate, question),
         "leaked instructions": lambda: leak(text),
@@ -73,7 +74,7 @@ def _implied(answer: str | None, right: bool, candidate: str, outcome: str) -> V
 
 def _stated(text: str, gold: str) -> str | None:
     """The answer that the last sentence of a text without a box ends in, if it is the true one: "The area is 84 cm²."."""
-    last = _REJECTED.split((sentences(text) or [""])[-1])[0].strip(" \n*_.!#")
+    last = _REJECTED.split(worded((sentences(text) or [""])[-1]))[0].strip(" \n*_.!#")
     shown = list(_SHOWN.finditer(last))
     ends = [shown[-1][0], re.split(r"[=:]", shown[-1][0])[-1], last[shown[-1].start() :]] if shown else []
     ends += re.split(r"[=:]|\b(?:is|are|costs?|needs?|makes?|get)\b", last)[-1:]
@@ -94,7 +95,7 @@ def strange_quotes(text: str, candidate: str, question: str) -> list[str]:
         known = verbatim or all(any(piece in source for source in sources) for piece in pieces)
         strange_numbers = set(re.findall(r"\d+", quote)) - set(re.findall(r"\d+", f"{candidate} {question}"))
         loose = not _CALCULATION.search(quote) and not strange_numbers
-        loose = loose and (not _ASCRIBED.search(around) or _shortened(quote, candidate))
+        loose = loose and (" " not in quote or not _ASCRIBED.search(around) or _shortened(quote, candidate))
         if not known and not loose:
             strange.append(quote)
     return strange
