@@ -64,17 +64,19 @@ def _false_claims(text: str) -> Iterator[tuple[str, tuple]]:
     """Calculations with numbers, with the units and words that may stand in them."""
     for claim in claims(text, both_ways=True):
         excerpt = text[claim.start : claim.end]
-        if not claim.slip or _misread(claim, excerpt, text[max(0, claim.start - 30) : claim.start]):
+        if not claim.slip or _misread(claim, excerpt, text):
             continue
         congruent = _modular(text, claim.start, claim.true, claim.value)
         if not (congruent or disowned(text, claim.start, claim.end)):
             yield excerpt, _what(claim)
 
 
-def _misread(claim: Claim, excerpt: str, before: str) -> bool:
+def _misread(claim: Claim, excerpt: str, text: str) -> bool:
     """Whether a claim may be a part of something else: "the digit of 4^4 is 2", `12 : 3/4 = 16`, `60 min / 1 h = 1`."""
-    of_another = (_VERB.search(excerpt) and _OF_ANOTHER.search(before)) or re.search(r"\d : \Z", before)
-    return bool(of_another or _LETTERED.search(excerpt) or (claim.value == 1 and _VERB_OR_UNIT.search(excerpt)))
+    before = text[max(0, claim.start - 30) : claim.start]
+    listed = _OF_ANOTHER.search(before) or re.match(r",? and \d", text[claim.end : claim.end + 8])
+    part = (_VERB.search(excerpt) and listed) or re.search(r"\d : \Z", before)
+    return bool(part or _LETTERED.search(excerpt) or (claim.value == 1 and _VERB_OR_UNIT.search(excerpt)))
 
 
 def _false_equations(text: str, stated: list[Equation]) -> Iterator[tuple[str, tuple]]:

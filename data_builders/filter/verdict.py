@@ -8,7 +8,7 @@ from data_builders.filter.sentences import sentences, simple
 
 Verdict = Literal["correct", "incorrect"]
 
-_NOUN = r"(?:solution|answer|attempt|work|submission|response|result|conclusion|argument|reasoning|candidate)s?"
+_NOUN = r"(?:solution|answer|attempt|work|submission|response|result|conclusion|candidate)s?"
 _LABEL = r"(?:verdict|conclusion|judge?ment|grade|assessment|rating|evaluation|decision|ruling|status|overall|mark|result)"
 _RIGHT = (
     r"correct|right|accurate|valid|acceptable|accepted|accept|agree with|flawless|faultless|beyond reproach|✓|(?<!as it )stands|"
@@ -88,7 +88,7 @@ def takes_back(text: str) -> bool:
 def _plain_sentences(text: str) -> list[str]:
     """The sentences in plain wording, without those that only number a list or introduce the box."""
     pieces = [(simple(piece), "\\boxed" in piece) for piece in sentences(text)]
-    return [s for s, boxed in pieces if re.search(r"[a-z✓✗]", s) and not (boxed and len(s.split()) < 6 and not _POLE.search(s))]
+    return [s for s, boxed in pieces if re.search(r"[a-z]", s) and not (boxed and len(s.split()) < 6 and not _POLE.search(s))]
 
 
 def _objects(sentence: str) -> bool:
@@ -113,6 +113,8 @@ def _sure(plainly: list[str]) -> Iterator[Verdict]:
         at_an_end = i == 0 or i == len(plainly) - 1 or bool(_BACK.search(sentence))
         sentence = _BACK.sub(" ", sentence)
         for match in _POLE.finditer(sentence):
+            if i and re.match(r"\W*:", sentence[match.end() :]) and not sentence[: match.start()].strip():
+                continue  # "Right: 3 · 5 = 15", the head of a calculation
             if verdict := _judgement(sentence, match, at_an_end):
                 yield verdict
 
@@ -124,7 +126,7 @@ def _judgement(sentence: str, match: re.Match, at_an_end: bool) -> Verdict | Non
     if (subject := _subject(before)) is None and " and " in before:
         before = before[before.rindex(" and ") + 5 :]
         subject = _subject(before)
-    if subject is None:
+    if subject is None or re.search(r"\b(?:has|have|had|got|get|gets) (?:this|that|it|these|all)\W*$", before):
         return None
     right = (match["right"] is not None) == (not _NOT.search(before))
     after, verb = match.end(), match[0] in ("accept", "agree with", "disagree with", "reject")
@@ -134,7 +136,8 @@ def _judgement(sentence: str, match: re.Match, at_an_end: bool) -> Verdict | Non
             return None  # "Correct answer: 66"
         if right and re.search(r"\bthe\W*$", before) and not _STUDENT.search(before):
             return None  # "this is the right answer" may speak of the critique's own
-    if right and not (verb and named) and _PART.match(sentence, after) and "verdict is" not in before:
+    of_answer = re.search(r"\banswer\b", before) and re.match(r"\W*(?:but|though|although|however)\b", sentence[after:])
+    if right and not (verb and named) and _PART.match(sentence, after) and not (of_answer or "verdict is" in before):
         return None
     if not subject:
         begins = re.match(r"so|hence|thus|therefore", before.strip()) or _subject(sentence[:start]) is not None or not right
@@ -147,10 +150,10 @@ def _subject(before: str) -> bool | None:
     """Whether the words before a judgement name the whole as its subject; None if they name something else."""
     words, named, number = before.split(), False, False
     for word in words:
-        bare = word.strip("*_\"'’“”")
+        bare = word.strip("*_\"'’“”,.:;!()–—-")
         if re.fullmatch(_SUBJECT, bare):
             named, number = named or not bare.endswith(("'s", "’s")), False
-        elif _FILLER.fullmatch(bare):
+        elif not bare or _FILLER.fullmatch(bare):
             number = False
         elif named and (number or _VALUE.fullmatch(bare)):
             number = not number
