@@ -37,7 +37,7 @@ _LETTERED = re.compile(r"\d[mghsl]\b|per ?cent|÷ ?\d+ ?/")  # 4s may be a lette
 _MODULUS = re.compile(r"\bmod(?:ulo|ulus)?\W{1,3}(\d{1,9})")
 _COMPARED = re.compile(r"[^.;,\n]{0,60}\bmod")
 _BULLET = re.compile(r"^[ \t]*[-*•+][ \t]+", re.MULTILINE)
-_BASE = re.compile(r"\bbase\b|_\d|≡|\\equiv|\bmod(?:ulo|ulus)?\W{1,3}[a-z]|\b(?:clock|remainders?)\b")
+_BASE = re.compile(r"\bbase\b|_\d|≡|\\equiv|\bmod(?:ulo|ulus)?\W{1,3}[a-z]")
 _ANGLE_FUNCTION = re.compile("'(?:sin|cos|tan)'")
 
 
