@@ -25,7 +25,7 @@ _TOKEN = re.compile(
     |(?P<times>\\times(?![a-z])|\\cdot(?![a-z])|[×*·⋅]) |(?P<over>\\div(?![a-z])|[÷/]) |(?P<plus>\+) |(?P<minus>[-−–])
     |(?P<fraction>\\[dt]?frac(?=\s*\{{)) |(?P<binomial>\\[dt]?binom(?=\s*\{{))
     |(?P<function>
-        \\(?:sqrt(?=\s*\{{)|(?:sin|cos|tan|log(?:_\{{?\d{{1,2}}\}}?)?|ln|exp)(?![a-z]))|√
+        \\(?:sqrt(?=\s*\{{)|log_(?:\d|\{{\d{{1,2}}\}})|(?:sin|cos|tan|log|ln|exp)(?![a-z_]))|√
         |\b(?:sqrt|sin|cos|tan|log(?:_\d)?|ln)(?=\(|[ ][a-z\d]\b|[²³]))
     |(?P<pi>\\pi(?![a-z])|π)
     |(?P<factorial>(?<=[\d)])!(?=\s*(?:[)=/*·}}+−-]|\\)))

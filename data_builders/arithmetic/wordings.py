@@ -27,7 +27,8 @@ _VALUE = r"(?=\\?\$?[\d√(]|\\(?:frac|sqrt|pi)|π|[½⅓⅔¼¾])"  # and one b
 _ABOUT = r"(?:about|roughly|approximately|around|nearly|almost|approx\.|circa|just (?:over|under))"
 _SAME = (
     r"(?:which|that|this|it|or|in other words|in short|i\.e\.|namely|equivalently|the same(?: thing)? as|equal to|"
-    r"equivalent to|equals?|is|are|has|have|makes?|contains?|holds?|lasts?|means|amounts? to|comes? to|corresponds? to|"
+    r"equivalent to|equals?|is|are|has|have|makes?|contains?|holds?|lasts?|means|amounts? to|comes? to|"
+    r"corresponds? to|"
     r"that's|that’s|only|just|exactly|also)"
 )
 _OF = {"sum": " + ", "total": " + ", "product": " × ", "difference": " - ", "average": " + ", "mean": " + "}
@@ -65,12 +66,22 @@ _STEPS = (
     ),
     (rf"(?<=[²³]) (?:is|makes|gives) (?={_NUMBER})", " = "),
     # calculations
-    (rf"\bthe ({'|'.join(_OF)}) (?:of|between) ({_NUMBER}(?:(?:,| and|, and) {_NUMBER})+)(?![.\d]*\s*[-+×*/=%^])", lambda m: _of(*m.groups())),
+    (
+        rf"\bthe ({'|'.join(_OF)}) (?:of|between) ({_NUMBER}(?:(?:,| and|, and) {_NUMBER})+)(?![.\d]*\s*[-+×*/=%^])",
+        lambda m: _of(*m.groups()),
+    ),
     (rf"({_NUMBER}) less than ({_NUMBER}) (?=(?:is|makes|gives|equals) {_NUMBER})", r"(\2 - \1) "),
     (rf"({_NUMBER}) more than ({_NUMBER}) (?=(?:is|makes|gives|equals) {_NUMBER})", r"(\2 + \1) "),
-    (rf"({_NUMBER}(?:(?:,| and|, and) {_NUMBER})+) (?:add up|sum|come) to (?={_NUMBER})", lambda m: _of("sum", m[1]) + " = "),
+    (
+        rf"({_NUMBER}(?:(?:,| and|, and) {_NUMBER})+) (?:add up|sum|come) to (?={_NUMBER})",
+        lambda m: _of("sum", m[1]) + " = ",
+    ),
     (rf"\b({_NUMBER}),? (?:taken|multiplied) ({_NUMBER}) times\b", r"\1 × \2"),
-    (rf"(?<![\d.])(?<![-+×*/=÷−–^·] )({_NUMBER}) (?:is|are|equals) ({_NUMBER} [×÷+-] {_NUMBER})(?![\d.]*\s*[-+×*/=÷%^(])", r"\2 = \1"),
+    (
+        rf"(?<![\d.])(?<![-+×*/=÷−–^·] )({_NUMBER}) (?:is|are|equals) "
+        rf"({_NUMBER} [×÷+-] {_NUMBER})(?![\d.]*\s*[-+×*/=÷%^(])",
+        r"\2 = \1",
+    ),
     (rf"\bsquare root of (?={_NUMBER})", "√"),
     (rf"\b(square|cube) of ({_NUMBER})", lambda m: m[2] + ("²" if m[1].lower() == "square" else "³")),
     (rf"({_NUMBER}) out of (?:the )?({_NUMBER}) (?=(?:is|are|makes?|gives?) {_NUMBER} ?\\?%)", r"\1/\2 "),
@@ -92,7 +103,8 @@ _UNITS_AND_RELATIONS = (
     (rf"(?<=\d) (?:is|are|was) (?={_NUMBER} ?\\?% of (?:the )?{_NUMBER})", " = "),
     (rf"(?<=[\d%]) of (?:the )?(?={_NUMBER})", " · "),
     (
-        rf"(?<=[\w%)}}²³/])\$?,?(?:[.;]?\s(?:that|this|which|it))?[ ]?\(?(?:is|are|or|which is|that is|equals|i\.e\.,?|that's)?,? "
+        rf"(?<=[\w%)}}²³/])\$?,?(?:[.;]?\s(?:that|this|which|it))?[ ]?\(?(?:is|are|or|which is|that is|equals|"
+        rf"i\.e\.,?|that's)?,? "
         rf"?(?:only |just )?{_ABOUT} \$?{_VALUE}",
         " ≈ ",
     ),
@@ -105,7 +117,8 @@ _UNITS_AND_RELATIONS = (
     (rf"(?<=\d),? (?:i\.e\.,?|that is,?|which is) (?={_NUMBER}(?![\d.]*\s*[-+×*/=·÷−–^]))", " = "),
 )
 _CALCULATIONS, _RELATIONS = (
-    [(re.compile(pattern, re.IGNORECASE), signs) for pattern, signs in steps] for steps in (_STEPS, _UNITS_AND_RELATIONS)
+    [(re.compile(pattern, re.IGNORECASE), signs) for pattern, signs in steps]
+    for steps in (_STEPS, _UNITS_AND_RELATIONS)
 )
 
 
@@ -130,7 +143,9 @@ def _count(words: str) -> int:
 
 
 def _times(count: str, unit: str) -> int:
-    return (1 if count.lower() in ("a", "an") else _count(count)) * {"hundred": 100, "dozen": 12}.get(unit.lower(), 1000)
+    return (1 if count.lower() in ("a", "an") else _count(count)) * {"hundred": 100, "dozen": 12}.get(
+        unit.lower(), 1000
+    )
 
 
 def _done(what: str, first: str, second: str) -> str:

@@ -26,10 +26,6 @@ _DENIAL = re.compile(r"\s(?:is not|isn't|isn’t|are not|does not equal|is never
 _CALLED_FALSE = re.compile(
     r"[\s,;.)$\\]{0,4}but (?:that|this|it) is (?:not (?:what|true|so|right|correct)|wrong|false|incorrect)\b"
 )
-_CALLED_RIGHT = re.compile(
-    r"[\s\"”$\\).]{0,4}(?:(?:is|are|was) (?:indeed |also |quite |of course )?(?:right|correct|true)\b|[,:–—-]? ?[✓✔✅]|"
-    r"[:–—] ?(?:right|correct|true|yes)\b)(?! (?:only|if|for|as|up))"
-)
 _VERB = re.compile(r"\b(?:is|equals|gives|makes)\b")
 _VERB_OR_UNIT = re.compile(r"\\text|[a-z]{2}")  # 60 min / 1 h = 1
 _OF_ANOTHER = re.compile(r"\b(?:than|of|to|in|on|by|for|from|at|over|with|between|after|above|below|digit|place)\W*\Z")
@@ -49,7 +45,7 @@ def false_calculations(text: str, candidate: str, question: str = "") -> list[st
     false = [(excerpt, what) for excerpt, what in _false_claims(signs) if fold(excerpt) not in written]
     false += _false_equations(own, equations(worded(question)))
     own_ones = [excerpt for excerpt, what in false if what not in not_own]
-    return own_ones + list(_false_denials(signs)) + list(false_calculus(own)) + list(_praised(counted(text)))
+    return own_ones + list(_false_denials(signs)) + list(false_calculus(own))
 
 
 def _what(claim: Claim) -> tuple[str, Fraction]:
@@ -99,7 +95,11 @@ def _false_equations(text: str, stated: list[Equation]) -> Iterator[tuple[str, t
         else:
             false = False
         sides = value(equation.left), value(equation.right)
-        if false and not (not names[0] and _modular(text, equation.start, *sides)) and not disowned(text, equation.start, equation.end):
+        if (
+            false
+            and not (not names[0] and _modular(text, equation.start, *sides))
+            and not disowned(text, equation.start, equation.end)
+        ):
             yield text[equation.start : equation.end], _pair(equation)
 
 
@@ -238,10 +238,3 @@ def _false_denials(text: str) -> Iterator[str]:
         for claim in claims(equation):
             if claim.start < len(before) < claim.end and not claim.slip:
                 yield f"{before[claim.start :]} is not {claim.value}"
-
-
-def _praised(text: str) -> Iterator[str]:
-    """False calculations, the student's too, that the text calls right."""
-    for claim in claims(text):
-        if claim.slip and _CALLED_RIGHT.match(text, claim.end):
-            yield f"{text[claim.start : claim.end]} is called right"

@@ -102,7 +102,11 @@ def _has_law(node: Node) -> bool:
 def _lettered_exponent(node: Node) -> bool:
     if not isinstance(node, Operation):
         return False
-    return (node.op == "^" and bool(variables(node.right))) or _lettered_exponent(node.left) or _lettered_exponent(node.right)
+    return (
+        (node.op == "^" and bool(variables(node.right)))
+        or _lettered_exponent(node.left)
+        or _lettered_exponent(node.right)
+    )
 
 
 def _is_sum(node: Node) -> bool:

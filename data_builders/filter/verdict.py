@@ -9,40 +9,53 @@ from data_builders.filter.sentences import sentences, simple
 Verdict = Literal["correct", "incorrect"]
 
 _NOUN = r"(?:solution|answer|attempt|work|submission|response|result|conclusion|candidate)s?"
-_LABEL = r"(?:verdict|conclusion|judge?ment|grade|assessment|rating|evaluation|decision|ruling|status|overall|mark|result)"
+_LABEL = (
+    r"(?:verdict|conclusion|judge?ment|grade|assessment|rating|evaluation|decision|ruling|status|overall|mark|result)"
+)
 _RIGHT = (
-    r"correct|right|accurate|valid|acceptable|accepted|accept|agree with|flawless|faultless|beyond reproach|✓|(?<!as it )stands|"
+    r"correct|right|accurate|valid|acceptable|accepted|accept|agree with|flawless|faultless|"
+    r"beyond reproach|✓|(?<!as it )stands|"
     r"holds(?: up)?|checks out|works(?: out)?|passes|in order|full (?:marks?|credit|points)|"
     r"solved (?:the|this) (?:problem|task|question|exercise) (?:correctly|properly)"
 )
 _WRONG = (
     r"incorrect|wrong|false|unfinished|incomplete|invalid|unacceptable|rejected|reject|erroneous|mistaken|flawed|"
-    r"inaccurate|unsound|faulty|✗|fails|disagree with|falls (?:apart|short)|breaks down|collapses|(?:no|zero) (?:marks?|"
-    r"credit|points)|solved (?:the|this) (?:problem|task|question|exercise) (?:incorrectly|wrongly)|(?:does|do|can|will) "
+    r"inaccurate|unsound|faulty|✗|fails|disagree with|falls (?:apart|short)|breaks down|collapses|(?:no|"
+    r"zero) (?:marks?|"
+    r"credit|points)|solved (?:the|this) (?:problem|task|question|exercise) (?:incorrectly|wrongly)|"
+    r"(?:does|do|can|will) "
     r"not (?:hold|stand|work|pass|check out)(?: up)?"
 )
-_FINE = r"spot on|well done|well argued|nicely done|perfect|excellent|bravo|great work|sound|fine|okay|no (?:errors?|mistakes?)"
+_FINE = (
+    r"spot on|well done|well argued|nicely done|perfect|excellent|bravo|great work|"
+    r"sound|fine|okay|no (?:errors?|mistakes?)"
+)
 _POLE = re.compile(rf"(?<![\w'’])(?:(?P<right>{_RIGHT}|(?P<fine>{_FINE}))|(?P<wrong>{_WRONG}))(?![\w'’-])")
 _NOT = re.compile(r"\b(?:not|never|no|nothing|neither|nor|hardly|far from|nowhere near|anything but)\b")
 # Before the judgement nothing may stand but the subject and words without content.
 _PARTLY = r"(?:part|near|most|large|hard|scarce|bare|formal|technical|numerical|arithmetical)ly"
 _SUBJECT = rf"(?:{_NOUN}|{_LABEL}|student|you|everything|whole thing)(?:['’]s)?"
-_FILLERS = """
+_FILLER_WORDS = """
 the a an this that these it its his her their your my i we he she they which all both me us student's candidate's
 student’s candidate’s one final whole entire overall is are was were be been am has have had looks look seems seem
 remains must may can will could do does did to as so too in of on at and then thus hence therefore still just quite
 indeed also altogether fact course after end well here why not never no neither nor hardly far from anything but
 nowhere near call mark judge grade rate consider deem find declare rule count regard say conclude admit think deserves
-earns gets got gives give finds reaches reach arrives obtains solution oh dear jolly sorry afraid yes yep yeah sum view
-short now wait hmm okay ok every respect good however reason reasons such
-""".split()
-_FILLER = re.compile(rf"(?:{'|'.join(map(re.escape, _FILLERS))}|(?!{_PARTLY})\w+ly|\w+ed|{_SUBJECT})")
+earns gets got get give gives finds reaches reach arrives obtains oh dear jolly sorry afraid yes yep yeah sum view short
+now wait hmm okay ok every respect good however reason reasons such
+"""
+_FILLERS = frozenset(_FILLER_WORDS.split())
+_ADVERB = re.compile(rf"(?!{_PARTLY})\w+ly|\w+ed")
 _VALUE = re.compile(r"[^a-z]*|[^a-z]*\b[a-z]\b[^a-z]*|.*[\d\\^].*")  # "of 68 dollars", "$x=3$"
-_BREAK = re.compile(r"[,;:()!?.…\[\]]|\s[–—-]\s|[–—]|\b(?:but|because|since|for|so|while|whereas|although|though|that)\b")
+_BREAK = re.compile(
+    r"[,;:()!?.…\[\]]|\s[–—-]\s|[–—]|\b(?:but|because|since|for|so|while|whereas|although|though|that)\b"
+)
 # After "right": what it is restricted to, or what is only named by it ("the right answer is 12").
 _PART = re.compile(
-    r"\W*(?:up to (?:here|there|this|that|the|line|step|now|then)|until|till|as far|as long|so far|except|apart|when|if|"
-    r"only|though|although|but|yet|however|while|whereas)\b|\s*(?:\d|in (?!every|all|full|fact)|from (?!the |start|top)|(?!"
+    r"\W*(?:up to (?:here|there|this|that|the|line|step|now|then)|until|till|as far|as long|so far|except|"
+    r"apart|when|if|"
+    r"only|though|although|but|yet|however|while|whereas)\b|\s*(?:\d|in (?!every|all|full|fact)|"
+    r"from (?!the |start|top)|(?!"
     r"because|since|as|and|so|throughout|here|indeed|after|up|in|from|too|for (?:me|all)|to me)[a-z]{2,})"
 )
 _NAMED = re.compile(rf" (?:\w+ )?{_NOUN}\b")
@@ -50,18 +63,24 @@ _SAYS = re.compile(r"\W*(?:[:\d$\\=]|is\b|was\b|would\b)")
 _STUDENT = re.compile(rf"\b(?:student|you|candidate|{_NOUN}|he|she|they)\b")
 _BACK = re.compile(
     r"\b(?:take|took) (?:that|it|this|everything|my \w+|what i said) back\b|\bscra(?:tch|p)\b|\bi stand corrected\b|"
-    r"\bwithdraw\b|\bi (?:was|am) (?:wrong|mistaken)\b|\bon (?:second|further|reflection)(?: thoughts?| reflection)?\b|\bthen again\b|\bafter all\b"
+    r"\bwithdraw\b|\bi (?:was|am) (?:wrong|mistaken)\b|\bon (?:second|further|reflection)(?: thoughts?|"
+    r" reflection)?\b|\bthen again\b|\bafter all\b"
 )
 _LABELLED = re.compile(rf"^\W*((?:\w+ ){{0,3}}{_LABEL}\b(?: first| on it)?)(?: is\b)?\s*[:=.→–—-]+[^\w✓✗]*")
-_ASKED = re.compile(rf"\W*(?:so |and )?(?:is|are|was) (?:it|this|that|all|everything|(?:\w+ )?{_NOUN}) (?:\w+ )?(?:{_RIGHT})\?")
+_ASKED = re.compile(
+    rf"\W*(?:so |and )?(?:is|are|was) (?:it|this|that|all|everything|(?:\w+ )?{_NOUN}) (?:\w+ )?(?:{_RIGHT})\?"
+)
 _LABEL_ALONE = re.compile(rf"\W*(?:\w+ ){{0,3}}{_LABEL}\W*")
 _NO = re.compile(r"\W*(?:no|nope|not quite|not really|not yet|not so)(?:[,.!:;–—]|\s[–—-]|\W*$)")
 _YES = re.compile(r"\W*(?:yes|yep|yeah)\W*$")
 _OBJECTION = re.compile(
-    r"\b(?:mistakes?|errors?|slips?|flaws?|wrong(?:ly)?|incorrect(?:ly)?|false|invalid|reject\w*|not (?:allowed|valid|right|"
+    r"\b(?:mistakes?|errors?|slips?|flaws?|wrong(?:ly)?|incorrect(?:ly)?|false|invalid|reject\w*|"
+    r"not (?:allowed|valid|right|"
     r"correct|justified|accepted|acceptable|accept|hold|follow)|unacceptable|unjustified|fails?|no credit)\b|✗"
 )
-_DENIED = re.compile(r"\b(?:no|not|never|nothing|none|nowhere|without|neither|free of|if|whether|some|many|often|avoid\w*)\b")
+_DENIED = re.compile(
+    r"\b(?:no|not|never|nothing|none|nowhere|without|neither|free of|if|whether|some|many|often|avoid\w*)\b"
+)
 
 
 def find_verdict(text: str, implied: Verdict | None = None) -> Verdict | None:
@@ -88,7 +107,8 @@ def takes_back(text: str) -> bool:
 def _plain_sentences(text: str) -> list[str]:
     """The sentences in plain wording, without those that only number a list or introduce the box."""
     pieces = [(simple(piece), "\\boxed" in piece) for piece in sentences(text)]
-    return [s for s, boxed in pieces if re.search(r"[a-z]", s) and not (boxed and len(s.split()) < 6 and not _POLE.search(s))]
+    told = [s for s, boxed in pieces if not boxed or len(s.split()) > 5 or _POLE.search(s)]
+    return [s for s in told if re.search(r"[a-z]", s)]
 
 
 def _objects(sentence: str) -> bool:
@@ -140,8 +160,8 @@ def _judgement(sentence: str, match: re.Match, at_an_end: bool) -> Verdict | Non
     if right and not (verb and named) and _PART.match(sentence, after) and not (of_answer or "verdict is" in before):
         return None
     if not subject:
-        begins = re.match(r"so|hence|thus|therefore", before.strip()) or _subject(sentence[:start]) is not None or not right
-        if not (at_an_end and begins) or match[0] in ("✓", "✗", "sound", "fine", "okay"):
+        begins = re.match(r"so|hence|thus|therefore", before.strip()) or _subject(sentence[:start]) is not None
+        if not (at_an_end and (begins or not right)) or match[0] in ("✓", "✗", "sound", "fine", "okay"):
             return None
     return "correct" if right else "incorrect"
 
@@ -153,7 +173,7 @@ def _subject(before: str) -> bool | None:
         bare = word.strip("*_\"'’“”,.:;!()–—-")
         if re.fullmatch(_SUBJECT, bare):
             named, number = named or not bare.endswith(("'s", "’s")), False
-        elif not bare or _FILLER.fullmatch(bare):
+        elif not bare or bare in _FILLERS or _ADVERB.fullmatch(bare):
             number = False
         elif named and (number or _VALUE.fullmatch(bare)):
             number = not number

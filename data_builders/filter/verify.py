@@ -73,7 +73,7 @@ def _implied(answer: str | None, right: bool, candidate: str, outcome: str) -> V
 
 
 def _stated(text: str, gold: str) -> str | None:
-    """The answer that the last sentence of a text without a box ends in, if it is the true one: "The area is 84 cm²."."""
+    """The true answer, where the last sentence of a text without a box ends in it: "The area is 84 cm²."."""
     last = _REJECTED.split(worded((sentences(text) or [""])[-1]))[0].strip(" \n*_.!#")
     shown = list(_SHOWN.finditer(last))
     ends = [shown[-1][0], re.split(r"[=:]", shown[-1][0])[-1], last[shown[-1].start() :]] if shown else []
