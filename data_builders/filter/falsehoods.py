@@ -71,7 +71,9 @@ def _misread(claim: Claim, excerpt: str, text: str) -> bool:
     """Whether a claim may be a part of something else: "the digit of 4^4 is 2", `12 : 3/4 = 16`, `60 min / 1 h = 1`."""
     before = text[max(0, claim.start - 30) : claim.start]
     listed = _OF_ANOTHER.search(before) or re.match(r",? and \d", text[claim.end : claim.end + 8])
+    goes_on = re.match(r"\s*(?:\\cdot|\\times|[×·*])", text[claim.end : claim.end + 8])  # 4 · 8 = 4 · 1 (mod 7)
     part = (_VERB.search(excerpt) and listed) or re.search(r"\d : \Z", before)
+    part = part or (goes_on and _MODULUS.search(_line(text, claim.start)))
     return bool(part or _LETTERED.search(excerpt) or (claim.value == 1 and _VERB_OR_UNIT.search(excerpt)))
 
 
