@@ -22,6 +22,7 @@ from data_builders.students import candidates_of, pass_rates, plan_solutions, se
 from data_builders.teachers.exact.exact import exact_critiques
 from data_builders.teachers.file import chosen_critiques, read_files
 from data_builders.teachers.model import critiques_of, plan_critiques
+from eval.grading import last_box
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import CritiquesData, DemonstrationsData
@@ -150,7 +151,10 @@ def _example(critique: dict, candidate: dict, problems: dict[str, Problem], prom
     user = _user_message(prompt, problems[candidate["problem"]].question, candidate["text"])
     key = content_id("example", critique["id"], prompt)
     row = {"id": key, "critique": critique["id"], "problem": candidate["problem"]}
-    return row | training_row(user, critique["text"].strip())
+    text = critique["text"].strip()
+    if last_box(text) is None:  # its answer stands in its last sentence, and the prompt asks for a box
+        text += f"\n\n\\boxed{{{critique['answer']}}}"
+    return row | training_row(user, text)
 
 
 def _user_message(prompt: str, question: str, solution: str) -> str:

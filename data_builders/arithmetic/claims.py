@@ -189,7 +189,7 @@ def _chain(tokens: list[_Token], at: int) -> tuple[list[_Side], int]:
         sides.append(_Side(node, first.start, first.end, tokens[end - 1].end))
         after = end
     follows = [token.kind for token in tokens[after : after + 2]]
-    if follows == ["open", "number"] or follows[:1] in (["op"], ["number"], ["power"]):
+    if follows in (["open", "number"], ["unit", "number"]) or follows[:1] in (["op"], ["number"], ["power"]):
         sides = sides[:-1]  # the last side goes on in a way that was not understood
     if cut:
         sides = [replace(side, partial=True) for side in sides[1:2]] + sides[2:]

@@ -15,7 +15,7 @@ _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "�
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "0123456789-n")
 _WORDS = r"\\(?:text|mathrm|mbox|textbf|operatorname|mathbf)\s*\{[^{}]*\}"
 _TOKEN = re.compile(
-    rf"""(?P<bad>(?<=\d)\s*:\s*(?=\d)|\d+\.(?=\\)|\.\.\.|…|[A-Za-z]\w*_\w{{2,}}|[A-Za-z]['′’](?!\w)|\b[A-Z]{{2,4}}\b)
+    rf"""(?P<bad>(?<=\d)(?:\s+:\s*|:)(?=\d)|\d+\.(?=\\)|\.\.\.|…|[A-Za-z]\w*_\w{{2,}}|[A-Za-z]['′’](?!\w)|\b[A-Z]{{2,4}}\b)
     |(?P<skip>\\[,;:!\ ]|\\(?:left|right|displaystyle|boxed|q?quad)(?![a-zA-Z])|&|~
         |\\\\\s*(?=(?:&|\\q?quad|\s)*[=+])|[ \t]+|\\\$
         |\n[ \t]*(?=[=≈+&]|\\approx)|(?<=[=≈+&])[ \t]*\n)
@@ -25,11 +25,12 @@ _TOKEN = re.compile(
     |(?P<times>\\times(?![a-z])|\\cdot(?![a-z])|[×*·⋅]) |(?P<over>\\div(?![a-z])|[÷/]) |(?P<plus>\+) |(?P<minus>[-−–])
     |(?P<fraction>\\[dt]?frac(?=\s*\{{)) |(?P<binomial>\\[dt]?binom(?=\s*\{{))
     |(?P<function>
-        \\(?:sqrt(?=\s*\{{)|(?:sin|cos|tan|log|ln|exp)(?![a-z]))|√|\b(?:sqrt|sin|cos|tan|log|ln)(?=\(|[ ][a-z]\b))
+        \\(?:sqrt(?=\s*\{{)|log_(?:\d|\{{\d{{1,2}}\}})|(?:sin|cos|tan|log|ln|exp)(?![a-z_]))|√
+        |\b(?:sqrt|sin|cos|tan|log(?:_\d)?|ln)(?=\(|[ ][a-z\d]\b|[²³]))
     |(?P<pi>\\pi(?![a-z])|π)
     |(?P<factorial>(?<=[\d)])!(?=\s*(?:[)=/*·}}+−-]|\\)))
     |(?P<about>≈|\\approx(?![a-z])) |(?P<equals>=(?![=>]))
-    |(?P<word>{_WORDS}|[A-Za-z]{{2,}}(?:['’-][A-Za-z]+)*|\bI\b)
+    |(?P<word>{_WORDS}|[A-Za-z]{{2,}}(?:['’][A-Za-z]+|-[A-Za-z]{{2,}})*|\bI\b)
     |(?P<letter>[A-Za-z](?:_(?:\d|[a-z]|\{{\w\}}))?|\\(?:alpha|beta|gamma|theta|lambda|mu|phi|varphi|omega)(?![a-z]))
     |(?P<open>[(\[{{]) |(?P<close>[)\]}}])
     |(?P<end>\\[()\[\]]|\\(?:Rightarrow|implies|to|iff|equiv|neq?|leq?|geq?)(?![a-z])|\\\\
@@ -42,7 +43,7 @@ _FUNCTION_NAMES = frozenset("fgFGPCE")
 _SHORT_UNITS = frozenset("mghslL")
 # Words that make a number beside them part of something else: "= 4 times 3", "= 20 more than".
 _GUARD_WORDS = """
-times plus minus of half twice double triple per over divided mod modulo squared cubed dozen hundred thousand million
+times plus minus of half twice double triple per over divided squared cubed dozen hundred thousand million
 percent remainder factorial choose gcd lcm max min det lim floor more less fewer short too away apart off below above
 longer shorter larger smaller greater bigger later earlier late early faster slower point
 """
@@ -270,17 +271,27 @@ class _Parser:
                 op = "/" if token.kind == "fraction" else "binomial"
                 return Operation(op, self._base(), self._base())
             case "function":
-                name = token.text.strip("\\").replace("√", "sqrt")
-                bare = self._kind() != "open"
-                argument = self._base()
-                if (
-                    bare
-                    and name != "sqrt"
-                    and self._kind() in ("letter", "fraction", "pi", "power", "raised", "degree")
-                ):
-                    raise _UnreadableError  # sin nx, sin x²
-                return Operation(name, argument, argument)
+                return self._call(token.text.strip("\\").replace("√", "sqrt"))
         raise _UnreadableError
+
+    def _call(self, name: str) -> Node:
+        """A function of what stands in parentheses, or of a product of numbers and letters: sin² 2x, log_2 x."""
+        name, _, base = name.partition("_")
+        exponent = None
+        if name != "sqrt" and self._kind() in ("power", "raised"):
+            token = self._next()
+            exponent = self._exponent() if token.kind == "power" else Number(Fraction(token.text.translate(_RAISED)))
+        bare = self._kind() != "open"
+        argument = self._base()
+        while bare and name != "sqrt" and self._kind() in ("letter", "pi"):
+            argument = Operation("*", argument, self._base())
+        if bare and name != "sqrt" and self._kind() in ("fraction", "power", "raised", "degree"):
+            raise _UnreadableError  # sin x²
+        node = Operation("ln" if base else name, argument, argument)
+        if base:
+            of = Number(Fraction(base.strip("{}")))
+            node = Operation("/", node, Operation("ln", of, of))
+        return node if exponent is None else Operation("^", node, exponent)
 
     def _number(self, token: _Token) -> Node:
         """A number, mixed numbers (2 1/3, 2½, 2\\frac13) and quantities (3/4 h, 100 km/h) included."""

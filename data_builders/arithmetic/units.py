@@ -24,13 +24,15 @@ oz 28.349523125 mass 1 ounce ounces | lb 453.59237 mass 1 lbs pound pounds
 ml 1/1000000 length 3 millilitre millilitres milliliter milliliters | cl 1/100000 length 3 centilitre centilitres
 dl 1/10000 length 3 decilitre decilitres | l 1/1000 length 3 litre litres liter liters | L 1/1000 length 3
 hectare 10000 length 2 hectares ha | cent 1 money 1 cents | dollar 100 money 1 dollars
+teaspoon 1 kitchen 1 teaspoons tsp | tablespoon 3 kitchen 1 tablespoons tbsp | cup 48 kitchen 1 cups
+pint 96 kitchen 1 pints | quart 192 kitchen 1 quarts | gallon 768 kitchen 1 gallons
 ° 1 angle 1 degree degrees | turn 360 angle 1 turns revolution revolutions | rad 1 angle 1 radian radians
 """
 _READ = [row.split() for row in _ROWS.replace("\n", "|").split("|") if row.strip()]
 _TABLE = {name: (Fraction(worth), kind, int(power)) for name, worth, kind, power, *_ in _READ}
 _TABLE["rad"] = (180 / math.pi, "angle", 1)
 UNITS = {name: name for name in _TABLE if len(name) > 1} | {word: row[0] for row in _READ for word in row[4:]}
-SCALES = ({}, {"time": 7, "length": 3, "mass": 5, "money": 11, "angle": 13, "calendar": 17})
+SCALES = ({}, {"time": 7, "length": 3, "mass": 5, "money": 11, "angle": 13, "calendar": 17, "kitchen": 19})
 
 
 def is_part(smaller: str, unit: str) -> bool:

@@ -1,10 +1,8 @@
 """Which critiques may train: each is checked against the true answer, against similar ones, and by its length."""
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 from cft.files import content_id
-from data_builders.arithmetic.expressions import Node, with_values
 from data_builders.filter.verify import check
 from data_builders.problems import Problem
 from data_builders.similarity import near_duplicates
@@ -29,7 +27,7 @@ def accept(
         if candidate is None:
             continue
         problem = problems[candidate["problem"]]
-        truth = {"question": problem.question, "gold": problem.answer, "steps": _values(problem)}
+        truth = {"question": problem.question, "gold": problem.answer}
         checked = check(critique["text"], candidate=candidate["text"], outcome=candidate["outcome"], **truth)
         kept = {key: value for key, value in critique.items() if key != "status"}
         reason = NOT_AN_ANSWER.get(critique.get("status")) or checked.reason
@@ -40,15 +38,6 @@ def accept(
     for row in rows:
         row["accepted"] = row["reason"] is None
     return rows
-
-
-def _values(problem: Problem) -> list[tuple[Node, Fraction]]:
-    """Each step of a problem with numbers in place of names, and its value."""
-    known, found = {g.name: g.value for g in problem.given}, []
-    for step in [*problem.steps, *problem.other_steps]:
-        found.append((with_values(step.expression, known), step.value))
-        known[step.name] = step.value
-    return found
 
 
 def _drop_repeated(rows: list[dict], by_id: dict[str, dict]) -> None:

@@ -13,10 +13,10 @@ from fractions import Fraction
 from data_builders.arithmetic.claims import Claim, claims
 from data_builders.arithmetic.equations import Equation, equations
 from data_builders.arithmetic.expressions import Name, Node, Number, Operation, leaves, show
-from data_builders.arithmetic.identities import same_value, value, variables
-from data_builders.arithmetic.markup import QUOTE, braced, fold
+from data_builders.arithmetic.identities import same, same_value, value, variables
+from data_builders.arithmetic.markup import QUOTE, fold
 from data_builders.arithmetic.units import conversion, in_units
-from data_builders.arithmetic.wordings import worded
+from data_builders.arithmetic.wordings import counted, worded
 from data_builders.filter.laws import false_calculus, false_law
 from data_builders.filter.sentences import disowned
 
@@ -26,33 +26,26 @@ _DENIAL = re.compile(r"\s(?:is not|isn't|isn’t|are not|does not equal|is never
 _CALLED_FALSE = re.compile(
     r"[\s,;.)$\\]{0,4}but (?:that|this|it) is (?:not (?:what|true|so|right|correct)|wrong|false|incorrect)\b"
 )
-_CALLED_RIGHT = re.compile(
-    r"[\s\"”$\\).]{0,4}(?:(?:is|are|was) (?:indeed |also |quite |of course )?(?:right|correct|true)\b|[,:–—-]? ?[✓✔✅]|"
-    r"[:–—] ?(?:right|correct|true|yes)\b)(?! (?:only|if|for|as|up))"
-)
 _VERB = re.compile(r"\b(?:is|equals|gives|makes)\b")
 _VERB_OR_UNIT = re.compile(r"\\text|[a-z]{2}")  # 60 min / 1 h = 1
 _OF_ANOTHER = re.compile(r"\b(?:than|of|to|in|on|by|for|from|at|over|with|between|after|above|below|digit|place)\W*\Z")
 _LETTERED = re.compile(r"\d[mghsl]\b|per ?cent|÷ ?\d+ ?/")  # 4s may be a letter times four, 12 ÷ 2/3 is 12 ÷ (2/3)
-_MODULAR = re.compile(r"\bmod(?:ulo|ulus)?\b|\\[pb]?mod|≡|\\equiv|\bbase\b|_\d")
+_MODULUS = re.compile(r"\bmod(?:ulo|ulus)?\W{1,3}(\d{1,9})")
+_COMPARED = re.compile(r"[^.;,\n]{0,60}\bmod")
+_BULLET = re.compile(r"^[ \t]*[-*•+][ \t]+", re.MULTILINE)
+_BASE = re.compile(r"\bbase\b|_\d|≡|\\equiv|\bmod(?:ulo|ulus)?\W{1,3}[a-z]")
 _ANGLE_FUNCTION = re.compile("'(?:sin|cos|tan)'")
 
 
 def false_calculations(text: str, candidate: str, question: str = "") -> list[str]:
     """The excerpts of a critique that state something false, word forms written as signs."""
-    own, theirs = worded(QUOTE.sub(" … ", text)), worded(candidate)
-    signs, written = _signs(QUOTE.sub(" … ", text)), fold(candidate)
-    not_own = {what for _, what in _false_claims(_signs(candidate))} | {_pair(e) for e in equations(theirs)}
+    words = _BULLET.sub("• ", QUOTE.sub(" … ", text))
+    own, theirs, signs, written = worded(words), worded(candidate), counted(words), fold(candidate)
+    not_own = {what for _, what in _false_claims(counted(candidate))} | {_pair(e) for e in equations(theirs)}
     false = [(excerpt, what) for excerpt, what in _false_claims(signs) if fold(excerpt) not in written]
     false += _false_equations(own, equations(worded(question)))
     own_ones = [excerpt for excerpt, what in false if what not in not_own]
-    return own_ones + list(_false_denials(signs)) + list(false_calculus(own)) + list(_praised(_signs(text)))
-
-
-def _signs(text: str) -> str:
-    for words, sign in (("times", "×"), ("divided by", "÷")):
-        text = re.sub(rf"(?<=\d) {words} (?=\\?\$?\d)", f" {sign} ", text)
-    return braced(text)
+    return own_ones + list(_false_denials(signs)) + list(false_calculus(own))
 
 
 def _what(claim: Claim) -> tuple[str, Fraction]:
@@ -67,16 +60,21 @@ def _false_claims(text: str) -> Iterator[tuple[str, tuple]]:
     """Calculations with numbers, with the units and words that may stand in them."""
     for claim in claims(text, both_ways=True):
         excerpt = text[claim.start : claim.end]
-        if not claim.slip or _misread(claim, excerpt, text[max(0, claim.start - 30) : claim.start]):
+        if not claim.slip or _misread(claim, excerpt, text):
             continue
-        if not (_MODULAR.search(_line(text, claim.start)) or disowned(text, claim.start, claim.end)):
+        congruent = _modular(text, claim.start, claim.true, claim.value)
+        if not (congruent or disowned(text, claim.start, claim.end)):
             yield excerpt, _what(claim)
 
 
-def _misread(claim: Claim, excerpt: str, before: str) -> bool:
+def _misread(claim: Claim, excerpt: str, text: str) -> bool:
     """Whether a claim may be a part of something else: "the digit of 4^4 is 2", `12 : 3/4 = 16`, `60 min / 1 h = 1`."""
-    of_another = (_VERB.search(excerpt) and _OF_ANOTHER.search(before)) or re.search(r"\d : \Z", before)
-    return bool(of_another or _LETTERED.search(excerpt) or (claim.value == 1 and _VERB_OR_UNIT.search(excerpt)))
+    before = text[max(0, claim.start - 30) : claim.start]
+    listed = _OF_ANOTHER.search(before) or re.match(r",? and \d", text[claim.end : claim.end + 8])
+    goes_on = re.match(r"\s*(?:\\cdot|\\times|[×·*])", text[claim.end : claim.end + 8])  # 4 · 8 = 4 · 1 (mod 7)
+    part = (_VERB.search(excerpt) and listed) or re.search(r"\d : \Z", before)
+    part = part or (goes_on and _MODULUS.search(_line(text, claim.start)))
+    return bool(part or _LETTERED.search(excerpt) or (claim.value == 1 and _VERB_OR_UNIT.search(excerpt)))
 
 
 def _false_equations(text: str, stated: list[Equation]) -> Iterator[tuple[str, tuple]]:
@@ -89,24 +87,46 @@ def _false_equations(text: str, stated: list[Equation]) -> Iterator[tuple[str, t
             equation = _without_unit(equation)
             names = set(), variables(equation.right)
         if names == (set(), set()):
-            false = _false_number(equation)
+            false = _false_number(equation) or _not_congruent(equation, text)
         elif worths := conversion(equation.left, equation.right):
             false = _false_conversion(equation, *worths)
         elif names[0] == names[1]:
             others = [*stated, *(e for e in found if e.chain != equation.chain)]
-            false = false_law(equation, others, text)
+            identity = any(e.chain == equation.chain and same(e.left, e.right) for e in found)
+            false = not _COMPARED.match(text, equation.end) and false_law(equation, others, text, identity)
         else:
             false = False
-        modular = not names[0] and _MODULAR.search(_line(text, equation.start))
-        if false and not modular and not disowned(text, equation.start, equation.end):
+        sides = value(equation.left), value(equation.right)
+        if (
+            false
+            and not (not names[0] and _modular(text, equation.start, *sides))
+            and not disowned(text, equation.start, equation.end)
+        ):
             yield text[equation.start : equation.end], _pair(equation)
 
 
 def _line(text: str, start: int) -> str:
-    return text[max(0, text.rfind("\n", 0, start)) : start + 120].split("\n\n")[0]
+    return text[max(0, text.rfind("\n", 0, start)) : start + 300].split("\n\n")[0]
+
+
+def _modular(text: str, start: int, left: object, right: object) -> bool:
+    """Whether two numbers are congruent by a modulus of their line, or are written in another base."""
+    line = _line(text, start)
+    moduli = [int(n) for n in _MODULUS.findall(line) if int(n)]
+    whole = all(isinstance(side, Fraction) and side.denominator == 1 for side in (left, right))
+    return bool(_BASE.search(line)) or (bool(moduli) and (not whole or any((left - right) % n == 0 for n in moduli)))
+
+
+def _not_congruent(equation: Equation, text: str) -> bool:
+    """Whether two numbers differ that are compared by a modulus right behind them: 23 ≡ 4 (mod 7)."""
+    modulus = re.match(r"[\s$\\(]*mod(?:ulo)?\s(\d{1,9})\b", text[equation.end : equation.end + 20])
+    left, right = value(equation.left), value(equation.right)
+    return bool(modulus and int(modulus[1]) and None not in (left, right)) and (left - right) % int(modulus[1]) != 0
 
 
 def _false_number(equation: Equation) -> bool:
+    if "op='log'" in str(equation):
+        return False  # of base 10, or e
     left, right = value(equation.left), value(equation.right)
     if left is None or right is None or same_value(left, right):
         return False
@@ -220,10 +240,3 @@ def _false_denials(text: str) -> Iterator[str]:
         for claim in claims(equation):
             if claim.start < len(before) < claim.end and not claim.slip:
                 yield f"{before[claim.start :]} is not {claim.value}"
-
-
-def _praised(text: str) -> Iterator[str]:
-    """False calculations, the student's too, that the text calls right."""
-    for claim in claims(text):
-        if claim.slip and _CALLED_RIGHT.match(text, claim.end):
-            yield f"{text[claim.start : claim.end]} is called right"

@@ -28,7 +28,7 @@ _CALCULUS = (
 )
 
 
-def false_law(equation: Equation, others: list[Equation], text: str) -> bool:
+def false_law(equation: Equation, others: list[Equation], text: str, stated: bool = False) -> bool:
     """Whether an equation in letters is stated as a law and is none.
 
     No law is claimed by an equation to be solved or by a condition: what holds for the values that the text gives its
@@ -59,7 +59,9 @@ def false_law(equation: Equation, others: list[Equation], text: str) -> bool:
         if follows(claimed, known):
             return False
     sentence = text[max(0, equation.start - 120) : equation.start]
-    return bool(_LAW.search(re.split(r"[.;!?](?=\s)|[\n|]", sentence)[-1].casefold())) or _shaped_as_law(equation)
+    before, after = re.split(r"[.;!?](?=\s)|[\n|]", sentence)[-1], text[equation.end : equation.end + 20]
+    stated = stated and any(map(_lettered_exponent, (equation.left, equation.right)))
+    return stated or bool(_LAW.search(f"{before} … {after}".casefold())) or _shaped_as_law(equation)
 
 
 def _is_name(node: Node) -> bool:
@@ -90,10 +92,21 @@ def _has_law(node: Node) -> bool:
         return False
     here = (
         node.op in ("sqrt", "log", "ln", "exp")
+        or (node.op in ("sin", "cos", "tan") and _is_sum(node.left))
         or (node.op == "^" and variables(node.right))
         or (node.op == "/" and _is_sum(node.right))
     )
     return bool(here) or _has_law(node.left) or (node.right is not node.left and _has_law(node.right))
+
+
+def _lettered_exponent(node: Node) -> bool:
+    if not isinstance(node, Operation):
+        return False
+    return (
+        (node.op == "^" and bool(variables(node.right)))
+        or _lettered_exponent(node.left)
+        or _lettered_exponent(node.right)
+    )
 
 
 def _is_sum(node: Node) -> bool:

@@ -8,175 +8,95 @@ from data_builders.filter.sentences import sentences, simple
 
 Verdict = Literal["correct", "incorrect"]
 
-_NOT = r"(?:not|never|no longer|hardly|far from|nowhere near|neither|anything but)"
-_PARTLY = r"(?:part\w*|nearly|most\w*|large\w*|hardly|scarcely|barely|formally|technically|numerically|arithmetically)"
-_ADVERB = (
-    rf"(?:(?!{_PARTLY}\b)\w+ly|indeed|also|therefore|thus|hence|then|so|still|just|quite|all|both|altogether|in fact|"
-    r"of course|after all|as a whole|overall|too|in every respect|well)"
+_NOUN = r"(?:solution|answer|attempt|work|submission|response|result|conclusion|candidate)s?"
+_LABEL = (
+    r"(?:verdict|conclusion|judge?ment|grade|assessment|rating|evaluation|decision|ruling|status|overall|mark|result)"
 )
-_SURE = rf"(?:{_ADVERB}[ ,]+){{0,3}}"
-_RIGHT = r"(?:correct|right|accurate|valid|acceptable|accepted|flawless|faultless|✓)(?!\w)"
+_RIGHT = (
+    r"correct|right|accurate|valid|acceptable|accepted|accept|agree with|flawless|faultless|"
+    r"beyond reproach|✓|(?<!as it )stands|"
+    r"holds(?: up)?|checks out|works(?: out)?|passes|in order|full (?:marks?|credit|points)|"
+    r"solved (?:the|this) (?:problem|task|question|exercise) (?:correctly|properly)"
+)
 _WRONG = (
-    r"(?:incorrect|wrong|false|unfinished|incomplete|invalid|unacceptable|rejected|erroneous|mistaken|flawed|"
-    r"inaccurate|unsound|faulty|✗)(?!\w)"
+    r"incorrect|wrong|false|unfinished|incomplete|invalid|unacceptable|rejected|reject|erroneous|mistaken|flawed|"
+    r"inaccurate|unsound|faulty|✗|fails|disagree with|falls (?:apart|short)|breaks down|collapses|(?:no|"
+    r"zero) (?:marks?|"
+    r"credit|points)|solved (?:the|this) (?:problem|task|question|exercise) (?:incorrectly|wrongly)|"
+    r"(?:does|do|can|will) "
+    r"not (?:hold|stand|work|pass|check out)(?: up)?"
 )
 _FINE = (
-    r"(?:spot on|well done|nicely done|good|fine|sound|perfect|excellent|bravo|(?:a )?clean solution|full marks|"
-    r"full credit|okay|ok|no errors|no mistakes)\b"
+    r"spot on|well done|well argued|nicely done|perfect|excellent|bravo|great work|"
+    r"sound|fine|okay|no (?:errors?|mistakes?)"
 )
-_POLE = rf"(?:(?P<right>{_RIGHT})|(?P<wrong>{_WRONG}))"
-_POLE2 = rf"(?:(?P<right0>{_RIGHT})|(?P<wrong0>{_WRONG}))"
-_NOUN = r"(?:solutions?|answers?|attempt|work|submission|response|result|conclusion|argument)"
-_WHOSE = (
-    r"(?:(?:this|that|the|your|their|his|her|my|its|student's|student’s|candidate's|final|boxed|submitted|given|whole|"
-    r"entire|overall|resulting|claimed|proposed|stated|reported) ){0,4}"
+_POLE = re.compile(rf"(?<![\w'’])(?:(?P<right>{_RIGHT}|(?P<fine>{_FINE}))|(?P<wrong>{_WRONG}))(?![\w'’-])")
+_NOT = re.compile(r"\b(?:not|never|no|nothing|neither|nor|hardly|far from|nowhere near|anything but)\b")
+# Before the judgement nothing may stand but the subject and words without content.
+_PARTLY = r"(?:part|near|most|large|hard|scarce|bare|formal|technical|numerical|arithmetical)ly"
+_SUBJECT = rf"(?:{_NOUN}|{_LABEL}|student|you|everything|whole thing)(?:['’]s)?"
+_FILLER_WORDS = """
+the a an this that these it its his her their your my i we he she they which all both me us student's candidate's
+student’s candidate’s one final whole entire overall is are was were be been am has have had looks look seems seem
+remains must may can will could do does did to as so too in of on at and then thus hence therefore still just quite
+indeed also altogether fact course after end well here why not never no neither nor hardly far from anything but
+nowhere near call mark judge grade rate consider deem find declare rule count regard say conclude admit think deserves
+earns gets got get give gives finds reaches reach arrives obtains oh dear jolly sorry afraid yes yep yeah sum view short
+now wait hmm okay ok every respect good however reason reasons such
+"""
+_FILLERS = frozenset(_FILLER_WORDS.split())
+_ADVERB = re.compile(rf"(?!{_PARTLY})\w+ly|\w+ed")
+_VALUE = re.compile(r"[^a-z]*|[^a-z]*\b[a-z]\b[^a-z]*|.*[\d\\^].*")  # "of 68 dollars", "$x=3$"
+_BREAK = re.compile(
+    r"[,;:()!?.…\[\]]|\s[–—-]\s|[–—]|\b(?:but|because|since|for|so|while|whereas|although|though|that)\b"
 )
-_IS = r"(?:is|are|was|were|looks|seems|remains|must|has to|can|could)"
-_ITS = r"(?!['’])(?P<between>[^.,;:!?()]{0,50}?)"  # "of 68 dollars" in "the answer of 68 dollars is wrong"
-_WHOLE = rf"\b{_WHOSE}(?:{_NOUN}\b{_ITS}|(?:student|candidate|you|everything|whole thing)\b(?!['’]))"
-_OPENING = (
-    r"(?:[^\w…]|\b(?:yes|no|nope|yep|yeah|so|then|thus|hence|therefore|sorry|unfortunately|sadly|alas|well|okay|ok|hmm|"
-    r"i am afraid|all in all|in short|in sum|in the end|overall|to conclude|finally|clearly|oh "
-    r"dear|jolly|really|i would say|i say|i find|in my view|but)\b){0,20}"
-)
-_ENDS = (
-    r"(?=\W*$|\s*[.,;:!(\[–—✓✗-]|\s+(?:because|since|as|and|so|throughout|here|indeed|after all|to "
-    r"me|in (?:every|all|full)|for)\b)"
-)
-_FOLLOWS = re.compile(rf"(?: {_NOUN}\b)?{_ENDS}")
-# What makes "right" speak of a part only: "the work is right up to here", "you are right that".
+# After "right": what it is restricted to, or what is only named by it ("the right answer is 12").
 _PART = re.compile(
-    r"\W*(?:that|to|about|up|until|till|as far|as long|so far|except|apart|there|when|if|only|though|although|but|yet|"
-    r"however|with|enough|while|whereas|in (?!every|all|full|fact)|on|at|within|by|for the|or|than)\b"
+    r"\W*(?:up to (?:here|there|this|that|the|line|step|now|then)|until|till|as far|as long|so far|except|"
+    r"apart|when|if|"
+    r"only|though|although|but|yet|however|while|whereas)\b|\s*(?:\d|in (?!every|all|full|fact)|"
+    r"from (?!the |start|top)|(?!"
+    r"because|since|as|and|so|throughout|here|indeed|after|up|in|from|too|for (?:me|all)|to me)[a-z]{2,})"
 )
-_OPEN = re.compile(
-    r"\b(?:if|whether|sure|check|verify|through|up to|unless|suppose|assuming|until|would|might|"
-    r"may|should|almost|nearly|part\w*|half|"
-    r"intermediate|step|line|claims?|thinks?|believes?|says|ask(?:s|ed)?|had|to be)\b"
+_NAMED = re.compile(rf" (?:\w+ )?{_NOUN}\b")
+_SAYS = re.compile(r"\W*(?:[:\d$\\=]|is\b|was\b|would\b)")
+_STUDENT = re.compile(rf"\b(?:student|you|candidate|{_NOUN}|he|she|they)\b")
+_BACK = re.compile(
+    r"\b(?:take|took) (?:that|it|this|everything|my \w+|what i said) back\b|\bscra(?:tch|p)\b|\bi stand corrected\b|"
+    r"\bwithdraw\b|\bi (?:was|am) (?:wrong|mistaken)\b|\bon (?:second|further|reflection)(?: thoughts?|"
+    r" reflection)?\b|\bthen again\b|\bafter all\b"
 )
-
-_LABELS = (
-    r"(?:verdict|conclusion|judge?ment|grade|assessment|rating|evaluation|decision|ruling|overall|"
-    r"status|summary|mark|result)"
+_LABELLED = re.compile(rf"^\W*((?:\w+ ){{0,3}}{_LABEL}\b(?: first| on it)?)(?: is\b)?\s*[:=.→–—-]+[^\w✓✗]*")
+_ASKED = re.compile(
+    rf"\W*(?:so |and )?(?:is|are|was) (?:it|this|that|all|everything|(?:\w+ )?{_NOUN}) (?:\w+ )?(?:{_RIGHT})\?"
 )
-_LABEL = re.compile(
-    rf"^\W*(?:(?:my|the|final|overall|short|in) )*{_LABELS}\b(?: first| on it)? *(?:is\b|[:=.→–—-])[^\w✓✗]{{0,4}}"
-    rf"(?:(?:the|this|it|student's|{_NOUN}|is|was|submitted|boxed|final|marked|judged|a|an|as) ){{0,6}}"
-    rf"(?:[✓✗] )?(?:(?P<no>{_NOT}) )?{_SURE}{_POLE}{_ENDS[:-1]}|\s+{_NOUN}(?!\W*[\d:])|\s+in\b)"
+_LABEL_ALONE = re.compile(rf"\W*(?:\w+ ){{0,3}}{_LABEL}\W*")
+_NO = re.compile(r"\W*(?:no|nope|not quite|not really|not yet|not so)(?:[,.!:;–—]|\s[–—-]|\W*$)")
+_YES = re.compile(r"\W*(?:yes|yep|yeah)\W*$")
+_OBJECTION = re.compile(
+    r"\b(?:mistakes?|errors?|slips?|flaws?|wrong(?:ly)?|incorrect(?:ly)?|false|invalid|reject\w*|"
+    r"not (?:allowed|valid|right|"
+    r"correct|justified|accepted|acceptable|accept|hold|follow)|unacceptable|unjustified|fails?|no credit)\b|✗"
 )
-_SUBJECT = re.compile(
-    rf"(?:{_WHOLE} ?\b{_IS}|\band the {_NOUN}) {_SURE}(?:(?P<no>{_NOT}) )?(?:be |called |quite |"
-    rf"the |a |an ){{0,3}}{_SURE}{_POLE}"
-)
-_CALLED = re.compile(
-    rf"(?:\b(?P<no>{_NOT}) (?:\w+ ){{0,2}})?\b(?:call|mark|reject|judg|grad|rat|consider|deem|"
-    rf"find|declar|rul|count|regard|accept)"
-    rf"(?:e|es|ed|s|ing)? (?:(?:this|that|the|it|your|student's|final|as|to be|a|an|candidate's|overall|whole|be|"
-    rf"{_NOUN}|completely|fully|simply) ){{0,8}}{_POLE}"
-)
-_ALONE = re.compile(
-    rf"^{_OPENING}(?:(?:this|that|it|all|everything|all of it|which) (?:is|was|are|looks|seems) |"
-    rf"looks |seems |a (?!few)(?:\w+ )?|(?:\w+ ){{0,2}}and )?"
-    rf"{_SURE}(?:(?P<no>{_NOT}) )?(?:a |an |the )?{_SURE}(?:{_POLE}|(?P<fine>{_FINE}))(?: (?:{_NOUN}|one)(?!:))?{_ENDS}"
-)
-_HEADS = re.compile(rf"\W*(?:the )?(?:{_RIGHT}(?: {_NOUN})?|{_FINE})$")  # "Correct answer: 66", "20 × 4 = 80. Good."
-_NO = re.compile(r"\W*(?:no|nope|not quite|not really|not yet|not so)(?:[,.!:;–—]|\s[–—-])")
-_LABEL_ALONE = re.compile(rf"\W*(?:(?:my|the|final|overall) )*{_LABELS}\W*")
-_KIND = re.compile(
-    rf"\b(?:this|that|it|which) is (?:(?P<no>{_NOT}) )?(?:an? |the )?{_SURE}{_POLE} {_NOUN}\b|"
-    rf"^\W*(?:a |an )?(?P<wrong2>{_WRONG}) {_NOUN}\b"
-)
-_HOLDS = re.compile(
-    rf"(?:{_WHOLE}|^{_OPENING}(?:it|this|everything|all of it)|(?<!as )\bit) ?"
-    rf"(?:\b(?P<wrong>(?:does|do|can|could|will) not (?:hold|stand|work|pass|follow|be (?:accepted|right|correct)|"
-    rf"check out|answer the question)|fails|falls (?:apart|short)|breaks down|collapses|(?:is|be) rejected|misses the|"
-    rf"(?:gets?|got) (?:this|it) wrong|is not(?=\W*$))\b|{_SURE}"
-    rf"(?P<right>stands|holds(?: up)?|checks out|works(?: out)?|passes|(?:deserves|earns|gets) full|can be accepted|"
-    rf"(?:gets?|got) (?:this|it) right|is in order)(?=\W*$|[,.;:!]| (?:up|credit|marks|and|as "
-    rf"it)\b)|(?:have |has |was )?"
-    rf"(?:(?P<no>{_NOT}|does not) )?(?:has|have|gets?|got|gives?|finds?|found|reach(?:es)?|arrives? at|obtains?) "
-    rf"(?:the|a) {_POLE2} (?:answer|result|solution|value|number|total)|"
-    rf"(?:have |has )?solved (?:the|this) (?:problem|task|question|exercise) "
-    rf"(?:(?P<right4>correctly|properly)|(?P<wrong5>"
-    rf"incorrectly|wrongly)))|"
-    rf"\b(?:i|we) (?:would |can |will )?(?P<no2>{_NOT} |dis)?(?:gladly |happily |fully )?(?P<right2>accept|agree with) "
-    rf"(?:this|the|it|your)(?= (?:{_NOUN}|student|candidate|one)|\W*$)|"
-    rf"^{_OPENING}(?:(?P<right3>full (?:marks|credit|points))|(?P<wrong3>(?:no|zero) (?:marks|credit|points)))\b|"
-    rf"\b(?P<wrong4>marked wrong|answer \S+ rejected|deserves (?:no|zero)|no credit|i (?:must |"
-    rf"have to )?reject (?:it|this|the))\b"
-)
-_RETRACTED = re.compile(
-    r"\bi (?:take|took) (?:that|it|this|everything|my \w+|what i said) back\b|\bscratch that\b|\bi stand corrected\b|"
-    r"\bi withdraw\b|\bi (?:was|am) (?:wrong|mistaken)\b|\bon (?:second|further|reflection)\b|\bafter all\b"
-)
-_ASKED = re.compile(rf"(?:\bis (?:(?:the|this|your) {_NOUN}|it|this|that) |^\W*){_RIGHT}\W*\?$")
-
-# What speaks of the whole less surely, where nothing surer is said.
-_RESULT = r"(?:totals?|results?|values?|box(?:ed \w+)?|final \w+|claim)"
-_ANY_WHOLE = rf"(?:{_NOUN}|reasoning|everything|(?:student|candidate) is)"
-_WHOLE_RIGHT = re.compile(rf"\b{_ANY_WHOLE}\b(?P<between>[^.;!?]{{0,60}}?)\b(?:is|are|was|were)\s+{_SURE}{_RIGHT}")
-_WHOLE_WRONG = re.compile(
-    rf"\b(?:{_ANY_WHOLE}|{_RESULT})\b[^.!?]{{0,90}}?(?:\b(?P<wrong>{_WRONG})|{_NOT} (?:be |called "
-    rf"|quite |actually |the )*"
-    rf"{_RIGHT})|\bincorrect {_NOUN}|^\W*(?:a )?wrong {_NOUN}\b|\b{_NOT} an? (?:complete|{_RIGHT}) (?:{_NOUN}|one)\b|"
-    rf"{_NOT} (?:a |the )?{_RIGHT} {_NOUN}\b"
-)
-_DENIED = re.compile(r"\b(?:nothing|not|never|no|nowhere|none|if|whether|neither|would|without|free of)\b")
-_CALLED_RIGHT = re.compile(
-    r"^\W*right answer,? (?:and )?(?:right|good|correct|sound)\b|"
-    r"^\W*(?:everything|all|it all|all of it|every step|each step) (?:checks? out|holds?(?: up)?|is in order|is fine)\b"
-)
-_NO_MISTAKE = re.compile(
-    r"\b(?:nothing|not anything) (?:is )?(?:wrong|false|to (?:fix|correct|object|grumble))\b|"
-    r"\b(?:no|not a single|not one|not any|without(?: an?y?)?|free of) (?:mistakes?|errors?|"
-    r"slips?|faults?|complaints?|flaws?|objections?)\b|"
-    r"\b(?:every|each) step is (?:correct|right)|\ball (?:the |of the )?steps are (?:correct|right)"
-)
-
-_FAULT = re.compile(
-    r"\b(?:forg[oe]t\w*|overlook\w*|misread\w*|mist[oa]k\w*|misappl\w+|confus\w+|mix(?:es|ed) up|flip\w*|swapp\w+|"
-    r"interchang\w+|neglect\w*|ignor\w+|omit\w*|miss(?:es|ed|ing)|dropp\w+|lost|errors?|slips?|flaws?|trap|off by|"
-    r"too (?:large|small|high|low|big|many|much)|fails?|failed|wrong\w*|false\w*|incorrect\w*|should (?:have|be|read)|"
-    r"instead of|rather than|treat(?:s|ed)|reject\w*|is not it|no basis|absurd|impossible|invalid)\b|[✗]|"
-    rf"\b{_NOT} (?:be |quite |the |a )*{_RIGHT}|\b(?:answer|result|total) is not [\d$]|^\W*sorry,? but no\b"
-)
-_PRAISE = re.compile(
-    rf"\b(?:is|are|was|were|has (?:this|it)|have) {_SURE}(?:right|correct|true|sound)\b(?! {_NOUN})|\bholds up\b|"
-    r"^\W*(?:sound|true|right|correct)\b(?=\s*[.,;!–—]|\W*$)|"
-    r"\bas the student (?:says|has|found|does)\b|\bnothing to add\b|\bwell done\b"
+_DENIED = re.compile(
+    r"\b(?:no|not|never|nothing|none|nowhere|without|neither|free of|if|whether|some|many|often|avoid\w*)\b"
 )
 
 
-def find_verdict(text: str) -> Verdict | None:
+def find_verdict(text: str, implied: Verdict | None = None) -> Verdict | None:
     """The critique's judgement of the whole solution; None where it gives none.
 
     The last clear statement on the solution or its answer counts ("Verdict: ...", "the answer is wrong", "Not correct."
-    alone), then what is said of it in passing, then any "incorrect" at all, then a fault that is named. Quoted words
-    are the student's.
+    alone). Where there is none, it is what the critique's own answer implies, unless that is "correct" and the text
+    objects to something. Quoted words are the student's.
+
+    Args:
+        implied: "correct" if the critique ends in the candidate's answer, "incorrect" if it ends in another one.
     """
     plainly = _plain_sentences(text)
     if sure := list(_sure(plainly)):
         return sure[-1]
-    if any(_says_wrong(s) for s in plainly):
-        return "incorrect"
-    if any(_says_right(s) for s in plainly):
-        return "correct"
-    if alone := [match for s in plainly if (match := _ALONE.search(s)) and _closed(match)]:
-        return _pole(alone[-1])
-    if any(_CALLED_RIGHT.search(s) for s in plainly):
-        return "correct"
-    return _implied(plainly)
-
-
-def _implied(plainly: list[str]) -> Verdict | None:
-    """What a critique implies that gives no judgement: it names a fault, or calls what was done right."""
-    for pattern, verdict in ((_FAULT, "incorrect"), (_NO_MISTAKE, "correct"), (_PRAISE, "correct")):
-        for sentence in plainly:
-            for match in pattern.finditer(sentence):
-                clause = re.split(r"[,;:–—(]|\bbut\b", sentence[: match.start()])[-1]
-                if not (sentence.endswith("?") or "avoid" in sentence or _DENIED.search(clause)):
-                    return verdict
-    return None
+    return "incorrect" if implied == "correct" and any(map(_objects, plainly)) else implied
 
 
 def takes_back(text: str) -> bool:
@@ -185,81 +105,78 @@ def takes_back(text: str) -> bool:
 
 
 def _plain_sentences(text: str) -> list[str]:
-    """The sentences in plain wording, without those that only number a list or hold the box."""
-    return [s for s in map(simple, sentences(text)) if re.search(r"[a-z✓✗]|\d\D+\d", s)]
+    """The sentences in plain wording, without those that only number a list or introduce the box."""
+    pieces = [(simple(piece), "\\boxed" in piece) for piece in sentences(text)]
+    told = [s for s, boxed in pieces if not boxed or len(s.split()) > 5 or _POLE.search(s)]
+    return [s for s in told if re.search(r"[a-z]", s)]
+
+
+def _objects(sentence: str) -> bool:
+    """Whether a sentence names a fault, and not "no mistake" or "is it wrong?"."""
+    for match in _OBJECTION.finditer(sentence):
+        clause = re.split(r"[,;:–—(]|\bbut\b", sentence[: match.start()])[-1]
+        if not (sentence.endswith("?") or _DENIED.search(clause) or re.search(r"\b(?:if|would|were)\b", sentence)):
+            return True
+    return False
 
 
 def _sure(plainly: list[str]) -> Iterator[Verdict]:
     """The clear judgements of the whole, sentence by sentence."""
     for i, sentence in enumerate(plainly):
-        if _ASKED.search(sentence) and (reply := re.match(r"\W*(yes|no)\b", "".join(plainly[i + 1 : i + 2]))):
-            yield "correct" if reply[1] == "yes" else "incorrect"
         if sentence.endswith("?"):
             continue
+        if (i == 0 or _ASKED.match(plainly[i - 1])) and (reply := _NO.match(sentence) or _YES.match(sentence)):
+            yield "incorrect" if reply.re is _NO else "correct"
         if i and _LABEL_ALONE.fullmatch(plainly[i - 1]):
             sentence = f"verdict: {sentence}"
-        if label := _LABEL.search(sentence):
-            yield _pole(label)
-            continue
-        if i == 0 and _NO.match(sentence):
-            yield "incorrect"
-        if i == 0 or i == len(plainly) - 1 or _RETRACTED.search(sentence):
-            alone = _ALONE.search(sentence)
-            if alone and not _PART.match(sentence, alone.end()) and (i == 0 or not _HEADS.match(alone[0])):
-                yield _pole(alone)
-        for pattern in (_SUBJECT, _CALLED, _KIND, _HOLDS):
-            for match in pattern.finditer(sentence):
-                if _is_of_the_whole(match, sentence):
-                    yield _pole(match)
+        sentence = _LABELLED.sub(r"\1 is ", sentence)
+        at_an_end = i == 0 or i == len(plainly) - 1 or bool(_BACK.search(sentence))
+        sentence = _BACK.sub(" ", sentence)
+        for match in _POLE.finditer(sentence):
+            if i and re.match(r"\W*:", sentence[match.end() :]) and not sentence[: match.start()].strip():
+                continue  # "Right: 3 · 5 = 15", the head of a calculation
+            if verdict := _judgement(sentence, match, at_an_end):
+                yield verdict
 
 
-def _is_of_the_whole(match: re.Match, sentence: str) -> bool:
-    groups = match.groupdict()
-    before = re.split(r"[;:&]|, (?:but|and|so|hence|which|i)\b", sentence[: match.start()])[-1]
-    before = re.sub(r"\bi would\b", "", before)
-    between = groups.get("between") or ""
-    if _OPEN.search(between) or _OPEN.search(before[-60:]):
-        return bool(
-            match.re is not _SUBJECT and (groups.get("no") or groups.get("no2"))
-        )  # "I would not call this correct"
-    if _pole(match) == "incorrect":
-        return not (groups.get("wrong") and _DENIED.search(f"{before[-30:]} {between}"))
-    goes_on = match.re is not _HOLDS and not _FOLLOWS.match(sentence, match.end())
-    partly = goes_on or _PART.match(sentence, match.end())
-    return not partly and not re.search(r"\b(?:not|no|never|nothing|since|because)\b", between)
+def _judgement(sentence: str, match: re.Match, at_an_end: bool) -> Verdict | None:
+    """What one "right" or "wrong" says of the whole; None where it speaks of something else."""
+    start = max([0, *(b.end() for b in _BREAK.finditer(sentence, 0, match.start()))])
+    before, named = sentence[start : match.start()].replace("i would ", "i "), _NAMED.match(sentence, match.end())
+    if (subject := _subject(before)) is None and " and " in before:
+        before = before[before.rindex(" and ") + 5 :]
+        subject = _subject(before)
+    if subject is None or re.search(r"\b(?:has|have|had|got|get|gets) (?:this|that|it|these|all)\W*$", before):
+        return None
+    right = (match["right"] is not None) == (not _NOT.search(before))
+    after, verb = match.end(), match[0] in ("accept", "agree with", "disagree with", "reject")
+    if named:
+        after, subject = named.end(), subject or verb
+        if not before.strip() and _SAYS.match(sentence, after):
+            return None  # "Correct answer: 66"
+        if right and re.search(r"\bthe\W*$", before) and not _STUDENT.search(before):
+            return None  # "this is the right answer" may speak of the critique's own
+    of_answer = re.search(r"\banswer\b", before) and re.match(r"\W*(?:but|though|although|however)\b", sentence[after:])
+    if right and not (verb and named) and _PART.match(sentence, after) and not (of_answer or "verdict is" in before):
+        return None
+    if not subject:
+        begins = re.match(r"so|hence|thus|therefore", before.strip()) or _subject(sentence[:start]) is not None
+        if not (at_an_end and (begins or not right)) or match[0] in ("✓", "✗", "sound", "fine", "okay"):
+            return None
+    return "correct" if right else "incorrect"
 
 
-def _pole(match: re.Match) -> Verdict:
-    groups = match.groupdict()
-    right = any(value for key, value in groups.items() if key.startswith(("right", "fine")))
-    return "correct" if right != bool(groups.get("no") or groups.get("no2")) else "incorrect"
-
-
-def _says_right(sentence: str) -> bool:
-    for match in _WHOLE_RIGHT.finditer(sentence):
-        before = sentence[max(0, match.start() - 20) : match.start()]
-        if not (_hedged(before) or _hedged(match["between"]) or sentence.endswith("?")):
-            return True
-    return False
-
-
-def _hedged(words: str) -> bool:
-    return bool(_OPEN.search(words) or re.search(r"\b(?:were|since|because|not|no|never)\b", words))
-
-
-def _says_wrong(sentence: str) -> bool:
-    """Whether a sentence calls the whole wrong, and not "nothing in it is wrong" or "is it wrong?"."""
-    if sentence.endswith("?"):
-        return False
-    for match in _WHOLE_WRONG.finditer(sentence):
-        until = match.end("wrong") if match["wrong"] else match.start()
-        clause = re.split(r"[,;:–—(]", sentence[:until])[-1]
-        if not _DENIED.search(clause):
-            return True
-    return False
-
-
-def _closed(match: re.Match) -> bool:
-    """Whether a judgement is a sentence of its own, and more than a "Good." or the head of an answer."""
-    rest = match.string[match.end() :].strip()
-    return not match["fine"] and re.fullmatch(r"[^\w:]*", rest) is not None
+def _subject(before: str) -> bool | None:
+    """Whether the words before a judgement name the whole as its subject; None if they name something else."""
+    words, named, number = before.split(), False, False
+    for word in words:
+        bare = word.strip("*_\"'’“”,.:;!()–—-")
+        if re.fullmatch(_SUBJECT, bare):
+            named, number = named or not bare.endswith(("'s", "’s")), False
+        elif not bare or bare in _FILLERS or _ADVERB.fullmatch(bare):
+            number = False
+        elif named and (number or _VALUE.fullmatch(bare)):
+            number = not number
+        else:
+            return None
+    return named

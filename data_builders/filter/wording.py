@@ -97,7 +97,7 @@ def ends_properly(text: str, most_after: int = 240) -> bool:
     if re.search(r"(?:^|\n)\s*(?:\d+[.)]|[-*•])\s*$", text):
         return False  # an item of a list that was never written
     last = re.sub(r"[*_`~]+$", "", text)
-    if re.search(r"\bverdict\W+\w+\W*$|\bconclusion\W+\w+\W*$", last, re.IGNORECASE):
+    if re.search(r"\b(?:verdict|conclusion)\W+\w+\W*$|\n[^\n.:]{2,40}: [^\n=:]*\d[^\n=:.]*$", last, re.IGNORECASE):
         return True
     return last.endswith(_ENDS) and not last.endswith((":", "(", "=", ","))
 

