@@ -26,14 +26,16 @@ _DENIAL = re.compile(r"\s(?:is not|isn't|isn’t|are not|does not equal|is never
 _CALLED_FALSE = re.compile(
     r"[\s,;.)$\\]{0,4}but (?:that|this|it) is (?:not (?:what|true|so|right|correct)|wrong|false|incorrect)\b"
 )
+_ADDED_TO = re.compile(r"\b(?:plus|minus|times|over)\s+(?:the\s+)?\Z")  # "three plus the square root of two, about 4.4"
 _VERB = re.compile(r"\b(?:is|equals|gives|makes)\b")
 _VERB_OR_UNIT = re.compile(r"\\text|[a-z]{2}")  # 60 min / 1 h = 1
 _OF_ANOTHER = re.compile(r"\b(?:than|of|to|in|on|by|for|from|at|over|with|between|after|above|below|digit|place)\W*\Z")
 _LETTERED = re.compile(r"\d[mghsl]\b|per ?cent|÷ ?\d+ ?/")  # 4s may be a letter times four, 12 ÷ 2/3 is 12 ÷ (2/3)
-_MODULUS = re.compile(r"\bmod(?:ulo|ulus)?\W{1,3}(\d{1,9})")
+_MODULUS = re.compile(r"(?:\b|\\[pb])mod(?:ulo|ulus)?\W{1,3}(\d{1,9})")
 _COMPARED = re.compile(r"[^.;,\n]{0,60}\bmod")
 _BULLET = re.compile(r"^[ \t]*[-*•+][ \t]+", re.MULTILINE)
-_BASE = re.compile(r"\bbase\b|_\d|≡|\\equiv|\bmod(?:ulo|ulus)?\W{1,3}[a-z]")
+_BASE = re.compile(r"\bbase\b|_\d")
+_CONGRUENT = re.compile(r"≡|\\equiv|\bmod(?:ulo|ulus)?\W{1,3}[a-z]")
 _ANGLE_FUNCTION = re.compile("'(?:sin|cos|tan)'")
 
 
@@ -80,7 +82,8 @@ def _misread(claim: Claim, excerpt: str, text: str) -> bool:
 def _false_equations(text: str, stated: list[Equation]) -> Iterator[tuple[str, tuple]]:
     found = equations(text)
     for equation in found:
-        if "°" in (text_of := str(equation)) and _ANGLE_FUNCTION.search(text_of):
+        part = _ADDED_TO.search(text[max(0, equation.start - 20) : equation.start])
+        if part or ("°" in (text_of := str(equation)) and _ANGLE_FUNCTION.search(text_of)):
             continue
         names = variables(equation.left), variables(equation.right)
         if not names[0] and in_units(names[1]):
@@ -114,7 +117,9 @@ def _modular(text: str, start: int, left: object, right: object) -> bool:
     line = _line(text, start)
     moduli = [int(n) for n in _MODULUS.findall(line) if int(n)]
     whole = all(isinstance(side, Fraction) and side.denominator == 1 for side in (left, right))
-    return bool(_BASE.search(line)) or (bool(moduli) and (not whole or any((left - right) % n == 0 for n in moduli)))
+    if _BASE.search(line) or not moduli:
+        return bool(_BASE.search(line) or _CONGRUENT.search(line))
+    return not whole or any((left - right) % n == 0 for n in moduli)
 
 
 def _not_congruent(equation: Equation, text: str) -> bool:

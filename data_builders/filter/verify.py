@@ -93,9 +93,10 @@ def strange_quotes(text: str, candidate: str, question: str) -> list[str]:
         pieces = [fold(piece).strip(".,;:!?") for piece in re.split(r"\.\.\.|…", quote)]
         verbatim = " ".join(quote.split()) in written  # a piece of a \\frac cannot be folded
         known = verbatim or all(any(piece in source for source in sources) for piece in pieces)
+        known = known or _shortened(quote, candidate)
         strange_numbers = set(re.findall(r"\d+", quote)) - set(re.findall(r"\d+", f"{candidate} {question}"))
         loose = not _CALCULATION.search(quote) and not strange_numbers
-        loose = loose and (" " not in quote or not _ASCRIBED.search(around) or _shortened(quote, candidate))
+        loose = loose and (" " not in quote or not _ASCRIBED.search(around))
         if not known and not loose:
             strange.append(quote)
     return strange
@@ -109,8 +110,8 @@ def _quoted(text: str) -> Iterator[tuple[re.Match, str]]:
 
 
 def _shortened(quote: str, candidate: str) -> bool:
-    """Whether the words of a quote stand in the candidate in this order, with a few words between them."""
-    words, written = (re.findall(r"\w+", text.casefold()) for text in (quote, candidate))
+    """Whether the words and signs of a quote stand in the candidate in this order, with a few others between them."""
+    words, written = (re.findall(r"\w+|[^\w\s$.,;:]", text.casefold()) for text in (quote, candidate))
     for start in (i for i, word in enumerate(written) if words and word == words[0]):
         at = start
         for word in words[1:]:

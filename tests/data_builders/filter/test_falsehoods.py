@@ -64,6 +64,7 @@ def test_powers_are_calculated(text, value, slip):
 
 
 FALSE = r"""
+We know $50\equiv11\pmod{13}$. Since $13\cdot9=119$, the rest is 2.
 The formula is (a - b)^2 = a^2 - b^2.
 Recall that $\sqrt{a^2+b^2}=a+b$.
 We use $(x+3)^2 = x^2 + 9$.
@@ -149,6 +150,8 @@ familiar $(a-b)^2=a^2-2ab-b^2$.
 where $4^x=(2^2)^x=2^{2+x}$ is used
 """.strip().split("\n")
 TRUE = r"""
+The larger one is four plus the square root of three, about 5.732.
+By $50\equiv11\pmod{13}$ we have $50+2=0$.
 The student forgets that (a+b)² = a² + b² is false.
 It isn't true that √(a+b) = √a + √b.
 Let s = a + b, so a² + b² = s² − 2p.

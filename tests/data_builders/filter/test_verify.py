@@ -145,6 +145,12 @@ def test_quotes_match_through_markup_and_may_come_from_the_problem():
             ["2 women, then all"],
         ),
         ('The "3 women" are too many.', "Choose 2 women.", ["3 women"]),
+        ('No: "height 4, so area $2\\cdot4$".', "The height is 4, so the area is $2\\cdot4=8$.", []),
+        (
+            'No: "height 4, so area $2+4$".',
+            "The height is 4, so the area is $2\\cdot4=8$.",
+            ["height 4, so area $2+4$"],
+        ),
     ],
 )
 def test_quotes_that_are_near_the_words_and_ways_of_speaking(text, candidate, strange):
