@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from cft.recipe.blocks.base import Block, Count, File, Text, once
 
@@ -58,6 +58,12 @@ class SftTrain(Block):
 
 class NoTrain(Block):
     """No training, for recipes that only score the base model. It has no other key; these are what readers ask for."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_keys(cls, raw: Any) -> Any:
+        """`train.lora={}` on the command line is the way to leave out a key of a recipe that trains."""
+        return {key: value for key, value in raw.items() if value != {}} if isinstance(raw, dict) else raw
 
     method: Literal["none"]
     full: ClassVar[bool] = False

@@ -171,6 +171,7 @@ def test_blocks_that_do_not_fit_are_refused(overrides: list[str], expected: list
         ["train.method=sft"],
         ["train.method=sft", "data={builder: demonstrations, problems: [bakery]}"],
         ["train={method: none}", "data={builder: none}", "eval.arms=[base]"],
+        ["train.method=none", "train.lora={}", "train.args={}", "data={builder: none}", "eval.arms=[base]"],
         ["eval.data={sums: a.jsonl}"],
     ],
 )

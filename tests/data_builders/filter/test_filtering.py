@@ -96,6 +96,15 @@ def test_the_labelled_set_in_other_voices():
     assert found["lost"] == {}
 
 
+def test_the_set_written_by_somebody_who_knew_nothing_of_the_filter():
+    rows = [row for _, row in read_jsonl(LABELLED.with_name("blind_critiques.jsonl"))]
+    found = measure([row for row in rows if row["label"] != "wrong_blame"])
+    print(json.dumps(found, indent=1))
+    known = {"s-false_calculation-05", "s-false_identity-02", "s-false_unit-01", "s-false_unit-04"}
+    assert set(found["let_through"]) <= known
+    assert set(found["lost"]) <= {"s-good-07", "s-good-09", "s-good-21", "s-good-35"}
+
+
 @pytest.mark.parametrize(
     "body", ["9", " ", "\n", "so ", "a=", "1+", "_", '"', "“", "≠", "\\frac{", "(", "the answer is ", "1 h "]
 )

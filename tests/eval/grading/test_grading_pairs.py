@@ -1,6 +1,7 @@
-r"""The grader on hand-made pairs of answers, `answer_pairs.jsonl` and `field_pairs.jsonl`.
+r"""The grader on hand-made pairs of answers.
 
-Both were written before the grader was run on them; the second in forms of public bug reports.
+All were written before the grader was run on them; those of `field_pairs.jsonl` in forms of public bug reports, those of
+`blind_pairs.jsonl` by somebody who knew nothing of it, and the grader was not fixed by them.
 
 A row says whether `answer` (or, graded as a whole, `response`) is `equal` to `gold`. Long texts are `repeat` copies
 between `before` and `after`. `verdict` stands where the grader is known to say otherwise: true, false or (undecided)
@@ -18,7 +19,7 @@ from eval.grading import grade, same_answer
 
 ROWS = [
     json.loads(line)
-    for name in ("answer_pairs.jsonl", "field_pairs.jsonl")
+    for name in ("answer_pairs.jsonl", "field_pairs.jsonl", "blind_pairs.jsonl")
     for line in (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines()
 ]
 
