@@ -1,7 +1,7 @@
 r"""The grader on hand-made pairs of answers.
 
-All were written before the grader was run on them: those of `field_pairs.jsonl` in forms of public bug reports, those of
-`blind_pairs.jsonl` by somebody who knew nothing of it; by these it was not fixed, feet for inches apart.
+All were written before the grader was run on them: those of `field_pairs.jsonl` in forms of public bug reports,
+those of `blind_pairs.jsonl` by somebody who knew nothing of it; by these it was not fixed, feet for inches apart.
 
 A row says whether `answer` (or, graded as a whole, `response`) is `equal` to `gold`. Long texts are `repeat` copies
 between `before` and `after`. `verdict` stands where the grader is known to say otherwise: true, false or (undecided)
