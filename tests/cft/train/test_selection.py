@@ -120,7 +120,7 @@ def test_a_training_killed_while_it_asks_ends_with_the_same_adapter(
     recipe = recipe_with(learner, folder, every=4)
     log = tmp_path / "selection" / f"progress-{step}.jsonl"
     process = in_process(recipe, folder / "examples.jsonl", tmp_path)
-    wait_until(log.exists, process)
+    wait_until(lambda: log.exists() and log.stat().st_size > 0, process)  # an answer, not only its file
     os.kill(process.pid, how)
     process.join(60)
     assert process.exitcode in (-how, 143) and not (tmp_path / "adapter").exists()
