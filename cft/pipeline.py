@@ -5,8 +5,6 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import jinja2
-
 from cft.devices import pick_device, slow_dtype
 from cft.errors import DataError, ModelError
 from cft.files import content_id, sha256_file, sha256_folder
@@ -121,7 +119,7 @@ def check_prompts(recipe: Recipe) -> None:
     try:
         messages = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "1+1?"}]
         render(load_tokenizer(recipe.model), messages)
-    except (ModelError, jinja2.TemplateError) as error:
+    except ModelError as error:
         raise ModelError(
             f"eval.arms: {', '.join(with_system)} cannot be asked, with a system message. {error}"
         ) from error

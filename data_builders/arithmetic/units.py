@@ -7,8 +7,7 @@ from fractions import Fraction
 from data_builders.arithmetic.expressions import Node
 from data_builders.arithmetic.identities import value, variables
 
-# name: (worth, kind, power of the kind); the worths of one kind are in one base unit
-# name, worth in the base unit of its kind, kind, power of the kind, other names
+# A unit: name, worth in the base unit of its kind, kind, power of the kind, other names
 _ROWS = """
 s 1 time 1 second seconds sec secs | min 60 time 1 minute minutes mins | h 3600 time 1 hour hours hr hrs
 day 86400 time 1 days | week 604800 time 1 weeks

@@ -60,14 +60,14 @@ def test_every_text_of_a_recipe_is_marked_as_a_file_or_listed_as_none():
 def recipe(tmp_path, monkeypatch) -> Recipe:
     """A recipe that names a file wherever it can."""
     monkeypatch.chdir(tmp_path)
-    for name in ("p.yaml", "c.jsonl", "t.md", "chat.jinja", "items.jsonl", "choose.jsonl", "lib.json", "shared.yml"):
+    for name in ("p.yaml", "c.jsonl", "t.md", "chat.jinja", "items.jsonl", "choose.jsonl", "lib.json", "common.yml"):
         Path(name).write_text(name)
     for name in ("tasks", "items", "rows"):
         Path(name).mkdir()
     Path("rows/test.jsonl").write_text("{}")
     Path("items/aime24.jsonl").write_text("{}")
-    Path("tasks/mine.yaml").write_text("task: mine\ninclude: ../shared.yml\ndataset_path: ./rows\n")
-    Path("shared.yml").write_text("process_docs: !function own.code.f\n")
+    Path("tasks/mine.yaml").write_text("task: mine\ninclude: ../common.yml\ndataset_path: ./rows\n")
+    Path("common.yml").write_text("process_docs: !function own.code.f\n")
     Path("own").mkdir()
     Path("own/code.py").write_text("def f(docs): return docs")
     teachers = [{"kind": "file", "path": "c.jsonl"}, {"kind": "model", "model": "m", "styles": ["t.md"]}]
@@ -95,7 +95,7 @@ def recipe(tmp_path, monkeypatch) -> Recipe:
         ("items.jsonl", "mine", "eval"),
         ("items/aime24.jsonl", "data_dir", "eval"),
         ("tasks/mine.yaml", "task_dir", "eval"),
-        ("shared.yml", "task_dir", "eval"),
+        ("common.yml", "task_dir", "eval"),
         ("own/code.py", "task_dir", "eval"),
         ("rows/test.jsonl", "task_dir", "eval"),
     ],
