@@ -4,20 +4,15 @@ import re
 
 from data_builders.arithmetic.markup import braced
 from data_builders.arithmetic.units import UNITS, is_part
+from eval.grading.number_words import CARDINALS, SMALL, TENS
 
-_SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
-)
-_SMALL = (_SMALL + " eighteen nineteen").split()
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_VALUES = {word: i for i, word in enumerate(_SMALL)} | {word: 10 * i for i, word in enumerate(_TENS, 2)}
 _PARTS = {"half": 2, "halves": 2, "quarter": 4, "third": 3, "fifth": 5, "eighth": 8, "ninth": 9, "twelfth": 12}
-_PARTS |= {f"{word}th": n for word, n in _VALUES.items() if n in (4, 6, 7, 10, 11, *range(13, 20))}
-_PARTS |= {f"{word[:-1]}ieth": n for word, n in _VALUES.items() if word in _TENS}
+_PARTS |= {f"{word}th": n for word, n in CARDINALS.items() if n in (4, 6, 7, 10, 11, *range(13, 20))}
+_PARTS |= {f"{word[:-1]}ieth": n for word, n in CARDINALS.items() if word in TENS}
 _ORDINALS = {"first": 1, "second": 2} | {word: n for word, n in _PARTS.items() if 2 < n < 10 and word != "quarter"}
-_TEN = "|".join(_TENS)
-_ONE = "|".join(_SMALL[1:10])
-_COUNT = rf"(?:(?:{_TEN})(?:[- ](?:{_ONE}))?|{'|'.join(_SMALL[1:])})"
+_TEN = "|".join(TENS)
+_ONE = "|".join(SMALL[1:10])
+_COUNT = rf"(?:(?:{_TEN})(?:[- ](?:{_ONE}))?|{'|'.join(SMALL[1:])})"
 _PART = rf"(?:(?:{_TEN})-(?:{'|'.join(_ORDINALS)})|{'|'.join(sorted(_PARTS, key=len, reverse=True))})s?"
 _NAMES = "|".join(sorted(UNITS, key=len, reverse=True))
 _ONE_UNIT = rf"(?:(?:square|cubic)\s+)?(?:{_NAMES}|[mghslL])(?:²|³|\^\{{?[23]\}}?)?(?![\w'’])"
@@ -139,7 +134,7 @@ def _rewritten(text: str, rules: list) -> str:
 
 
 def _count(words: str) -> int:
-    return sum(_VALUES[word] for word in re.split(r"[- ]", words.lower()))
+    return sum(CARDINALS[word] for word in re.split(r"[- ]", words.lower()))
 
 
 def _times(count: str, unit: str) -> int:
@@ -182,5 +177,5 @@ def _compound(number: str, unit: str, smaller: str) -> str:
 def _fraction(count: str, part: str) -> str:
     tens, _, ones = part.lower().rpartition("-")
     ones = ones if ones in _PARTS or ones in _ORDINALS else ones.removesuffix("s")
-    below = _VALUES.get(tens, 0) + (_ORDINALS.get(ones) if tens else _PARTS.get(ones, 0))
+    below = CARDINALS.get(tens, 0) + (_ORDINALS.get(ones) if tens else _PARTS.get(ones, 0))
     return f"{1 if count.lower() in ('a', 'an') else _count(count)}/{below}"

@@ -2,15 +2,15 @@
 
 import re
 
-_SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+_TO_SIXTEEN = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_CARDINALS = {word: number for number, word in enumerate(f"{_SMALL} seventeen eighteen nineteen".split())}
-_CARDINALS |= {word: 10 * number for number, word in enumerate(_TENS.split(), 2)}
+SMALL, TENS = f"{_TO_SIXTEEN} seventeen eighteen nineteen".split(), _TENS.split()
+CARDINALS = {word: n for n, word in enumerate(SMALL)} | {word: 10 * n for n, word in enumerate(TENS, 2)}
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9}
 _IRREGULAR = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
               "twelve": "twelfth"}  # fmt: skip
 _ORDINALS = {
-    _IRREGULAR.get(word, re.sub("y$", "ie", word) + "th"): number for word, number in (_CARDINALS | _SCALES).items()
+    _IRREGULAR.get(word, re.sub("y$", "ie", word) + "th"): number for word, number in (CARDINALS | _SCALES).items()
 }
 _PARTS = {"half": 2, "halve": 2, "quarter": 4} | {word: n for word, n in _ORDINALS.items() if n > 2}
 _NEGATIVE = ("negative", "minus")
@@ -34,8 +34,8 @@ def number_in_words(text: str) -> str | None:
         return f"{whole}{part}" if whole is not None and part else None
     if part := _fraction(before, last):
         return part
-    if before and before[-1] in _CARDINALS and _CARDINALS[before[-1]] >= 20 and _ORDINALS.get(last, 10) < 10:
-        before = [*before[:-1], str(_CARDINALS[before[-1]])]
+    if before and before[-1] in CARDINALS and CARDINALS[before[-1]] >= 20 and _ORDINALS.get(last, 10) < 10:
+        before = [*before[:-1], str(CARDINALS[before[-1]])]
     leading = 0 if not before else int(before[-1]) if before[-1].isdecimal() and len(before) == 1 else None
     if leading is None or last not in _ORDINALS:
         return None
@@ -53,8 +53,8 @@ def _cardinal(words: list[str]) -> int | None:
             continue
         if word == "a" and place == 0 and len(words) > 1 and words[1] in _SCALES:
             group, last = 1, 1
-        elif word in _CARDINALS:
-            number = _CARDINALS[word]
+        elif word in CARDINALS:
+            number = CARDINALS[word]
             if (number == 0 and len(words) > 1) or last < 20 or (last < 100 and number > 9):
                 return None
             group, last = group + number, number
