@@ -22,6 +22,9 @@ DTYPE = "bfloat16"
 
 def ours(folder: str, limit: int, max_new_tokens: int, batch_size: int, out: Path) -> None:
     """Time `BatchedDecoding.answer` on the prompts of the base arm."""
+    from cft.devices import share_cores
+
+    share_cores()  # as the command does
     from cft.models.generate import render
     from cft.models.load import load_model, load_tokenizer
     from cft.recipe.blocks import EvalBlock, ModelBlock

@@ -5,6 +5,8 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,6 +67,18 @@ def run_process(command: list[str], folder: Path, threads: int) -> Finished:
         raise SystemExit(f"{tail}\nexit status {process.returncode} of: {' '.join(command)}")
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB on Linux
     return Finished(out.read_text(errors="replace"), round(seconds, 1), round(usage.ru_maxrss * unit / 1e6))
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """So many other processes compute without end while this lasts: a browser, a build, another training."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def run_cft(arguments: list[str], runs: Path, folder: Path, threads: int) -> Finished:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.answer import DTYPE, TASK
-from benchmarks.common import CORES, console, machine, model_folder, report, run_process, summarise
+from benchmarks.common import CORES, busy_processes, console, machine, model_folder, report, run_process, summarise
 from cft.files import read_json
 
 OURS, PLAIN = "cft eval", "lm_eval"
@@ -25,12 +25,13 @@ def main(
     model: Annotated[str, typer.Option(help="A name of `cft models`, or a folder.")] = "qwen2.5-coder-0.5b",
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; in each, both take their turn.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each side.")] = CORES,
+    busy: Annotated[int, typer.Option(min=0, help="Other processes that compute all the while.")] = 0,
     out: Annotated[Path | None, typer.Option("--json", help="File for the result.")] = None,
 ) -> None:
     """Measure our evaluation against plain `lm_eval`."""
     rounds: list[dict[str, dict[str, Any]]] = []
     answers: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory(prefix="cft-benchmark-") as name:
+    with tempfile.TemporaryDirectory(prefix="cft-benchmark-") as name, busy_processes(busy):
         folder = Path(name)
         location = model_folder(model, folder / "model")
         for number in range(repeats):
@@ -62,6 +63,7 @@ def main(
         "task": TASK,
         "items": limit,
         "max_new_tokens": max_new_tokens,
+        "busy_processes": busy,
         "batch_size": {OURS: batch_size, PLAIN: 1},
         "same_text": agree,
         **summarise(rounds, ["items_per_second", "tokens_per_second"]),

@@ -17,7 +17,18 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.common import CORES, Finished, console, machine, model_folder, report, run_cft, run_process, summarise
+from benchmarks.common import (
+    CORES,
+    Finished,
+    busy_processes,
+    console,
+    machine,
+    model_folder,
+    report,
+    run_cft,
+    run_process,
+    summarise,
+)
 from cft.files import read_json, read_jsonl, write_jsonl
 from cft.models.architecture import Architecture
 from cft.recipe.load import load_recipe
@@ -47,6 +58,7 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; in each, both take their turn.")] = 3,
     max_length: Annotated[int, typer.Option(help="Most tokens of a row; a longer row is an error.")] = TRL_MAX_LENGTH,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each side.")] = CORES,
+    busy: Annotated[int, typer.Option(min=0, help="Other processes that compute all the while.")] = 0,
     compiled: Annotated[bool, typer.Option("--compiled", help="Race ours with train.args.torch_compile too.")] = False,
     unsloth: Annotated[Path | None, typer.Option(help="A Python that has unsloth, to race it too.")] = None,
     out: Annotated[Path | None, typer.Option("--json", help="File for the result.")] = None,
@@ -58,7 +70,7 @@ def main(
             f"--rows {rows} --steps {steps}: {steps} steps take {seen} rows, which are not whole epochs of {rows}. Let "
             f"--rows be a multiple of {ROWS_A_STEP}, and --steps a multiple of rows / {ROWS_A_STEP}."
         )
-    with tempfile.TemporaryDirectory(prefix="cft-benchmark-") as name:
+    with tempfile.TemporaryDirectory(prefix="cft-benchmark-") as name, busy_processes(busy):
         folder = Path(name)
         location = model_folder(model, folder / "model")
         settings = ["quickstart", f"model.id={location}", "model.dtype=bfloat16", f"data.max_examples={rows}"]
@@ -105,6 +117,7 @@ def main(
         "model": Path(model).name,
         "rows": rows,
         "steps": steps,
+        "busy_processes": busy,
         "tokens": tokens,
         "longest_tokens": metrics["summary"]["longest_tokens"],
         "trl_flags": [{"flag": " ".join(flag), "why": why} for *flag, why in flags],

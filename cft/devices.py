@@ -1,6 +1,7 @@
 """The device that computes, the types it computes in, and graphics cards by name. Importing this loads no torch."""
 
 import functools
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -11,6 +12,21 @@ from cft.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import ModelBlock
+
+
+SPINS = 4000  # turns, some 10 µs; libgomp's own 300,000 are a millisecond
+
+
+def share_cores() -> None:
+    """Let a thread that waits for the others of its operation sleep soon. Before torch is loaded.
+
+    libgomp lets it spin for a millisecond, a thousand times a second. Where another program computes too, that takes
+    the core from the thread that is waited for: a step of two threads beside one busy process takes several times as
+    long. Not to spin at all (OMP_WAIT_POLICY=PASSIVE) costs an idle machine a tenth of its decoding speed; so few turns
+    cost it next to nothing (benchmarks/README.md). What the user has set stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
 
 def pick_device() -> str:

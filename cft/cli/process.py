@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cft.cli.common import answer, out, progress
+from cft.devices import share_cores
 from cft.errors import CFTError, Terminated, fault_of_the_machine
 from cft.memory import reuse_freed_memory
 from cft.terminal import Text, accept_all_characters
@@ -18,6 +19,7 @@ from cft.terminal import Text, accept_all_characters
 def run_program(app: Callable[[], None], *, computing: bool) -> None:
     """Do what the arguments say, and end with the exit code of how it went. `computing`: it will load a model."""
     if computing:
+        share_cores()
         reuse_freed_memory()
     accept_all_characters()
     signal.signal(signal.SIGTERM, _terminate)
