@@ -13,6 +13,15 @@ from cft.suggest import did_you_mean
 if TYPE_CHECKING:
     from cft.recipe.blocks import ModelBlock
 
+# How models of this process write on each device (`cft.models.generate`). No GPU has measured it
+DECODERS = {"cuda": "graphs", "mps": "steps", "cpu": "steps"}
+GROUP = {"graphs": 8}  # batches whose prompts come together, for a decoder that refills the rows of ended answers
+
+
+def decoder_for(asked: str, device: str) -> str:
+    """The decoder that `asked` means on a device: `auto` is the one that DECODERS names."""
+    return DECODERS.get(device, "steps") if asked == "auto" else asked
+
 
 SPINS = 4000  # turns, some 10 µs; libgomp's own 300,000 are a millisecond
 
@@ -102,6 +111,9 @@ MFU = 0.35  # share of the peak that training is assumed to reach on a card; not
 # Seconds that a batch is assumed to take for one token more; not measured. Most cards read all of their memory, and so
 # any model that fits, in 0.02 to 0.04 s, and transformers' own code takes about as long
 DECODING_STEP = 0.05
+# Seconds in which a card is assumed to read all of its memory; a step of the decoder `graphs` waits for no code and
+# reads weights and cache once. Not measured
+MEMORY_READ = 0.03
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cft.devices import pick_device, slow_dtype
+from cft.devices import decoder_for, pick_device, slow_dtype
 from cft.errors import DataError, ModelError
 from cft.files import content_id, sha256_file, sha256_folder
 from cft.foreign import user_path
@@ -173,6 +173,8 @@ def train_stage(
     if recipe.train.select:  # which asks its items as the evaluation would
         blocks += ["eval.data_dir", "eval.task_dir"]
         inputs["asked"] = {key: getattr(recipe.eval, key) for key in ("max_new_tokens", "batch_size")}
+        decoder = decoder_for(recipe.eval.decoder, pick_device())
+        inputs["asked"] |= {"decoder": decoder} if decoder != "steps" else {}
     if files := file_hashes(recipe, *blocks):
         inputs["files"] = files
     stage = run.stage("train", inputs)

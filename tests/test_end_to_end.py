@@ -47,6 +47,21 @@ def test_the_model_from_the_package_index_knows_the_capital_of_france(smoke):
     assert "Paris" in completion.text
 
 
+def test_rows_that_are_refilled_hold_the_answers_of_single_steps(smoke):
+    block = ModelBlock(id=str(smoke[0]), dtype="float32")
+    model, tokenizer = load_model(block), load_tokenizer(block)
+    asked = [
+        "What is the capital of France?",
+        "What is 3 + 4?",
+        "Name a colour.",
+        "Write a poem about a very old tree.",
+    ]
+    prompts = [render(tokenizer, [{"role": "user", "content": question}]) for question in asked]
+    by_steps = generate(model, tokenizer, prompts, max_new_tokens=48, decoder="steps")
+    assert by_steps == generate(model, tokenizer, prompts, max_new_tokens=48, decoder="graphs", slots=2)
+    assert {completion.finish_reason for completion in by_steps} == {"stop", "length"}
+
+
 def test_the_report_holds_both_arms_on_the_same_items(smoke):
     _, folder, report = smoke
     assert {arm["name"]: arm["n"] for arm in report["arms"]} == {"base": 8, "adapter": 8}

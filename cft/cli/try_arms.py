@@ -17,7 +17,9 @@ from rich.live import Live
 from rich.table import Table
 
 from cft.errors import EvalError, RunError
-from cft.models.generate import choose, make_cache, packed_linears, render, stop_token_ids
+from cft.models.decoding import choose, make_cache, stop_token_ids
+from cft.models.generate import render
+from cft.models.packed import packed_linears
 from cft.recipe.load import load_recipe
 from cft.runs import Run
 from cft.terminal import Terminal, Text

@@ -5,7 +5,7 @@ from typing import Any
 
 import psutil
 
-from cft.devices import Card
+from cft.devices import Card, decoder_for
 from cft.models.architecture import Architecture
 from cft.plan.footprint import CUDA_CONTEXT, LIBRARIES, NF4, RESERVE, footprint
 from cft.recipe.blocks import Recipe
@@ -13,6 +13,7 @@ from cft.train.loop.defaults import LORA, our_defaults
 from cft.train.loop.fallback import Setting, ladder
 
 PROMPT_TOKENS = 110  # of a question that is scored
+LONGEST_PROMPT = 800  # tokens of the longest question of a task with its template, a guess; a static cache has its room
 SCORING_LIBRARIES = 0.65e9  # bytes that lm-eval and decoding add on a CPU (measured)
 
 
@@ -86,7 +87,9 @@ def room_of(card: Card | None, on_gpu: bool) -> tuple[str, float]:
 def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: str, on_gpu: bool) -> float:
     """Bytes at the peak of scoring, an estimate: weights, the KV cache, and logits of a batch.
 
-    The cache counts twice while ended rows leave it; a CPU packs its weights a second time (`cft/models/packed.py`).
+    The cache counts twice while ended rows leave it. That of `cft.models.graphs` is static, with room for the longest
+    prompt in each row, and a quarter as many prompts are read ahead. A CPU packs its weights a second time
+    (`cft/models/packed.py`).
     """
     number = 4 if recipe.model.dtype == "float32" else 2
     weights = number * model.parameters
@@ -94,6 +97,8 @@ def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: st
         weights = NF4 * model.linear_parameters + number * (model.parameters - model.linear_parameters)
     keys = 2 * number * model.num_hidden_layers * model.num_key_value_heads * model.head  # bytes a token
     cache = 2 * batch * (PROMPT_TOKENS + recipe.eval.max_new_tokens) * keys
+    if decoder_for(recipe.eval.decoder, "cuda" if on_gpu else "cpu") == "graphs":
+        cache = batch * (1.25 * LONGEST_PROMPT + recipe.eval.max_new_tokens) * keys
     packed = number * (model.linear_parameters + model.embedding_parameters)
     here = weights + cache + 12 * batch * model.vocab_size
     return here + (

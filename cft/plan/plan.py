@@ -6,18 +6,30 @@ on two CPU cores with a 0.5B model; see `recipes/README.md`).
 """
 
 import contextlib
+import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cft.cache import remembered
-from cft.devices import DECODING_STEP, MFU, find_card, matmul_flops, pick_device, slow_dtype
+from cft.devices import (
+    DECODING_STEP,
+    GROUP,
+    MEMORY_READ,
+    MFU,
+    decoder_for,
+    find_card,
+    matmul_flops,
+    pick_device,
+    slow_dtype,
+)
 from cft.errors import CFTError, ModelError
 from cft.foreign import user_path
 from cft.models.load import load_tokenizer
 from cft.models.source import architecture_of, resolve
 from cft.pipeline import file_hashes
-from cft.plan.memory import PROMPT_TOKENS, plan_memory
+from cft.plan.memory import PROMPT_TOKENS, evaluation, plan_memory
 from cft.recipe.blocks import ModelBlock, Recipe
 from cft.rows import tokenize_row
 from cft.runs import Run, read_rows, run_of
@@ -54,10 +66,21 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
     device = "cuda" if card else pick_device()
     flops = matmul_flops(recipe.model.dtype) if parameters and not card else None
 
-    def seconds(tokens: float) -> float | None:
-        """Of reading and writing tokens; not known for so many GB of a card."""
+    decoder = decoder_for(recipe.eval.decoder, device)
+    batch = recipe.eval.batch_size
+
+    def seconds(tokens: float, tails: int = 0) -> float | None:
+        """Of reading and writing tokens; not known for so many GB of a card.
+
+        Args:
+            tails: how often the longest answers are the last ones to be written.
+        """
+        if card and card.flops and decoder in GROUP:  # rows are refilled, so that all are in work until the last ones
+            needed = evaluation(architecture, recipe, batch, recipe.model.quantization, True) if architecture else None
+            one = MEMORY_READ * min(1.0, needed / card.bytes if needed else 1.0)
+            return round(LOAD_SECONDS + (tokens / batch + tails * recipe.eval.max_new_tokens) * one)
         if card and card.flops:
-            return round(LOAD_SECONDS + tokens / recipe.eval.batch_size * DECODING_STEP)
+            return round(LOAD_SECONDS + tokens / batch * DECODING_STEP)
         return round(LOAD_SECONDS + 2 * parameters * tokens / (flops * GENERATING)) if flops else None
 
     def training_seconds(rows: list[tuple[float, float]], epochs: float) -> float | None:
@@ -100,10 +123,12 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         answers = items * len(recipe.eval.arms) * samples
         written = answers * min(recipe.eval.max_new_tokens, task.answer_tokens)
         tokens = answers * PROMPT_TOKENS + written
+        tails = len(recipe.eval.arms) * math.ceil(items * samples / (GROUP.get(decoder, 1) * batch))
         each = f" x {samples} samples" if samples > 1 else ""
         arms = f"{number_of(len(recipe.eval.arms), 'arm')} ({', '.join(recipe.eval.arm_names)})"
         about = f"{name}: {number_of(items, 'item')}{each} x {arms}"
-        took, cost = scoring(recipe, answers * PROMPT_TOKENS, written, seconds)
+        about += f", decoder {decoder}" if decoder != "steps" and not recipe.eval.endpoint else ""
+        took, cost = scoring(recipe, answers * PROMPT_TOKENS, written, partial(seconds, tails=tails))
         costs.append(cost)
         stage = _stage(run, "eval", about, tokens, took) | {"task": name}
         if len(recipe.eval.arms) > 1:

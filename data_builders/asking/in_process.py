@@ -1,8 +1,10 @@
 """Students and teachers in this process: transformers on a GPU or a CPU, in batches of alike length."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from cft.devices import GROUP, decoder_for, pick_device
 from cft.files import content_id
 from cft.models.load import load_model, load_tokenizer
 from cft.models.source import resolve, template_identity
@@ -31,17 +33,22 @@ class InProcess:
     def answer(self, calls: Sequence[Call], ledger: "Ledger") -> None:
         """See `Backend`. Batches are cut from all planned calls, whatever is owed, so that a run which was stopped
         samples the same texts: a row's sample depends on its batch."""
-        from cft.models.generate import generate, plan_batches, render
+        from cft.models.decoding import plan_batches
+        from cft.models.generate import generate, render
 
         loaded = None
-        for batch in _batches(calls, self.batch_size, plan_batches):
+        if not ledger.owed(calls):
+            return
+        decoder = decoder_for("auto", pick_device())
+        group = GROUP.get(decoder, 1)
+        for batch in _batches(calls, group * self.batch_size, partial(plan_batches, alike=group == 1)):
             if not ledger.owed(batch):
                 continue
             loaded = loaded or (load_model(self.model), load_tokenizer(self.model))
             model, tokenizer = loaded
             sampling, tokens = batch[0].sampling, 0
 
-            def on_step(rows: int, size: int = len(batch)) -> None:
+            def on_step(rows: int, size: int = min(len(batch), self.batch_size)) -> None:
                 nonlocal tokens
                 tokens += rows
                 self.on_step(f"{size} answers at a time, {tokens} tokens, {rows} still writing")
@@ -55,6 +62,8 @@ class InProcess:
                 temperature=sampling["temperature"],
                 top_k=sampling["top_k"],
                 top_p=sampling["top_p"],
+                decoder=decoder,
+                slots=self.batch_size,
                 on_step=on_step,
             )
             for call, done in zip(batch, completions, strict=True):

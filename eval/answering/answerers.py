@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cft.models.generate import Completion, render, until
+from cft.devices import decoder_for, pick_device
+from cft.models.decoding import until
+from cft.models.generate import Completion, render
+from cft.models.graphs_fault import graphs_fault
 from cft.models.source import resolve
 from cft.recipe.blocks import Arm, EvalBlock
 from data_builders.asking.calls import Call, Ledger
@@ -78,9 +81,14 @@ class Answerer(ABC):
 class Local(Answerer):
     """Models of this process: one loaded base for all arms."""
 
-    def __init__(self, block: EvalBlock, seed: int, models: Models) -> None:
+    def __init__(self, block: EvalBlock, seed: int, models: Models, say: Say = lambda line: None) -> None:
+        """
+        Args:
+            say: called with a line that the user should see.
+        """
         super().__init__(block, seed)
-        self.models = models
+        self.models, self.say = models, say
+        self.decoder = decoder_for(block.decoder, pick_device())
 
     def check(self) -> None:
         for arm in self.block.arms:
@@ -102,6 +110,7 @@ class Local(Answerer):
             "block": block.model_dump(mode="json"),
             "arm": arm.model,
             "batch_size": self.block.batch_size,
+            **({"decoder": self.decoder} if self.decoder != "steps" else {}),  # answers of steps stay what they were
             **({"elicitor": arm.elicitor.model_dump()} if arm.elicitor else {}),
             # Answers that were given below a switched-off adapter which had changed the base are not of this base
             **({"base": "to the bit"} if arm.model in {"base", *self.models.apart} else {}),
@@ -113,6 +122,7 @@ class Local(Answerer):
         block = self.block
         decoding = Decoding(
             **{key: getattr(block, key) for key in ("batch_size", *SAMPLING)},
+            decoder=self.decoder,
             seed=self.seed,
             stop_strings=items.stop_strings,
             special_tokens=not (items.chat and self.template),
@@ -122,8 +132,11 @@ class Local(Answerer):
             answering = BatchedDecoding(
                 model, self.models.tokenizer, decoding, log=log, on_progress=on_progress, elicit=elicit
             )
-            completions = answering.answer(items.prompts)
             where = {"device": str(model.device), "dtype": str(model.dtype)}
+            if self.decoder == "graphs" and (fault := graphs_fault(model)):
+                self.say(f"eval: {arm.name} is decoded a step at a time instead of with graphs: {fault}")
+                where["decoder"] = "steps"  # that the settings ask for graphs stays in the fingerprint
+            completions = answering.answer(items.prompts)
         return Answered(completions, answering.seconds, answering.peak_memory_mb, where)
 
 

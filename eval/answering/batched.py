@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cft.devices import GROUP
 from cft.errors import EvalError
 from cft.files import append_jsonl, content_id, read_own_jsonl
 from cft.memory import peak_memory_mb
-from cft.models.generate import Completion, generate, plan_batches
+from cft.models.decoding import plan_batches
+from cft.models.generate import Completion, generate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -28,7 +30,8 @@ class Decoding:
     """How answers are decoded; all that decides them beside model and prompts."""
 
     max_new_tokens: int
-    batch_size: int
+    batch_size: int  # answers that are written at a time
+    decoder: str = "steps"
     samples: int = 1
     temperature: float = 0.0
     top_k: int = 0
@@ -39,7 +42,7 @@ class Decoding:
 
 
 class BatchedDecoding:
-    """Answers prompts batch by batch, with a log."""
+    """Answers prompts batch by batch, with a log; batches are larger for a decoder that refills rows."""
 
     block_name = "eval"  # the recipe's block whose keys the messages name
     done = 0  # answers so far
@@ -88,8 +91,10 @@ class BatchedDecoding:
 
     def plan(self, lengths: list[int]) -> list[list[int]]:
         """Answers, numbered as `answer` returns them, in batches of alike prompt length."""
-        repeated = [length for length in lengths for _ in range(self.decoding.samples)]
-        return plan_batches(repeated, self.decoding.batch_size)
+        how = self.decoding
+        repeated = [length for length in lengths for _ in range(how.samples)]
+        group = 1 if self.elicit else GROUP.get(how.decoder, 1)
+        return plan_batches(repeated, group * how.batch_size, alike=group == 1)
 
     def _timed(self, prompts: list[str], batch: list[int]) -> dict[str, Any]:
         """Generate one batch; its answers, seconds and the process's peak memory so far."""
@@ -100,7 +105,8 @@ class BatchedDecoding:
             completions = self.answer_batch(prompts, seed=int(content_id(how.seed, batch)[:7], 16))
         except torch.OutOfMemoryError as error:
             raise EvalError(
-                f"Out of memory while {len(prompts)} answers were written at once. Lower {block}.batch_size "
+                f"Out of memory while {min(len(prompts), how.batch_size)} answers were written at once. "
+                f"Lower {block}.batch_size "
                 f"(now {how.batch_size}) or {block}.max_new_tokens (now {how.max_new_tokens}) and start again."
             ) from error
         return {
@@ -112,14 +118,17 @@ class BatchedDecoding:
     def answer_batch(self, prompts: list[str], seed: int) -> list[Completion]:
         """One completion a prompt; `seed` is the batch's own."""
         how = {key: value for key, value in vars(self.decoding).items() if key not in ("batch_size", "samples", "seed")}
-        return (self.elicit or generate)(
-            self.model,
-            self.tokenizer,
-            prompts,
-            **how,
-            seed=seed,
-            on_step=lambda rows: self.on_progress(self.done, rows),
-        )
+        ended = 0
+
+        def on_answer() -> None:
+            nonlocal ended
+            ended += 1
+
+        how |= {"seed": seed, "on_step": lambda rows: self.on_progress(self.done + ended, rows)}
+        if self.elicit:
+            return self.elicit(self.model, self.tokenizer, prompts, **how)
+        how |= {"slots": self.decoding.batch_size, "on_answer": on_answer}
+        return generate(self.model, self.tokenizer, prompts, **how)
 
     def prompt_lengths(self, prompts: list[str]) -> list[int]:
         """Tokens of each prompt.

@@ -57,7 +57,9 @@ def evaluate(
     models = Models(recipe.model, {name: adapter_of(name, adapter) for name in trained}, recipe.seed)
     identities = {name: adapter_identity(path) for name, path in models.adapters.items()}
     answerer = (
-        Served(block, recipe.seed, max_cost, console.print) if block.endpoint else Local(block, recipe.seed, models)
+        Served(block, recipe.seed, max_cost, console.print)
+        if block.endpoint
+        else Local(block, recipe.seed, models, console.print)
     )
     answerer.check()
     tasks = [find_task(name, block) for name in block.tasks]

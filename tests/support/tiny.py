@@ -50,6 +50,25 @@ def make_tiny_model(folder: Path, chat_template: str | None = CHAT_TEMPLATE) -> 
     return folder
 
 
+def loud_model(folder: Path):
+    """The tiny model with large weights, in float32, and its tokenizer: as initialised it only repeats its input."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(torch.randn_like(weight) * 0.3)
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+def late_stop(tokenizer, answers: list[list[int]]) -> list[int]:
+    """Ends of sequence with which some of these answers end, late, and others never: eos and one token more."""
+    late = (t for row in answers for t in row[2:] if 0 < sum(t in other for other in answers) < len(answers))
+    return [tokenizer.eos_token_id, next(late)]
+
+
 def write_gguf(path: Path, seed: int = 0) -> dict:
     """Write a one-layer Q8_0 model with a byte-level tokenizer; returns the float32 weights that went in, by name."""
     import gguf

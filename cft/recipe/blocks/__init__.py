@@ -15,5 +15,5 @@ from cft.recipe.blocks.data import (
 )
 from cft.recipe.blocks.endpoint import EndpointBlock
 from cft.recipe.blocks.recipe import ModelBlock, Recipe
-from cft.recipe.blocks.scoring import Arm, ElicitorBlock, EvalBlock
+from cft.recipe.blocks.scoring import Arm, Decoder, ElicitorBlock, EvalBlock
 from cft.recipe.blocks.train import METHODS, Method, NoTrain, SelectBlock, SftTrain, TrainBlock

@@ -1,7 +1,7 @@
 """`eval`: what is scored, and how."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +21,7 @@ from eval.elicitors.table import ELICITORS
 from eval.prompts import arm_prompts
 
 MODEL = r"base|adapter|merged|step-[1-9]\d*"
+Decoder = Literal["auto", "steps", "graphs"]
 MODELS = ("base", "adapter", "merged", "step-1")  # one of each kind, for suggestions
 
 
@@ -125,6 +126,10 @@ class EvalBlock(Block):
     limit: Count | None = Field(None, description="Score only the first items of each task; null: all.")
     max_new_tokens: Count = Field(2048, description="Most tokens of an answer; a longer one is truncated.")
     batch_size: Count = Field(32, description="Answers generated at a time.")
+    decoder: Decoder = Field(
+        "auto",
+        description="How this machine writes: steps, graphs (CUDA graphs, rows refilled); auto: graphs on CUDA GPUs.",
+    )
     samples: Count = Field(1, description="Answers to each item; more than one need a temperature.")
     temperature: float = Field(0.0, ge=0, description="Temperature of sampling; 0 is greedy.")
     top_k: int = Field(0, ge=0, le=MOST, description="Tokens that are sampled from; 0 is all.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import Trainer, TrainerCallback
 
+from cft.devices import decoder_for, pick_device
 from cft.errors import EvalError, Terminated, TrainError
 from cft.files import content_id, read_json, read_own_jsonl, write_json, write_jsonl
 from cft.models.generate import Completion, render
@@ -66,6 +67,7 @@ def decoding_of(recipe: Recipe, items: Items, tokenizer: "PreTrainedTokenizerBas
     return Decoding(
         max_new_tokens=block.max_new_tokens or recipe.eval.max_new_tokens,
         batch_size=block.batch_size or recipe.eval.batch_size,
+        decoder=decoder_for(recipe.eval.decoder, pick_device()),
         stop_strings=items.stop_strings,
         special_tokens=not (items.chat and tokenizer.chat_template),
     )

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
-import cft.models.generate
-from cft.models.generate import choose, generate, plan_batches, render, shared_prefix
+import cft.models.decoding
+from cft.models.decoding import choose, plan_batches, shared_prefix
+from cft.models.generate import generate, render
 from cft.models.load import load_tokenizer
 from cft.recipe.blocks import ModelBlock
 from cft.rows import tokenize_row
 from cft.weights.adapter import check_tokenizer
-from tests.support.tiny import CHAT_TEMPLATE, make_tiny_model
+from tests.support.tiny import CHAT_TEMPLATE, late_stop, loud_model, make_tiny_model
 
 LLAMA = """\
 {%- if not date_string is defined %}
@@ -28,12 +29,7 @@ LLAMA = """\
 
 @pytest.fixture(scope="module")
 def tiny(tiny_model):
-    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
-    torch.manual_seed(3)
-    with torch.no_grad():  # as initialised it only repeats its input: larger weights make it write something
-        for weight in model.parameters():
-            weight.copy_(torch.randn_like(weight) * 0.3)
-    return model, AutoTokenizer.from_pretrained(tiny_model)
+    return loud_model(tiny_model)
 
 
 def generate_40(model, tokenizer, prompts):
@@ -43,10 +39,9 @@ def generate_40(model, tokenizer, prompts):
 def test_greedy_text_and_lengths_are_those_of_transformers_generate(tiny):
     model, tokenizer = tiny
     prompts = [f"{'word ' * n}{n} + {n} =" for n in range(1, 9)]
-    # The random model hardly ever ends by itself: let it stop at a token that some rows write late and others never.
     plain = [tokenizer(c.text, add_special_tokens=False)["input_ids"] for c in generate_40(model, tokenizer, prompts)]
-    written = next(t for row in plain for t in row[2:] if 0 < sum(t in other for other in plain) < len(plain))
-    model.generation_config.eos_token_id = [tokenizer.eos_token_id, written]
+    model.generation_config.eos_token_id = late_stop(tokenizer, plain)  # the random model hardly ever ends by itself
+    written = model.generation_config.eos_token_id[1]
     try:
         ours = generate_40(model, tokenizer, prompts)
         encoded = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
@@ -122,7 +117,7 @@ def test_a_beginning_that_all_prompts_share_is_read_once_and_changes_nothing(tin
     monkeypatch.setattr(type(model), "forward", watched)
     together = generate(model, tokenizer, prompts, max_new_tokens=12)
     assert widths[0][0] == 1 and widths[0][1] >= len(shots) and widths[1][1] < 60
-    monkeypatch.setattr(cft.models.generate, "SHARED", 10**6)
+    monkeypatch.setattr(cft.models.decoding, "SHARED", 10**6)
     assert together == generate(model, tokenizer, prompts, max_new_tokens=12)
 
 
@@ -152,7 +147,7 @@ def test_no_prompt_is_padded_to_more_than_twice_its_length():
     batches = plan_batches(lengths, 100)
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     for batch in batches:
-        assert len(batch) <= 100 and lengths[batch[0]] <= 2 * max(lengths[batch[-1]], cft.models.generate.SHORT)
+        assert len(batch) <= 100 and lengths[batch[0]] <= 2 * max(lengths[batch[-1]], cft.models.decoding.SHORT)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,24 @@ def test_memory_is_that_of_the_longest_batch_or_of_evaluation_whichever_is_more(
     assert memory(rows=(), **peak) == memory(rows=(1,), **peak) > memory("eval.batch_size=2", rows=(), **peak)
 
 
+def test_refilled_rows_have_room_for_the_longest_prompt_and_take_the_time_of_their_tokens_and_of_the_last_ones(
+    tmp_path,
+):
+    def planned(decoder: str, *overrides: str) -> tuple[float, float]:
+        recipe = load_recipe("quickstart", ["model.dtype=bfloat16", f"eval.decoder={decoder}", *overrides])
+        plan = make_plan(recipe, tmp_path, "rtx 4090")
+        scored = plan["stages"][-1]
+        assert (", decoder graphs" in scored["rows"]) == (decoder != "steps")
+        return scored["estimates"]["seconds"], plan["memory"]["evaluation_gb"]
+
+    assert planned("auto") == planned("graphs")  # of a card
+    (slow, _), (fast, room) = planned("steps"), planned("graphs")
+    assert fast < slow / 3
+    longer, more_room = planned("graphs", "eval.max_new_tokens=4000")  # tasks say how many tokens an answer has
+    assert longer > fast and more_room > 2 * room
+    assert planned("graphs", "eval.batch_size=200")[1] > 2 * room
+
+
 def test_rows_are_counted_as_training_will_once_they_are_there(tmp_path, tiny_model):
     overrides = [f"model.id={tiny_model}", "model.dtype=float32", "train.args.max_length=4096"]
     before = json.loads(cft("plan", "quickstart", *overrides, "--json", cwd=tmp_path).stdout)

@@ -1,0 +1,209 @@
+"""Decoding for GPUs: a static KV cache whose rows are refilled, and steps that are replayed as CUDA graphs.
+
+Launching the kernels of a step from Python takes longer than a GPU needs to run them. Here a step is captured once for
+each size of the cache and replayed from then on, tokens stay on the GPU, and what was written is looked at every few
+steps: an answer that has ended gives its row to the next prompt. On other devices the same step is called, so that
+tests prove it without a GPU; on a GPU it is not measured.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from cft.models.decoding import Answers, Read, plan_batches, read_prompts, step
+from cft.models.packed import packed_linears
+
+if TYPE_CHECKING:
+    from transformers import Cache, PreTrainedModel
+
+LOOK = 8  # decoding steps between two looks at what was written; each look waits for the GPU
+BUCKET = 256  # cache positions by which the part that a step reads grows
+ALIGNED = 64  # positions that the room of a row is a multiple of: attention kernels want their masks aligned
+PARTS = 4  # prompts are read by so many parts of the slots, ahead of their turn
+
+
+def graphs(model: "PreTrainedModel", answers: Answers, slots: int) -> None:
+    """Write all answers, `slots` of them at a time, the longest prompts first."""
+    import torch
+
+    lengths = [len(ids) for ids in answers.prompts]
+    room = max(lengths) + answers.max_new_tokens + LOOK
+    with torch.inference_mode(), masked_attention(model), packed_linears(model, rows=slots):
+        ahead = read_ahead(model, answers, plan_batches(lengths, math.ceil(slots / PARTS)))
+        work = Slots(model, answers, slots, math.ceil(room / ALIGNED) * ALIGNED)
+        while True:
+            work.fill(islice(ahead, work.numbers.count(None)))
+            if work.numbers.count(None) == len(work.numbers):
+                return
+            work.shrink()
+            work.write()
+
+
+@contextmanager
+def masked_attention(model: "PreTrainedModel") -> Iterator[None]:
+    """Within this the model's attention is one that takes our mask: flash attention gives way to sdpa.
+
+    With one query a row, transformers' sdpa hands the heads of a group over as queries of their one key, so that keys
+    and values are not copied for each head.
+    """
+    before = model.config._attn_implementation
+    if before in ("sdpa", "eager"):
+        yield
+        return
+    model.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def read_ahead(model: "PreTrainedModel", answers: Answers, batches: list[list[int]]) -> Iterator[tuple[int, Read, int]]:
+    """`(number, read, row)` of each answer that goes on after its first token; a batch is read when it is due."""
+    for batch in batches:
+        read = read_prompts(model, [answers.prompts[number] for number in batch])
+        ended = answers.add(batch, answers.choose(read.logits)[:, None].tolist())
+        yield from ((number, read, row) for row, number in enumerate(batch) if not ended[row])
+
+
+class Slots:
+    """B rows of a static KV cache, each with one answer in work, and the decoding step over them.
+
+    A row's tokens stand in the cache from position 0 on. What stands behind them is masked, and finite.
+    """
+
+    def __init__(self, model: "PreTrainedModel", answers: Answers, slots: int, room: int) -> None:
+        """
+        Args:
+            room: cache positions of a row.
+        """
+        import torch
+
+        self.model, self.answers, self.room = model, answers, room
+        self.numbers: list[int | None] = [None] * slots  # of the answer in each row; None: the row is free
+        # Token to be read, its position, and whether the row is in work; all on the device, at fixed addresses
+        self.tokens, self.positions, self.busy = torch.zeros(3, slots, dtype=torch.long, device=model.device)
+        self.rows = torch.arange(slots, device=model.device)
+        self.places = torch.arange(room, device=model.device)
+        self.last = torch.zeros(1, dtype=torch.long, device=model.device)
+        self.part = (slots, room)  # rows and positions that a step looks at
+        self.cache: Cache | None = None  # made when the first prompts have shown its shapes
+        self.graphs: dict[tuple[int, int], Any] = {}
+        self.pool = torch.cuda.graph_pool_handle() if model.device.type == "cuda" else None
+
+    def make(self, read: Read) -> None:
+        """The cache, for states like those of a first read."""
+        from transformers.cache_utils import Cache, DynamicLayer
+
+        slots = self
+
+        class SlotLayer(DynamicLayer):
+            """One layer: (B, heads, room, D) each of keys and values; a step sees a part of both."""
+
+            def __init__(self, like: DynamicLayer) -> None:
+                super().__init__()
+                states = (like.keys, like.values)
+                # Zeros: a masked value counts 0 times itself, which is no number where it is none
+                self.keys, self.values = (s.new_zeros(slots.shape(s)) for s in states)
+                self.is_initialized = True
+
+            def update(self, key_states, value_states, *args, **kwargs):
+                rows, length = slots.part
+                at = slots.rows[:rows], slice(None), slots.positions[:rows]
+                self.keys[at], self.values[at] = key_states[:, :, 0], value_states[:, :, 0]
+                return self.keys[:rows, :, :length], self.values[:rows, :, :length]
+
+        self.cache = Cache(layers=[SlotLayer(layer) for layer in read.cache.layers])
+        self.logits = read.logits.new_empty(len(self.numbers), read.logits.shape[1])
+
+    def shape(self, states) -> tuple[int, int, int, int]:
+        """Of the keys or values of a layer, whose states are (n, heads, T, D) in a prompt."""
+        return len(self.numbers), states.shape[1], self.room, states.shape[3]
+
+    def fill(self, ready: Iterator[tuple[int, Read, int]]) -> None:
+        """Put read prompts into free rows."""
+        import torch
+
+        free = [row for row, number in enumerate(self.numbers) if number is None]
+        by_read: dict[int, tuple[Read, list[int], list[int]]] = {}
+        for row, (number, read, of_read) in zip(free, ready, strict=False):
+            self.numbers[row] = number
+            _, rows, sources = by_read.setdefault(id(read), (read, [], []))
+            rows.append(row)
+            sources.append(of_read)
+        for read, rows, sources in by_read.values():
+            if self.cache is None:
+                self.make(read)
+            into, out_of = (torch.tensor(some, device=self.model.device) for some in (rows, sources))
+            order = (1 - read.mask[out_of]).argsort(stable=True)[:, None, :, None]  # padding goes behind the tokens
+            for layer, source in zip(self.cache.layers, read.cache.layers, strict=True):
+                for room, states in ((layer.keys, source.keys), (layer.values, source.values)):
+                    index = order.expand(-1, states.shape[1], -1, states.shape[3])
+                    room[into, :, : states.shape[2]] = states[out_of].gather(2, index)
+
+    def shrink(self) -> None:
+        """Halve the rows as often as the answers in work allow; only called when no prompt waits for a free row."""
+        import torch
+
+        work = [row for row, number in enumerate(self.numbers) if number is not None]
+        rows = len(self.numbers)
+        while len(work) <= rows // 2:
+            rows //= 2
+        if rows < len(self.numbers):
+            kept = torch.tensor(work, device=self.model.device)
+            for layer in self.cache.layers:
+                layer.keys[: len(work)], layer.values[: len(work)] = layer.keys[kept], layer.values[kept]
+            self.numbers = [self.numbers[row] for row in work] + [None] * (rows - len(work))
+
+    def write(self) -> None:
+        """A few steps for all rows, then one look: answers get their tokens, those that have ended leave."""
+        import torch
+
+        work = [row for row, number in enumerate(self.numbers) if number is not None]
+        numbers, rows = [self.numbers[row] for row in work], len(self.numbers)
+        written = {row: self.answers.tokens[number] for row, number in zip(work, numbers, strict=True)}
+        places = [0] * rows  # of each row's last token, which the next step reads; free rows stay where they are
+        for row, tokens in written.items():
+            places[row] = len(self.answers.prompts[self.numbers[row]]) + len(tokens) - 1
+        count = min(LOOK, max(self.answers.max_new_tokens - len(tokens) for tokens in written.values()))
+        state = [[written[row][-1] if row in written else 0 for row in range(rows)], places]
+        state.append([int(row in written) for row in range(rows)])
+        for tensor, values in zip((self.tokens, self.positions, self.busy), state, strict=True):
+            tensor[:rows] = torch.tensor(values)
+        self.part = rows, min(math.ceil((max(places) + count) / BUCKET) * BUCKET, self.room)
+        chosen = []
+        for _ in range(count):
+            self.run()
+            chosen.append(self.answers.choose(self.logits[:rows]))
+            self.tokens[:rows] = chosen[-1]
+            self.positions[:rows] += self.busy[:rows]
+        new = torch.stack(chosen, 1).tolist()
+        for row, end in zip(work, self.answers.add(numbers, [new[row] for row in work]), strict=True):
+            if end:
+                self.numbers[row] = None
+
+    def forward(self) -> None:
+        """One step of the model, from and to tensors at fixed addresses: tokens and positions to logits."""
+        rows, length = self.part
+        hidden = self.places[:length] > self.positions[:rows, None]
+        mask = self.logits.new_zeros(rows, length).masked_fill(hidden, -math.inf)[:, None, None]
+        tokens, positions = self.tokens[:rows, None], self.positions[:rows, None]
+        self.logits[:rows] = step(self.model, tokens, mask, positions, self.cache, self.last)[0]
+
+    def run(self) -> None:
+        """`forward`; on a GPU as the replay of a graph, captured when its part of the cache is first met."""
+        import torch
+
+        if self.pool is None:
+            return self.forward()
+        if self.part not in self.graphs:
+            beside = torch.cuda.Stream()  # a capture wants kernels that have run before, on a stream of its own
+            beside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(beside):
+                self.forward()
+            torch.cuda.current_stream().wait_stream(beside)
+            self.graphs[self.part] = graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self.pool):
+                self.forward()
+        self.graphs[self.part].replay()
