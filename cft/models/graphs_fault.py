@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cft.models.decoding import Answers
-from cft.models.graphs import graphs
+from cft.models.graphs import graphs, masked_attention
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +50,7 @@ def _trial_fault(model: "PreTrainedModel") -> str:
         graphs(model, answers, slots=len(TRIED))
         for row, (prompt, tokens) in enumerate(zip(TRIED, answers.tokens, strict=True)):
             inputs = torch.tensor([prompt + tokens[:-1]], device=model.device)
-            with torch.inference_mode():
+            with torch.inference_mode(), masked_attention(model):
                 expected = model(input_ids=inputs).logits[0, -STEPS:].float()
             found = torch.stack([logits[row] for logits in seen[-STEPS:]])
             difference = ((found - expected).abs().max() / expected.abs().max()).item()

@@ -85,7 +85,7 @@ def test_refilled_rows_have_room_for_the_longest_prompt_and_take_the_time_of_the
     (slow, _), (fast, room) = planned("steps"), planned("graphs")
     assert fast < slow / 3
     longer, more_room = planned("graphs", "eval.max_new_tokens=4000")  # tasks say how many tokens an answer has
-    assert longer > fast and more_room > 2 * room
+    assert longer > fast and more_room > 1.5 * room
     assert planned("graphs", "eval.batch_size=200")[1] > 2 * room
 
 
