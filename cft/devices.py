@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # How models of this process write on each device (`cft.models.generate`). No GPU has measured it
 DECODERS = {"cuda": "graphs", "mps": "steps", "cpu": "steps"}
-GROUP = {"graphs": 8}  # batches whose prompts come together, for a decoder that refills the rows of ended answers
+GROUP = {"graphs": 16}  # batches whose prompts come together, for a decoder that refills the rows of ended answers
 
 
 def decoder_for(asked: str, device: str) -> str:

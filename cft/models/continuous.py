@@ -1,9 +1,10 @@
 """Decoding with transformers' continuous batching (paged attention, CUDA graphs): a side of the benchmark.
 
-It is not offered to recipes, for four reasons found in transformers 5.23 (`generation/continuous_batching`): requests
-are queued while a thread decodes already, so which rows share a step depends on timing, and with them bfloat16's
-rounding; it samples from the process's own random numbers, which it seeds anew; an error, out of memory too, is logged,
-and the answers so far come back; and without flash attention sdpa reads the cache of all rows for each of them.
+It is not offered to recipes, for what was found in transformers 5.23 (`generation/continuous_batching`). Requests are
+queued while a thread decodes already, so that which rows share a step, and with them bfloat16's rounding, is not a
+function of prompts and settings alone. It samples from the process's own random numbers, which it seeds anew. Running
+out of memory is no exception: all answers come back with a text as their error. And without flash attention all rows
+are one sequence to sdpa: each of n rows is computed against the caches of all n. Greedy answers are ours.
 """
 
 from typing import TYPE_CHECKING

@@ -203,7 +203,9 @@ class Slots:
             with torch.cuda.stream(beside):
                 self.forward()
             torch.cuda.current_stream().wait_stream(beside)
-            self.graphs[self.part] = graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self.pool):
+            graph = torch.cuda.CUDAGraph()
+            stay = torch.cuda.stream(torch.cuda.current_stream())  # a capture that fails does not leave its stream
+            with stay, torch.cuda.graph(graph, pool=self.pool):
                 self.forward()
+            self.graphs[self.part] = graph
         self.graphs[self.part].replay()

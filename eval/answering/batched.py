@@ -6,6 +6,7 @@ and settings alone, and a batch is in the log whole or not at all. `eval.answeri
 endpoint.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class BatchedDecoding:
 
     block_name = "eval"  # the recipe's block whose keys the messages name
     done = 0  # answers so far
+    workers = 1  # processes that share the batches
 
     def __init__(
         self,
@@ -94,7 +96,8 @@ class BatchedDecoding:
         how = self.decoding
         repeated = [length for length in lengths for _ in range(how.samples)]
         group = 1 if self.elicit else GROUP.get(how.decoder, 1)
-        return plan_batches(repeated, group * how.batch_size, alike=group == 1)
+        size = max(how.batch_size, min(group * how.batch_size, math.ceil(len(repeated) / self.workers)))
+        return plan_batches(repeated, size, alike=group == 1)
 
     def _timed(self, prompts: list[str], batch: list[int]) -> dict[str, Any]:
         """Generate one batch; its answers, seconds and the process's peak memory so far."""

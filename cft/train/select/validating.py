@@ -21,6 +21,7 @@ class ValidationDecoding(BatchedDecoding):
     """Names our own keys in its messages, and shares the batches among the processes."""
 
     block_name = "train.select"
+    workers = property(lambda self: ranks.count())
 
     def answer(self, prompts: list[str]) -> list[Completion]:
         """As `Batched.answer`, in every process. The log is read and written by the main one, after each round.

@@ -29,7 +29,7 @@ def test_the_decoder_is_part_of_what_answers_depend_on_and_changes_none_in_float
     calls = count_batches(monkeypatch)
     recipe = make_recipe(tiny_model, decoder="graphs")
     by_graphs, _ = run(recipe, tmp_path / "graphs", adapter)
-    assert calls == [6, 6]  # eight batches of two at most, whatever their lengths
+    assert calls == [6, 6]  # sixteen batches of two at most, whatever their lengths
     for arm in ("base", "adapter"):
         assert rows(tmp_path / "graphs", arm) == rows(tmp_path / "steps", arm)
         one, other = by_steps[TASK][arm], by_graphs[TASK][arm]
@@ -39,7 +39,14 @@ def test_the_decoder_is_part_of_what_answers_depend_on_and_changes_none_in_float
 
 
 def test_a_killed_evaluation_goes_on_from_its_last_group(tiny_model, adapter, tmp_path, monkeypatch):
-    sampled = {"samples": 6, "temperature": 1.0, "batch_size": 1, "decoder": "graphs", "arms": ["adapter"]}
+    sampled = {
+        "samples": 12,
+        "temperature": 1.0,
+        "batch_size": 1,
+        "max_new_tokens": 12,
+        "decoder": "graphs",
+        "arms": ["adapter"],
+    }
     recipe = make_recipe(tiny_model, **sampled)
     run(recipe, tmp_path / "whole", adapter)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -47,7 +54,7 @@ def test_a_killed_evaluation_goes_on_from_its_last_group(tiny_model, adapter, tm
         run(recipe, tmp_path / "killed", adapter)
     calls = count_batches(monkeypatch)
     run(recipe, tmp_path / "killed", adapter)
-    assert calls == [8, 8, 4]
+    assert calls == [16, 16, 8]
     written = [(tmp_path / name / TASK / "adapter" / "answers.jsonl").read_bytes() for name in ("whole", "killed")]
     assert written[0] == written[1]
 
