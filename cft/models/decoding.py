@@ -1,6 +1,6 @@
 """What all decoders share: how prompts are read, how a token is chosen, and where an answer ends."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ class Answers:
         self.tokens: list[list[int]] = [[] for _ in self.prompts]
         self.reasons = ["length"] * len(self.prompts)
 
-    def add(self, numbers: Sequence[int], new: Sequence[Sequence[int]]) -> list[bool]:
+    def add(self, numbers: Collection[int], new: Sequence[Sequence[int]]) -> list[bool]:
         """Lengthen some answers by new tokens, up to where each ends; whether it has ended. The rest is left out."""
         ended, grown = [], []
         for number, tokens in zip(numbers, new, strict=True):
@@ -74,7 +74,7 @@ class Answers:
         return next((n for n in fresh if stopped(n - tail, n)), None)
 
 
-@dataclass
+@dataclass(eq=False)
 class Read:
     """Prompts that the model has read: B rows of T cache positions, padded behind the tokens that all share."""
 
@@ -222,4 +222,6 @@ def choose(
     if top_p < 1:
         before = probabilities.cumsum(-1) - probabilities
         probabilities = probabilities.masked_fill(before >= max(top_p, LEAST), 0)  # the first token always stays
-    return ids.gather(1, torch.multinomial(probabilities, 1, generator=generator)).squeeze(1)
+    # The draw of torch.multinomial, without its look at all probabilities, for which the CPU would wait on the GPU
+    waits = torch.empty_like(probabilities).exponential_(generator=generator)
+    return ids.gather(1, (probabilities / waits).argmax(-1, keepdim=True)).squeeze(1)

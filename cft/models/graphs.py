@@ -9,7 +9,7 @@ tests prove it without a GPU; on a GPU it is not measured.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from cft.models.decoding import Answers, Read, plan_batches, read_prompts, step
@@ -33,10 +33,7 @@ def graphs(model: "PreTrainedModel", answers: Answers, slots: int) -> None:
     with torch.inference_mode(), masked_attention(model), packed_linears(model, rows=slots):
         ahead = read_ahead(model, answers, plan_batches(lengths, math.ceil(slots / PARTS)))
         work = Slots(model, answers, slots, math.ceil(room / ALIGNED) * ALIGNED)
-        while True:
-            work.fill(islice(ahead, work.numbers.count(None)))
-            if work.numbers.count(None) == len(work.numbers):
-                return
+        while work.fill(ahead):
             work.shrink()
             work.write()
 
@@ -68,22 +65,20 @@ def read_ahead(model: "PreTrainedModel", answers: Answers, batches: list[list[in
 
 
 class Slots:
-    """B rows of a static KV cache, each with one answer in work, and the decoding step over them.
+    """B rows of a static KV cache, each with room for one answer in work, and the decoding step over them.
 
     A row's tokens stand in the cache from position 0 on. What stands behind them is masked, and finite.
     """
 
     def __init__(self, model: "PreTrainedModel", answers: Answers, slots: int, room: int) -> None:
-        """
-        Args:
-            room: cache positions of a row.
-        """
         import torch
 
-        self.model, self.answers, self.room = model, answers, room
+        self.model, self.answers, self.room = model, answers, room  # cache positions of a row
         self.numbers: list[int | None] = [None] * slots  # of the answer in each row; None: the row is free
-        # Token to be read, its position, and whether the row is in work; all on the device, at fixed addresses
-        self.tokens, self.positions, self.busy = torch.zeros(3, slots, dtype=torch.long, device=model.device)
+        # What steps read and write stays at the same addresses of the device. Of each row here: the token to be read,
+        # its position, and 1 if the row is in work
+        self.state = torch.zeros(3, slots, dtype=torch.long, device=model.device)
+        self.tokens, self.positions, self.busy = self.state
         self.rows = torch.arange(slots, device=model.device)
         self.places = torch.arange(room, device=model.device)
         self.last = torch.zeros(1, dtype=torch.long, device=model.device)
@@ -91,6 +86,11 @@ class Slots:
         self.cache: Cache | None = None  # made when the first prompts have shown its shapes
         self.graphs: dict[tuple[int, int], Any] = {}
         self.pool = torch.cuda.graph_pool_handle() if model.device.type == "cuda" else None
+
+    @property
+    def work(self) -> dict[int, int]:
+        """Row -> number of its answer."""
+        return {row: number for row, number in enumerate(self.numbers) if number is not None}
 
     def make(self, read: Read) -> None:
         """The cache, for states like those of a first read."""
@@ -103,9 +103,10 @@ class Slots:
 
             def __init__(self, like: DynamicLayer) -> None:
                 super().__init__()
-                states = (like.keys, like.values)
+                rows, room = len(slots.numbers), slots.room
                 # Zeros: a masked value counts 0 times itself, which is no number where it is none
-                self.keys, self.values = (s.new_zeros(slots.shape(s)) for s in states)
+                states = (like.keys, like.values)
+                self.keys, self.values = (s.new_zeros(rows, s.shape[1], room, s.shape[3]) for s in states)
                 self.is_initialized = True
 
             def update(self, key_states, value_states, *args, **kwargs):
@@ -117,61 +118,51 @@ class Slots:
         self.cache = Cache(layers=[SlotLayer(layer) for layer in read.cache.layers])
         self.logits = read.logits.new_empty(len(self.numbers), read.logits.shape[1])
 
-    def shape(self, states) -> tuple[int, int, int, int]:
-        """Of the keys or values of a layer, whose states are (n, heads, T, D) in a prompt."""
-        return len(self.numbers), states.shape[1], self.room, states.shape[3]
-
-    def fill(self, ready: Iterator[tuple[int, Read, int]]) -> None:
-        """Put read prompts into free rows."""
+    def fill(self, ahead: Iterator[tuple[int, Read, int]]) -> bool:
+        """Put prompts that were read into free rows; whether any row is in work."""
         import torch
 
         free = [row for row, number in enumerate(self.numbers) if number is None]
-        by_read: dict[int, tuple[Read, list[int], list[int]]] = {}
-        for row, (number, read, of_read) in zip(free, ready, strict=False):
-            self.numbers[row] = number
-            _, rows, sources = by_read.setdefault(id(read), (read, [], []))
-            rows.append(row)
-            sources.append(of_read)
-        for read, rows, sources in by_read.values():
+        for read, same in groupby(zip(free, ahead, strict=False), key=lambda pair: pair[1][1]):
             if self.cache is None:
                 self.make(read)
-            into, out_of = (torch.tensor(some, device=self.model.device) for some in (rows, sources))
-            order = (1 - read.mask[out_of]).argsort(stable=True)[:, None, :, None]  # padding goes behind the tokens
+            taken = [(row, number, source) for row, (number, _, source) in same]
+            for row, number, _ in taken:
+                self.numbers[row] = number
+            rows, _, sources = torch.tensor(taken, device=self.model.device).unbind(1)
+            order = (1 - read.mask[sources]).argsort(stable=True)[:, None, :, None]  # padding goes behind the tokens
             for layer, source in zip(self.cache.layers, read.cache.layers, strict=True):
                 for room, states in ((layer.keys, source.keys), (layer.values, source.values)):
                     index = order.expand(-1, states.shape[1], -1, states.shape[3])
-                    room[into, :, : states.shape[2]] = states[out_of].gather(2, index)
+                    room[rows, :, : states.shape[2]] = states[sources].gather(2, index)
+        return bool(self.work)
 
     def shrink(self) -> None:
-        """Halve the rows as often as the answers in work allow; only called when no prompt waits for a free row."""
+        """Halve the rows as often as the answers in work allow: where rows are free after `fill`, no prompt waits."""
         import torch
 
-        work = [row for row, number in enumerate(self.numbers) if number is not None]
-        rows = len(self.numbers)
+        work, rows = self.work, len(self.numbers)
         while len(work) <= rows // 2:
             rows //= 2
         if rows < len(self.numbers):
-            kept = torch.tensor(work, device=self.model.device)
+            kept = torch.tensor(list(work), device=self.model.device)
             for layer in self.cache.layers:
                 layer.keys[: len(work)], layer.values[: len(work)] = layer.keys[kept], layer.values[kept]
-            self.numbers = [self.numbers[row] for row in work] + [None] * (rows - len(work))
+            self.numbers = [*work.values()] + [None] * (rows - len(work))
 
     def write(self) -> None:
         """A few steps for all rows, then one look: answers get their tokens, those that have ended leave."""
         import torch
 
-        work = [row for row, number in enumerate(self.numbers) if number is not None]
-        numbers, rows = [self.numbers[row] for row in work], len(self.numbers)
-        written = {row: self.answers.tokens[number] for row, number in zip(work, numbers, strict=True)}
-        places = [0] * rows  # of each row's last token, which the next step reads; free rows stay where they are
-        for row, tokens in written.items():
-            places[row] = len(self.answers.prompts[self.numbers[row]]) + len(tokens) - 1
-        count = min(LOOK, max(self.answers.max_new_tokens - len(tokens) for tokens in written.values()))
-        state = [[written[row][-1] if row in written else 0 for row in range(rows)], places]
-        state.append([int(row in written) for row in range(rows)])
-        for tensor, values in zip((self.tokens, self.positions, self.busy), state, strict=True):
-            tensor[:rows] = torch.tensor(values)
-        self.part = rows, min(math.ceil((max(places) + count) / BUCKET) * BUCKET, self.room)
+        work, rows = self.work, len(self.numbers)
+        state, count = [[0] * 3] * rows, 1  # a free row reads the same place again and again
+        for row, number in work.items():
+            tokens = self.answers.tokens[number]
+            state[row] = [tokens[-1], len(self.answers.prompts[number]) + len(tokens) - 1, 1]
+            count = max(count, min(LOOK, self.answers.max_new_tokens - len(tokens)))
+        self.state[:, :rows] = torch.tensor(state).T
+        longest = max(place for _, place, _ in state) + count
+        self.part = rows, min(math.ceil(longest / BUCKET) * BUCKET, self.room)
         chosen = []
         for _ in range(count):
             self.run()
@@ -179,15 +170,15 @@ class Slots:
             self.tokens[:rows] = chosen[-1]
             self.positions[:rows] += self.busy[:rows]
         new = torch.stack(chosen, 1).tolist()
-        for row, end in zip(work, self.answers.add(numbers, [new[row] for row in work]), strict=True):
-            if end:
+        for row, ended in zip(work, self.answers.add(work.values(), [new[row] for row in work]), strict=True):
+            if ended:
                 self.numbers[row] = None
 
     def forward(self) -> None:
         """One step of the model, from and to tensors at fixed addresses: tokens and positions to logits."""
         rows, length = self.part
         hidden = self.places[:length] > self.positions[:rows, None]
-        mask = self.logits.new_zeros(rows, length).masked_fill(hidden, -math.inf)[:, None, None]
+        mask = self.cache.layers[0].keys.new_zeros(rows, length).masked_fill(hidden, -math.inf)[:, None, None]
         tokens, positions = self.tokens[:rows, None], self.positions[:rows, None]
         self.logits[:rows] = step(self.model, tokens, mask, positions, self.cache, self.last)[0]
 

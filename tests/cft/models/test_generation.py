@@ -171,3 +171,12 @@ def test_a_prompt_does_not_hold_the_date_of_the_day(tmp_path: Path, start, wante
     assert tokenizer.decode(row.input_ids).startswith(prompt)
     raw.save_pretrained(tmp_path / "adapter")
     check_tokenizer(tmp_path / "adapter", tokenizer)  # an adapter from elsewhere has the template as it was
+
+
+def test_a_token_is_drawn_as_torch_draws_it():
+    logits = torch.randn(7, 1000, generator=torch.Generator().manual_seed(1)) * 4
+    for seed in range(20):
+        drawn = choose(logits, 0.8, 0, 1.0, torch.Generator().manual_seed(seed))
+        values, ids = (logits / 0.8).sort(descending=True)
+        expected = torch.multinomial(values.softmax(-1), 1, generator=torch.Generator().manual_seed(seed))
+        assert drawn.tolist() == ids.gather(1, expected).squeeze(1).tolist()
