@@ -5,12 +5,14 @@ from collections import Counter
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import cft.models.graphs
 from cft.devices import decoder_for
 from cft.errors import ModelError
+from cft.models.decoding import Answers
 from cft.models.generate import generate
 from cft.models.graphs_fault import _found, graphs_fault
 from tests.support.tiny import late_stop, loud_model
@@ -139,6 +141,40 @@ def test_graphs_has_attention_that_takes_its_mask_and_gives_it_back(tiny_model, 
         model.set_attn_implementation(attention)
         assert generate(model, tokenizer, PROMPTS, max_new_tokens=NEW, decoder="graphs") == by_steps
         assert model.config._attn_implementation == attention
+
+
+HOST = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "multinomial", "equal", "lift_fresh"}
+
+
+class HostOperations(TorchDispatchMode):
+    """Notes the operations that wait for a GPU or bring data to it: a capture refuses the ones and freezes the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen |= {func.overloadpacket.__name__} & HOST
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("rope", ["default", "dynamic"])
+def test_a_step_can_be_captured_unless_its_model_looks_at_the_positions(rope, monkeypatch):
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    position = {"rope_type": rope, "rope_theta": 1e4, "factor": 2.0}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=99, num_key_value_heads=2, rope_parameters=position, **sizes))
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear")).eval()
+    noted, forward = HostOperations(), cft.models.graphs.Slots.forward
+
+    def watched(self):
+        with noted:
+            forward(self)
+
+    monkeypatch.setattr(cft.models.graphs.Slots, "forward", watched)
+    answers = Answers([[1, 2, 3], [4, 5], [6]], 20, lambda logits: logits.argmax(-1))
+    cft.models.graphs.graphs(adapted, answers, 2)
+    assert [len(tokens) for tokens in answers.tokens] == [20, 20, 20]
+    assert bool(noted.seen) == (rope == "dynamic")
 
 
 # models and machines for which it is not
