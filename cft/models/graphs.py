@@ -82,7 +82,7 @@ class Slots:
         self.rows = torch.arange(slots, device=model.device)
         self.places = torch.arange(room, device=model.device)
         self.last = torch.zeros(1, dtype=torch.long, device=model.device)
-        self.part = (slots, room)  # rows and positions that a step looks at
+        self.part = [slots, room]  # rows and positions that a step looks at
         self.cache: Cache | None = None  # made when the first prompts have shown its shapes
         self.graphs: dict[tuple[int, int], Any] = {}
         self.pool = torch.cuda.graph_pool_handle() if model.device.type == "cuda" else None
@@ -96,24 +96,24 @@ class Slots:
         """The cache, for states like those of a first read."""
         from transformers.cache_utils import Cache, DynamicLayer
 
-        slots = self
+        slots, room = self.part
+        part, rows, positions = self.part, self.rows, self.positions  # not `self`: a circle would keep the cache alive
 
         class SlotLayer(DynamicLayer):
             """One layer: (B, heads, room, D) each of keys and values; a step sees a part of both."""
 
             def __init__(self, like: DynamicLayer) -> None:
                 super().__init__()
-                rows, room = len(slots.numbers), slots.room
                 # Zeros: a masked value counts 0 times itself, which is no number where it is none
                 states = (like.keys, like.values)
-                self.keys, self.values = (s.new_zeros(rows, s.shape[1], room, s.shape[3]) for s in states)
+                self.keys, self.values = (s.new_zeros(slots, s.shape[1], room, s.shape[3]) for s in states)
                 self.is_initialized = True
 
             def update(self, key_states, value_states, *args, **kwargs):
-                rows, length = slots.part
-                at = slots.rows[:rows], slice(None), slots.positions[:rows]
+                used, length = part
+                at = rows[:used], slice(None), positions[:used]
                 self.keys[at], self.values[at] = key_states[:, :, 0], value_states[:, :, 0]
-                return self.keys[:rows, :, :length], self.values[:rows, :, :length]
+                return self.keys[:used, :, :length], self.values[:used, :, :length]
 
         self.cache = Cache(layers=[SlotLayer(layer) for layer in read.cache.layers])
         self.logits = read.logits.new_empty(len(self.numbers), read.logits.shape[1])
@@ -162,7 +162,7 @@ class Slots:
             count = max(count, min(LOOK, self.answers.max_new_tokens - len(tokens)))
         self.state[:, :rows] = torch.tensor(state).T
         longest = max(place for _, place, _ in state) + count
-        self.part = rows, min(math.ceil(longest / BUCKET) * BUCKET, self.room)
+        self.part[:] = rows, min(math.ceil(longest / BUCKET) * BUCKET, self.room)
         chosen = []
         for _ in range(count):
             self.run()
@@ -188,7 +188,7 @@ class Slots:
 
         if self.pool is None:
             return self.forward()
-        if self.part not in self.graphs:
+        if (part := tuple(self.part)) not in self.graphs:
             beside = torch.cuda.Stream()  # a capture wants kernels that have run before, on a stream of its own
             beside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(beside):
@@ -198,5 +198,5 @@ class Slots:
             stay = torch.cuda.stream(torch.cuda.current_stream())  # a capture that fails does not leave its stream
             with stay, torch.cuda.graph(graph, pool=self.pool):
                 self.forward()
-            self.graphs[self.part] = graph
-        self.graphs[self.part].replay()
+            self.graphs[part] = graph
+        self.graphs[part].replay()

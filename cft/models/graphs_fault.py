@@ -13,7 +13,7 @@ TRIED = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]  # two short prompts, as any mod
 STEPS = 3
 # Share of the largest logit by which two ways may differ, a guess for half precision; with a wrong cache all differs
 TOLERANCE = {"torch.float32": 1e-3, "torch.bfloat16": 0.05, "torch.float16": 0.05}
-_found: dict[tuple[str, ...], str] = {}  # by model, type and device: the fault, empty if there is none
+tried: dict[tuple[str, ...], str] = {}  # by model, type and device: the fault, empty if there is none
 
 
 def graphs_fault(model: "PreTrainedModel") -> str:
@@ -21,9 +21,9 @@ def graphs_fault(model: "PreTrainedModel") -> str:
     about = (type(model.get_base_model() if hasattr(model, "peft_config") else model).__name__,)
     about += (str(model.config._name_or_path), str(model.dtype), str(model.device))
     about += (str(getattr(model.config, "quantization_config", "")), model.config._attn_implementation)
-    if about not in _found:
-        _found[about] = _shape_fault(model) or _trial_fault(model)
-    return _found[about]
+    if about not in tried:
+        tried[about] = _shape_fault(model) or _trial_fault(model)
+    return tried[about]
 
 
 def _shape_fault(model: "PreTrainedModel") -> str:

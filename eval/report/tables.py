@@ -11,7 +11,7 @@ from eval.statistics.statistics import OUTCOMES
 TESTS = {"mcnemar": "McNemar", "permutation": "sign-flip", "seeds": "random effects"}  # the test behind p, in a word
 SAME_MODEL = "Published scores of the same model"
 RECIPE = "recipe_yaml"  # key of the environment: the recipe's text
-SETTINGS = ("max_new_tokens", "samples", "temperature", "top_p", "top_k", "batch_size", "device", "dtype")
+SETTINGS = ("max_new_tokens", "samples", "temperature", "top_p", "top_k", "batch_size", "decoder", "device", "dtype")
 
 
 @dataclass(frozen=True)

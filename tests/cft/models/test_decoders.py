@@ -1,5 +1,7 @@
 """Every decoder writes the same: rows that are refilled over a static cache, too, as they are on a GPU."""
 
+import gc
+import weakref
 from collections import Counter
 
 import pytest
@@ -14,7 +16,7 @@ from cft.devices import decoder_for
 from cft.errors import ModelError
 from cft.models.decoding import Answers
 from cft.models.generate import generate
-from cft.models.graphs_fault import _found, graphs_fault
+from cft.models.graphs_fault import graphs_fault, tried
 from tests.support.tiny import late_stop, loud_model
 
 PROMPTS = [f"{'word ' * n}{n} + {n} =" for n in (3, 1, 8, 2, 40, 5, 4, 1, 6)]
@@ -123,6 +125,22 @@ def test_rows_stay_in_work_until_the_last_prompts_and_fewer_are_computed_after_t
     assert step_rows == sorted(step_rows, reverse=True)
 
 
+def test_the_cache_goes_with_the_last_answer(tiny, monkeypatch):
+    caches, make = [], cft.models.graphs.Slots.make
+
+    def watched(self, read):
+        make(self, read)
+        caches.extend(weakref.ref(layer.keys) for layer in self.cache.layers)
+
+    monkeypatch.setattr(cft.models.graphs.Slots, "make", watched)
+    gc.disable()
+    try:
+        generate(*tiny, PROMPTS, max_new_tokens=NEW, decoder="graphs", slots=2)
+        assert caches and not any(cache() is not None for cache in caches)
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("decoder", ["steps", "graphs"])
 def test_tokens_and_ended_answers_are_told_as_they_come(tiny, decoder):
     model, tokenizer = tiny
@@ -147,7 +165,7 @@ HOST = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "multin
 
 
 class HostOperations(TorchDispatchMode):
-    """Notes the operations that wait for a GPU or bring data to it: a capture refuses the ones and freezes the others."""
+    """Notes operations that wait for a GPU or bring data to it: a capture refuses the ones, freezes the others."""
 
     def __init__(self):
         super().__init__()
@@ -183,7 +201,7 @@ def test_a_step_can_be_captured_unless_its_model_looks_at_the_positions(rope, mo
 def test_a_model_that_decodes_wrongly_from_a_static_cache_is_decoded_by_steps(tiny_model, step_rows, monkeypatch):
     model, tokenizer = loud_model(tiny_model)
     assert graphs_fault(model) == ""
-    _found.clear()
+    tried.clear()
     forward = type(model).forward
 
     def deaf(self, attention_mask=None, **how):  # to masks, as models are that make their own
@@ -196,7 +214,7 @@ def test_a_model_that_decodes_wrongly_from_a_static_cache_is_decoded_by_steps(ti
     step_rows.clear()
     by_steps, by_graphs = both(model, tokenizer)
     assert by_graphs == by_steps and not step_rows
-    _found.clear()
+    tried.clear()
 
     def refusing(self, attention_mask=None, **how):
         if attention_mask is not None and attention_mask.ndim == 4:
@@ -205,7 +223,7 @@ def test_a_model_that_decodes_wrongly_from_a_static_cache_is_decoded_by_steps(ti
 
     monkeypatch.setattr(type(model), "forward", refusing)
     assert graphs_fault(model) == "RuntimeError: operation not permitted when stream is capturing"
-    _found.clear()
+    tried.clear()
 
 
 def test_sliding_windows_are_decoded_by_steps(tiny_model, step_rows):

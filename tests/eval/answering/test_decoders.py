@@ -8,7 +8,7 @@ import torch
 
 from cft.errors import EvalError
 from cft.models.generate import generate
-from cft.models.graphs_fault import _found, graphs_fault
+from cft.models.graphs_fault import graphs_fault, tried
 from cft.recipe.load import load_recipe
 from eval.answering.batched import BatchedDecoding, Decoding
 from tests.support.evaluating import TASK, count_batches, make_adapter, make_recipe, rows, run
@@ -86,9 +86,9 @@ def test_a_model_that_graphs_cannot_decode_is_decoded_by_steps_and_a_line_says_w
 
     run(make_recipe(tiny_model, arms=["base"]), tmp_path / "steps", None)
     monkeypatch.setattr(type(model), "forward", refusing)
-    _found.clear()
+    tried.clear()
     found, printed = run(make_recipe(tiny_model, arms=["base"], decoder="graphs"), tmp_path / "graphs", None)
-    _found.clear()
+    tried.clear()
     assert "eval: base is decoded a step at a time instead of with graphs: RuntimeError: no kernel image" in printed
     assert found[TASK]["base"]["settings"]["decoder"] == "steps"
     assert rows(tmp_path / "graphs", "base") == rows(tmp_path / "steps", "base")
