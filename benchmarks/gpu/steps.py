@@ -1,0 +1,207 @@
+"""The steps of the benchmark, in the order of their worth, each a sequence of parts.
+
+Every function here yields the parts of its step; what it needs of an earlier part it reads from the record, which holds
+it by then. Small forms are for a CPU, where they show that everything runs.
+"""
+
+import json
+import math
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.answer import decoders
+from benchmarks.common import CORES
+from benchmarks.gpu import results
+from benchmarks.gpu.record import Part, Record, Settings
+from benchmarks.memory import MODELS, OWN
+from benchmarks.memory import SETTINGS as MEMORY_SETTINGS
+from cft.devices import DECODING_STEP
+from cft.errors import EvalError
+from cft.models.catalogue import cached_record, load_entries
+from cft.models.fetch import hub_reachable
+from cft.recipe.blocks import EvalBlock
+from cft.recipe.load import load_recipe
+from eval.tasks.lm_tasks import find_task
+
+Left = Callable[[], float]  # seconds left to the step
+START = 15  # seconds in which a process loads the libraries and a small model; an estimate
+MATH, WORDS = "cft_math500", "cft_wordproblems"
+# Recipes for cards of so many GB, measured on random weights of their models' sizes, those of the greatest doubt first
+PROMISES = [
+    (12, "qwen2.5_math_1.5b_lora"),
+    (12, "qwen2.5_7b_qlora"),
+    (24, "qwen2.5_math_7b_lora"),
+    (16, "qwen3_4b_base_lora"),
+    (16, "llama_3.2_3b_lora"),
+    (24, "qwen2.5_14b_qlora"),
+]
+# More than 12 GB hold, so that training must go on with less
+TOO_MUCH = ["train.args.per_device_train_batch_size=32", "train.args.gradient_accumulation_steps=1"]
+TOO_MUCH += ["train.args.gradient_checkpointing=false"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A question, and how it is answered."""
+
+    name: str
+    share: float  # of the time
+    question: str
+    parts: Callable[[Settings, Record, Left], Iterator[Part]]
+    absent: Callable[[Settings], str] = lambda settings: ""  # why none of it can be tried
+
+
+def module(name: str, *arguments: object) -> list[str]:
+    """The command of a Python module."""
+    return [sys.executable, "-m", name, *map(str, arguments)]
+
+
+def cft(*arguments: object) -> list[str]:
+    """A `cft` command that answers in JSON."""
+    return module("cft.cli.main", *arguments, "--json")
+
+
+def machine(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
+    out = settings.place("machine", "machine") / "result.json"
+    yield Part("machine", module("benchmarks.gpu.machine", out), results.from_file)
+
+
+def tests(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
+    options = ["tests/gpu", "-m", "gpu", "-vv", "--tb=short", "-rfEs", "-p", "no:cacheprovider"]
+    environment = {"CFT_TEST_DEVICE": settings.device}
+    codes = (0, 1, 2, 4, 5)  # what pytest says of its tests, or that it found none
+    yield Part("tests", module("pytest", *options), results.of_tests, codes=codes, environment=environment, partly=True)
+
+
+def quickstart(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
+    yield from one_problem(settings, record, left, settings.model)
+
+
+def large(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
+    yield from one_problem(settings, record, left, settings.large)
+
+
+def no_large(settings: Settings) -> str:
+    """Why the larger model is not tried."""
+    if settings.large == settings.model:
+        return "it is the model of the quickstart step"
+    if Path(settings.large).is_dir() or cached_record(settings.large):
+        return "" if settings.on_gpu else "needs a GPU"
+    return f"the weights of {settings.large} are not here: {shlex.join(['cft', 'models', 'path', settings.large])}"
+
+
+def one_problem(settings: Settings, record: Record, left: Left, model: str) -> Iterator[Part]:
+    """One-problem CFT of a model, seed after seed, base and adapter on the same items."""
+    task, data = task_of(settings)
+    items = settings.items or find_task(task, EvalBlock(tasks=[task], data_dir=data)).size
+    batch = min(items, 256)
+    asked = ["quickstart", f"model.id={json.dumps(model)}", f"eval.tasks=[{task}]", *(["--data", data] if data else [])]
+    asked += [f"eval.max_new_tokens={settings.tokens}", f"eval.batch_size={batch}"]
+    if not settings.on_gpu:
+        asked += ["data.max_examples=8", "train.args.max_steps=2", "train.args.max_length=4096"]
+    yield Part("plan", cft("plan", *asked, f"eval.limit={items}", "--runs", settings.work / "runs"), results.of_plan)
+    plan = record.result("plan")
+    if plan is None:
+        return
+    if "limit" not in plan:  # kept in the record, because a limit of another start would be another run
+        turned = dict(word.split("=", 1) for word in plan["turn"])
+        plan["limit"] = items_in_time(items, int(turned.get("eval.batch_size", batch)), settings, left())
+    asked += plan["turn"]
+    for seed in range(settings.seeds):
+        given = cft("run", *asked, f"eval.limit={plan['limit']}", f"seed={seed}", "--runs", settings.work / "runs")
+        needs = {"gb": plan["gb"] if settings.on_gpu else 0, "seconds": START, "skip": plan["lacks"]}
+        yield Part(f"seed {seed}", given, results.of_run, **needs)
+    runs = [found["run"] for seed in range(settings.seeds) if (found := record.result(f"seed {seed}"))]
+    if len(runs) > 1:
+        out = settings.place(record.step, "seeds") / "compare"
+        compared = cft("compare", *runs, "--out", out, "--runs", settings.work / "runs")
+        yield Part("seeds", compared, results.of_comparison)
+
+
+def task_of(settings: Settings) -> tuple[str, str | None]:
+    """The task that is answered and the folder of its items: MATH-500 where it is to be had, else word problems."""
+    if settings.data:
+        try:
+            found = find_task(MATH, EvalBlock(tasks=[MATH], data_dir=str(settings.data))).size
+            return (MATH, str(settings.data)) if found else (WORDS, None)
+        except EvalError:
+            return WORDS, None
+    return (MATH if settings.on_gpu and hub_reachable() else WORDS), None
+
+
+def items_in_time(items: int, batch: int, settings: Settings, seconds: float) -> int:
+    """As many items as base and adapter answer in so many seconds, by the plan's estimate of a decoding step."""
+    if not settings.on_gpu:
+        return items
+    for limit in (items, 250, 100, 50):
+        answering = 2 * math.ceil(limit / batch) * settings.tokens * DECODING_STEP
+        if limit <= items and answering + 3 * START <= seconds:
+            return limit
+    return min(items, 50)
+
+
+def memory(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
+    """The promises of the recipes on capped cards, then plan against measured for what weights are here."""
+    runs = settings.work / "memory"
+    common = ["--model", settings.location, "--setting", OWN, "--shape", "--runs", runs, "--steps", 2]
+    promises = [(f"{name} on {gb} GB", gb, name, ["train.select=null"]) for gb, name in PROMISES]
+    gb, name = PROMISES[0]
+    promises.insert(2, (f"{name}, 32 rows at once, on {gb} GB", gb, name, ["train.select=null", *TOO_MUCH]))
+    for title, gb, name, overrides in promises:
+        recipe = f"one_problem_cft/{name}"
+        weights = 2 * load_entries()[load_recipe(recipe).model.id].parameters / 1e9
+        out = settings.place("memory", title) / "result.json"
+        asked = module("benchmarks.memory", *common, "--recipe", recipe, "--card", gb, "--json", out, *overrides)
+        skip = "" if settings.on_gpu else "needs a GPU"
+        yield Part(title, asked, results.of_memory, skip=skip, gb=gb, seconds=START + 2 * weights)
+    if not settings.on_gpu:
+        yield from settings_of(settings, settings.model, ["1 row", "4 rows, recomputed"], "train.args.max_length=4096")
+        return
+    models = [settings.model, *(name for name in MODELS if name != settings.model and cached_record(name))]
+    for model in models:
+        yield from settings_of(settings, model, list(MEMORY_SETTINGS))
+
+
+def settings_of(settings: Settings, model: str, names: list[str], *overrides: str) -> Iterator[Part]:
+    """Plan against measured for one model."""
+    for name in names:
+        title = f"{Path(model).name}, {name}"
+        out, steps = settings.place("memory", title) / "result.json", 3 if settings.on_gpu else 1
+        asked = ["--model", model, "--setting", name, "--steps", steps, "--json", out, *overrides]
+        yield Part(title, module("benchmarks.memory", *asked), results.of_memory, seconds=START)
+
+
+def training(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
+    out = settings.place("training", "race") / "result.json"
+    rows, steps = (16, 6) if settings.on_gpu else (8, 1)
+    asked = ["--model", settings.location, "--rows", rows, "--steps", steps, "--repeats", 1, "--threads", CORES]
+    asked += ["--max-length", 4096, *(["--unsloth", settings.unsloth] if settings.unsloth else []), "--json", out]
+    yield Part("race", module("benchmarks.training", *asked), results.of_training, seconds=3 * START)
+
+
+def evaluation(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
+    """The same prompts on each side. lm_eval answers one at a time, so a few of them tell its speed."""
+    items, tokens = (128, 512) if settings.on_gpu else (6, 24)
+    few = 4 if settings.on_gpu else 2
+    sides = [(name, items, "") for name in decoders()]
+    sides += [("lm_eval", few, "")]
+    sides += [("vllm", items, "" if settings.vllm else "no server is named with --vllm")]
+    for side, limit, skip in sides:
+        place = settings.place("evaluation", side)
+        asked = [side, settings.location, limit, tokens, items, place / "result.json"]
+        asked += [settings.vllm] if side == "vllm" and settings.vllm else []
+        yield Part(side, module("benchmarks.answer", *asked), results.of_answers, skip=skip, seconds=START)
+
+
+STEPS = [
+    Step("machine", 0.05, "What is this machine, and what can it do?", machine),
+    Step("tests", 0.12, "Does the code do on this device what it does on a CPU?", tests),
+    Step("quickstart", 0.36, "What does one problem bring, and what does it take?", quickstart),
+    Step("memory", 0.17, "Does `cft plan` say what training takes, and do the recipes fit their cards?", memory),
+    Step("training", 0.1, "How fast is training, beside `trl sft`?", training),
+    Step("evaluation", 0.14, "Which way of answering is the fastest here?", evaluation),
+    Step("large", 0.06, "The same with a larger model.", large, no_large),
+]
