@@ -59,6 +59,7 @@ def main(
             for setting in wanted:
                 said = [*(overrides(*known[setting]) if known[setting] else []), *(given or [])]
                 said += [f"train.args.max_steps={steps}"] if steps else []
+                said = list({word.partition("=")[0]: word for word in said}.values())  # of a key the last one counts
                 asked: dict[str, Any] = {"recipe": recipe, "card": card, "shape": location if shape else None}
                 asked["overrides"] = said if shape else [f"model.id={json.dumps(location)}", *said]
                 asked["runs"] = str((runs or folder).resolve() / "runs")

@@ -53,7 +53,7 @@ def running_in(folder: Path) -> list[psutil.Process]:
 
 
 def test_killed_in_the_middle_it_goes_on(tiny_model: Path, tmp_path: Path):
-    only = ["--only", "machine", "--only", "quickstart", "--minutes", "4"]
+    only = ["--only", "machine", "--only", "quickstart", "--minutes", "6"]
     first = started(tmp_path, tiny_model, *only)
     runs = tmp_path / "work"
     wait_for(lambda: list(runs.glob("*/runs/quickstart/*/data/manifest.json")) or first.poll() is not None)

@@ -52,7 +52,7 @@ def main(
     try:
         location = Path(model_folder(model, out / "work"))
     except SystemExit as failed:
-        raise CFTError(f"--model {model}: cannot be had.\n{failed}") from None
+        raise CFTError(f"--model {model}: {str(failed).rpartition('exit status')[0].strip()}") from None
     on_gpu = device == "cuda"
     settings = Settings(
         device=device, model=model, location=location, data=data and data.absolute(), large=large, vllm=vllm, out=out,
@@ -70,7 +70,7 @@ def main(
         where = f"in {data}" if data else "named with --data, and the hub is not asked or does not answer"
         notes.append(f"MATH-500 is not {where}: generated word problems ({WORDS}) are answered instead.")
     for note in notes:
-        console.print(note)
+        console.print(note, soft_wrap=True)
     command = shell_line("python", "-m", "benchmarks.gpu", *sys.argv[1:])
     measure(settings, records, only or names, end, lambda: page(records, settings.of, notes, command))
     failed = [name for name in only or names if records[name].status == "failed"]
@@ -90,21 +90,16 @@ def measure(settings: Settings, records: dict[str, Record], names: list[str], en
             shares = [one.share for one in owed if STEPS.index(one) >= STEPS.index(step)]
             until = time.monotonic() + left * (step.share / sum(shares) if step in owed else 1)
 
-            def show(part: str, name: str = step.name, record: Record = record) -> None:
+            def show(part: str, kept: dict[str, Any] | None, name: str = step.name) -> None:
                 time_left = f"{duration(max(0, end - time.monotonic()))} left"
                 progress.update(bar, description=f"{name} {part}", completed=time.monotonic() - begun, left=time_left)
-                if not part:
+                if kept:
                     write_text(settings.out / "gpu.md", page_text())
-                    done, what = list(record.parts.items())[-1]
-                    console.print(": ".join(filter(None, (f"{name}, {done}: {what['status']}", last_line(what)))))
+                    told = filter(None, (f"{name}, {part}", kept["status"], kept["why"].rpartition("\n")[2]))
+                    console.print(": ".join(told), soft_wrap=True)
 
             run_step(step, settings, record, lambda until=until: until - time.monotonic(), show)
             write_text(settings.out / "gpu.md", page_text())
-
-
-def last_line(part: dict[str, Any]) -> str:
-    """Why a part is not measured, in a line."""
-    return (part.get("why") or "").rpartition("\n")[2]
 
 
 if __name__ == "__main__":

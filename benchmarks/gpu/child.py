@@ -45,6 +45,8 @@ class Ended:
     def tail(self) -> str:
         """The end of its standard error: of a traceback, what it says."""
         lines = (self.folder / "stderr.txt").read_text(errors="replace").strip().splitlines()
+        if lines and lines[-1].startswith("exit status"):  # what `run_process` adds: its command, which is a long one
+            lines.pop()
         return "\n".join(line[:300] for line in lines[-6:]) or f"exit status {self.code}, without a word"
 
 

@@ -36,8 +36,8 @@ def of_tests(ended: Ended) -> dict[str, Any]:
     if wrong := counts["FAILED"] + counts["ERROR"]:
         found["fault"] = f"{wrong} of {counts.total()} tests failed"
     elif not counts["PASSED"]:
-        last = text.strip().splitlines()[-1:] or [ended.tail]
-        found["fault"] = f"no test passed: {last[0]}"
+        last = next(iter(reversed(text.strip().splitlines())), ended.tail)
+        found["fault"] = f"no test passed: {last.strip('= ')}"
     return found
 
 

@@ -12,27 +12,28 @@ from benchmarks.gpu.steps import Step
 from cft.errors import CFTError
 
 Left = Callable[[], float]  # seconds left to the step
+Show = Callable[[str, dict[str, Any] | None], None]
 
 
-def run_step(step: Step, settings: Settings, record: Record, left: Left, show: Callable[[str], None]) -> None:
+def run_step(step: Step, settings: Settings, record: Record, left: Left, show: Show) -> None:
     """Bring a step as far as its time allows; `record` is written after each part.
 
     Args:
-        show: called again and again with what is going on, and after each part.
+        show: called a few times a second with the name of the part that runs, and at its end with what is kept of it.
     """
     record.skipped = step.absent(settings)
     for part in step.parts(settings, record, left) if not record.skipped else ():
         if not record.done(part):
-            record.parts[part.name] = run_part(part, step.name, settings, left, show)
-            record.seconds += record.parts[part.name]["seconds"]
+            kept = record.parts[part.name] = run_part(part, step.name, settings, left, show)
+            record.seconds += kept["seconds"]
             record.write()
-            show("")
+            show(part.name, kept)
     record.write()
 
 
-def run_part(part: Part, step: str, settings: Settings, left: Left, show: Callable[[str], None]) -> dict[str, Any]:
+def run_part(part: Part, step: str, settings: Settings, left: Left, show: Show) -> dict[str, Any]:
     """What the record keeps of a part: status, command, why, seconds, result."""
-    kept: dict[str, Any] = {"command": part.command, "seconds": 0.0}
+    kept: dict[str, Any] = {"command": part.command, "seconds": 0.0, "why": ""}
     why = part.skip or (lacking(part.gb) if settings.on_gpu else "")
     if not why and left() < max(part.seconds, 1):
         why = f"takes {part.seconds:.0f} s or more, {max(0, left()):.0f} s are left to this step"
@@ -43,7 +44,7 @@ def run_part(part: Part, step: str, settings: Settings, left: Left, show: Callab
         settings.place(step, part.name),
         left(),
         environment(settings) | part.environment,
-        lambda: show(part.name),
+        lambda: show(part.name, None),
     )
     kept["seconds"] = ended.seconds
     if ended.cut and ended.code:
