@@ -57,11 +57,11 @@ def main(
         for model in models or MODELS:
             location = model_folder(model, folder / "model")
             for setting in wanted:
-                said = [*(overrides(*known[setting]) if known[setting] else []), *(given or [])]
-                said += [f"train.args.max_steps={steps}"] if steps else []
-                said = list({word.partition("=")[0]: word for word in said}.values())  # of a key the last one counts
+                said = [] if shape else [f"model.id={json.dumps(location)}"]
+                said += overrides(*known[setting]) if known[setting] else []
+                said += [*(given or []), *([f"train.args.max_steps={steps}"] if steps else [])]
                 asked: dict[str, Any] = {"recipe": recipe, "card": card, "shape": location if shape else None}
-                asked["overrides"] = said if shape else [f"model.id={json.dumps(location)}", *said]
+                asked["overrides"] = {word.partition("=")[0]: word.partition("=")[2] for word in said}
                 asked["runs"] = str((runs or folder).resolve() / "runs")
                 rows.append({"model": Path(model).name, "setting": setting} | measure(asked, folder / str(len(rows))))
                 console.print(rows[-1], highlight=False)

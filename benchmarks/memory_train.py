@@ -1,6 +1,6 @@
 """One row of memory.py, in a process of its own: plans a training, trains, and writes what each says of memory.
 
-    python -m benchmarks.memory_train '{"recipe": NAME, "overrides": [], "runs": FOLDER, "card": 12, "shape": null}' OUT
+    python -m benchmarks.memory_train '{"recipe": NAME, "overrides": {}, "runs": FOLDER, "card": 12, "shape": null}' OUT
 
 `card`: GB of a smaller card, whose memory is all that this process may take, or null. `shape`: a folder; a model of the
 recipe's sizes with random weights gets its tokenizer, and is trained instead.
@@ -33,18 +33,18 @@ def main(asked: dict[str, Any], out: Path) -> None:
     """Plan and train; `planned` and `measured` are bytes."""
     import torch
 
-    device, runs, words = pick_device(), Path(asked["runs"]), Terminal(stderr=True)
+    device, runs, terminal = pick_device(), Path(asked["runs"]), Terminal(stderr=True)
     context = Context() if device == "cuda" else None
-    overrides = list(asked["overrides"])
+    overrides = asked["overrides"]
     if asked["shape"]:
-        name = load_recipe(asked["recipe"], overrides).model.id
+        name = load_recipe(asked["recipe"], words_of(overrides)).model.id
         sizes = load_entries()[name].architecture if name in load_entries() else None
         if sizes is None:
             raise ModelError(f"{name}: models.yaml has no architecture of it. Name a recipe whose model has one.")
         folder = make_shape(sizes, Path(asked["shape"]), runs.parent / "shapes", device)
-        overrides.append(f"model.id={json.dumps(str(folder))}")
-    recipe = load_recipe(asked["recipe"], overrides, libraries=True)
-    run = run_stages(recipe, runs, words, ("data",))
+        overrides |= {"model.id": json.dumps(str(folder))}
+    recipe = load_recipe(asked["recipe"], words_of(overrides), libraries=True)
+    run = run_stages(recipe, runs, terminal, ("data",))
     rows = row_tokens(recipe, read_rows(run.examples), 0, True)
     card = find_card(f"{asked['card']:g}") if asked["card"] else None
     plan = plan_memory(recipe, architecture_of(resolve(recipe.model)), rows, card, device)
@@ -55,7 +55,7 @@ def main(asked: dict[str, Any], out: Path) -> None:
         context.cap(card.bytes if card else None)
     shutil.rmtree(run.train, ignore_errors=True)  # a training that was done before would take no memory
     try:
-        run_stages(recipe, runs, words, ("train",))
+        run_stages(recipe, runs, terminal, ("train",))
         summary = read_json(run.train / METRICS)["summary"]
         row |= {key: summary.get(key) for key in ("fell_back_to", "steps", "longest_tokens", "tokens_per_second")}
     except CFTError as error:
@@ -63,6 +63,11 @@ def main(asked: dict[str, Any], out: Path) -> None:
     if context:
         row |= context.measured()
     write_json(out, row)
+
+
+def words_of(overrides: dict[str, str]) -> list[str]:
+    """Overrides as they stand on a command line."""
+    return [f"{key}={value}" for key, value in overrides.items()]
 
 
 class Context:

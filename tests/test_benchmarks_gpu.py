@@ -18,8 +18,10 @@ import pytest
 from benchmarks.answer import decoders
 from benchmarks.gpu import card, results
 from benchmarks.gpu.child import Ended, run_child
-from benchmarks.gpu.record import Record
+from benchmarks.gpu.record import Record, Settings
+from benchmarks.gpu.steps import STEPS
 from cft.errors import CFTError
+from cft.recipe.load import load_recipe
 from tests.support.tiny import write_models_file
 
 REPOSITORY = Path(__file__).parent.parent
@@ -100,6 +102,32 @@ def test_a_process_ends_at_its_limit_with_all_it_started(tmp_path: Path):
     ended = run_child([sys.executable, "-c", sleeper, str(tmp_path)], tmp_path, 1.0, {}, lambda: None)
     assert ended.cut and ended.code and 1 <= ended.seconds < 10
     assert not running_in(tmp_path)
+
+
+def test_the_recipes_take_what_a_gpu_would_be_asked(tiny_model: Path, tmp_path: Path):
+    """Every override of every command, those that a small card turns among them."""
+    settings = Settings(
+        device="cuda", model=str(tiny_model), location=tiny_model, data=None, large="smollm2-135m", items=None,
+        tokens=1024, seeds=2, vllm=None, unsloth=None, out=tmp_path, of={},
+    )  # fmt: skip
+    turned = {"train.args.per_device_train_batch_size": "1", "eval.batch_size": "32"}
+    checked = 0
+    for step in STEPS:
+        record = Record(tmp_path / "record.json", step.name, {})
+        for part in step.parts(settings, record, lambda: 100.0):
+            overrides = [word for word in part.command if re.match(r"[a-z_]+(\.\w+)*=", word)]
+            if overrides:
+                recipe = (
+                    part.command[part.command.index("--recipe") + 1] if "--recipe" in part.command else "quickstart"
+                )
+                loaded = load_recipe(recipe, overrides)
+                checked += 1
+                if part.name.startswith("seed"):
+                    assert loaded.eval.batch_size == 32 and loaded.eval.limit in (50, 100, 250, 300)
+            if part.name == "plan":
+                plan = {"gb": 9.0, "turn": turned, "lacks": ""}
+                record.parts["plan"] = {"status": "done", "command": part.command, "result": plan}
+    assert checked == 2 * 1 + 2 + 1 + 7
 
 
 TESTS = """

@@ -45,8 +45,8 @@ def of_plan(ended: Ended) -> dict[str, Any]:
     """What the memory is, and what must be turned so that the run fits; `lacks` where nothing helps."""
     memory = answered(ended)["memory"]
     if memory is None:
-        return {"gb": 0, "turn": [], "lacks": ""}
-    turn = shlex.split(" ".join(memory["knob"] or []))
+        return {"gb": 0, "turn": {}, "lacks": ""}
+    turn = dict(word.split("=", 1) for word in shlex.split(" ".join(memory["knob"] or [])))
     lacks = ""
     if not memory["fits"] and not turn:
         lacks = f"needs ~{memory['peak_gb']} GB; {memory['room']['gb']} GB are to be had: {memory['room']['name']}"

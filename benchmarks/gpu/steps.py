@@ -64,6 +64,11 @@ def cft(*arguments: object) -> list[str]:
     return module("cft.cli.main", *arguments, "--json")
 
 
+def words(overrides: dict[str, object]) -> list[str]:
+    """Overrides as they stand on a command line."""
+    return [f"{key}={value}" for key, value in overrides.items()]
+
+
 def machine(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
     out = settings.place("machine", "machine") / "result.json"
     yield Part("machine", module("benchmarks.gpu.machine", out), results.from_file)
@@ -97,23 +102,24 @@ def one_problem(settings: Settings, record: Record, left: Left, model: str) -> I
     """One-problem CFT of a model, seed after seed, base and adapter on the same items."""
     task, data = task_of(settings)
     items = settings.items or find_task(task, EvalBlock(tasks=[task], data_dir=data)).size
-    batch = min(items, 256)
-    asked = ["quickstart", f"model.id={json.dumps(model)}", f"eval.tasks=[{task}]", *(["--data", data] if data else [])]
-    asked += [f"eval.max_new_tokens={settings.tokens}", f"eval.batch_size={batch}"]
+    where = ["--runs", settings.work / "runs", *(["--data", data] if data else [])]
+    asked = {"model.id": json.dumps(model), "eval.tasks": f"[{task}]", "eval.limit": items}
+    asked |= {"eval.max_new_tokens": settings.tokens, "eval.batch_size": min(items, 512)}
     if not settings.on_gpu:
-        asked += ["data.max_examples=8", "train.args.max_steps=2", "train.args.max_length=4096"]
-    yield Part("plan", cft("plan", *asked, f"eval.limit={items}", "--runs", settings.work / "runs"), results.of_plan)
+        asked |= {"data.max_examples": 8, "train.args.max_steps": 2, "train.args.max_length": 4096}
+    yield Part("plan", cft("plan", "quickstart", *words(asked), *where), results.of_plan)
     plan = record.result("plan")
     if plan is None:
         return
-    if "limit" not in plan:  # kept in the record, because a limit of another start would be another run
-        turned = dict(word.split("=", 1) for word in plan["turn"])
-        plan["limit"] = items_in_time(items, int(turned.get("eval.batch_size", batch)), settings, left())
-    asked += plan["turn"]
-    for seed in range(settings.seeds):
-        given = cft("run", *asked, f"eval.limit={plan['limit']}", f"seed={seed}", "--runs", settings.work / "runs")
+    asked |= plan["turn"]
+    # Kept in the record: another limit, when the command is given again with other time left, would be another run
+    plan.setdefault("limit", items_in_time(items, int(asked["eval.batch_size"]), settings, left()))
+    asked["eval.limit"] = plan["limit"]
+    for seed in range(settings.seeds if model == settings.model else 1):
         needs = {"gb": plan["gb"] if settings.on_gpu else 0, "seconds": START, "skip": plan["lacks"]}
-        yield Part(f"seed {seed}", given, results.of_run, **needs)
+        yield Part(
+            f"seed {seed}", cft("run", "quickstart", *words(asked | {"seed": seed}), *where), results.of_run, **needs
+        )
     runs = [found["run"] for seed in range(settings.seeds) if (found := record.result(f"seed {seed}"))]
     if len(runs) > 1:
         out = settings.place(record.step, "seeds") / "compare"
@@ -203,5 +209,5 @@ STEPS = [
     Step("memory", 0.17, "Does `cft plan` say what training takes, and do the recipes fit their cards?", memory),
     Step("training", 0.1, "How fast is training, beside `trl sft`?", training),
     Step("evaluation", 0.14, "Which way of answering is the fastest here?", evaluation),
-    Step("large", 0.06, "The same with a larger model.", large, no_large),
+    Step("large", 0.2, "The same with a larger model.", large, no_large),
 ]
