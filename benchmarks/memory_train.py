@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.common import console, nvidia_gpus
 from benchmarks.shapes import make_shape
-from cft.devices import find_card, pick_device
+from cft.devices import find_card, pick_device, share_cores
 from cft.errors import CFTError, ModelError
 from cft.files import read_json, write_json
 from cft.memory import reuse_freed_memory
@@ -106,6 +106,7 @@ class Context:
 
 if __name__ == "__main__":
     reuse_freed_memory()
+    share_cores()
     try:
         main(json.loads(sys.argv[1]), Path(sys.argv[2]))
     except CFTError as error:
