@@ -13,8 +13,8 @@ LENGTH = 4096  # tokens that such a model reads
 def make_shape(sizes: Architecture, tokenizer: Path, folder: Path, device: str) -> Path:
     """The model folder for `sizes` in `folder`, with bfloat16 weights and the tokenizer of another model's folder.
 
-    It is made on `device` if it is not there. Only one is kept, because a 7B model takes 15 GB. A vocabulary that is
-    smaller than the tokenizer's becomes as large.
+    It is made on `device` if it is not there, or on the CPU where that has too little memory for it. Only one is kept,
+    because a 7B model takes 15 GB. A vocabulary that is smaller than the tokenizer's becomes as large.
 
     Raises:
         ModelError: the disk is too small.
@@ -28,6 +28,8 @@ def make_shape(sizes: Architecture, tokenizer: Path, folder: Path, device: str) 
         return place
     shutil.rmtree(folder, ignore_errors=True)
     check_space(folder, 2.2 * sizes.parameters, "a model with random weights", "give --out elsewhere", ModelError)
+    if device == "cuda" and torch.cuda.mem_get_info()[0] < 2.2 * sizes.parameters:
+        device = "cpu"
     torch.manual_seed(0)
     config = configuration(sizes, len(words))
     with torch.device(device):

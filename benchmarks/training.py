@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import sys
-import sysconfig
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -149,7 +148,7 @@ def measure_trl(location: str, rows: Path, flags: list[list[str]], folder: Path,
     Raises:
         SystemExit: it failed, or its own count of tokens is another: a row was cut or dropped.
     """
-    command = [str(Path(sysconfig.get_path("scripts")) / "trl"), "sft"]
+    command = [sys.executable, "-m", "trl.cli.main", "sft"]  # what the script `trl` runs
     command += ["--model_name_or_path", location, "--dataset_name", str(rows), "--output_dir", str(folder / "adapter")]
     process = run_process([*command, *(word for *flag, _ in flags for word in flag)], folder, threads)
     logged = {key: re.findall(rf"'{key}': '([^']+)'", process.output) for key in ("train_runtime", "num_tokens")}

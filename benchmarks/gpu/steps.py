@@ -93,7 +93,7 @@ def no_large(settings: Settings) -> str:
     """Why the larger model is not tried."""
     if settings.large == settings.model:
         return "it is the model of the quickstart step"
-    if Path(settings.large).is_dir() or cached_record(settings.large):
+    if is_here(settings.large):
         return "" if settings.on_gpu else "needs a GPU"
     return f"the weights of {settings.large} are not here: {shlex.join(['cft', 'models', 'path', settings.large])}"
 
@@ -150,34 +150,46 @@ def items_in_time(items: int, batch: int, settings: Settings, seconds: float) ->
 
 
 def memory(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
-    """The promises of the recipes on capped cards, then plan against measured for what weights are here."""
-    runs = settings.work / "memory"
-    common = ["--model", settings.location, "--setting", OWN, "--shape", "--runs", runs, "--steps", 2]
-    promises = [(f"{name} on {gb} GB", gb, name, ["train.select=null"]) for gb, name in PROMISES]
-    gb, name = PROMISES[0]
-    promises.insert(2, (f"{name}, 32 rows at once, on {gb} GB", gb, name, ["train.select=null", *TOO_MUCH]))
-    for title, gb, name, overrides in promises:
-        recipe = f"one_problem_cft/{name}"
-        weights = 2 * load_entries()[load_recipe(recipe).model.id].parameters / 1e9
-        out = settings.place("memory", title) / "result.json"
-        asked = module("benchmarks.memory", *common, "--recipe", recipe, "--card", gb, "--json", out, *overrides)
-        skip = "" if settings.on_gpu else "needs a GPU"
-        yield Part(title, asked, results.of_memory, skip=skip, gb=gb, seconds=START + 2 * weights)
+    """The promise of the smallest recipe and a training that must fall back, the model at hand, then all else."""
     if not settings.on_gpu:
-        yield from settings_of(settings, settings.model, ["1 row", "4 rows, recomputed"], "train.args.max_length=4096")
+        for gb, name in PROMISES:
+            yield from promise(settings, gb, name)
+        small = ["data.max_examples=8", "train.args.max_length=4096"]
+        yield from planned(settings, settings.model, ["1 row", "4 rows, recomputed"], *small)
         return
-    models = [settings.model, *(name for name in MODELS if name != settings.model and cached_record(name))]
-    for model in models:
-        yield from settings_of(settings, model, list(MEMORY_SETTINGS))
+    first, *others = PROMISES
+    yield from promise(settings, *first)
+    yield from promise(settings, *first, ", 32 rows at once", *TOO_MUCH)
+    yield from planned(settings, settings.model, list(MEMORY_SETTINGS))
+    for gb, name in others:
+        yield from promise(settings, gb, name)
+    for model in MODELS:
+        if model != settings.model and is_here(model):
+            yield from planned(settings, model, list(MEMORY_SETTINGS))
 
 
-def settings_of(settings: Settings, model: str, names: list[str], *overrides: str) -> Iterator[Part]:
-    """Plan against measured for one model."""
+def promise(settings: Settings, gb: int, name: str, how: str = "", *overrides: str) -> Iterator[Part]:
+    """A recipe on a card of so many GB, with random weights of its model's sizes."""
+    title, recipe = f"{name}{how}, on {gb} GB", f"one_problem_cft/{name}"
+    asked = ["--model", settings.location, "--setting", OWN, "--shape", "--recipe", recipe, "--card", gb, "--steps", 2]
+    asked += ["--runs", settings.work / "memory", "--json", settings.place("memory", title) / "result.json"]
+    weights = 2 * load_entries()[load_recipe(recipe).model.id].parameters / 1e9
+    needs = {"gb": gb, "seconds": START + 3 * weights, "skip": "" if settings.on_gpu else "needs a GPU"}
+    yield Part(title, module("benchmarks.memory", *asked, "train.select=null", *overrides), results.of_memory, **needs)
+
+
+def planned(settings: Settings, model: str, names: list[str], *overrides: str) -> Iterator[Part]:
+    """Plan against measured for one model and some settings of benchmarks.memory."""
     for name in names:
         title = f"{Path(model).name}, {name}"
-        out, steps = settings.place("memory", title) / "result.json", 3 if settings.on_gpu else 1
-        asked = ["--model", model, "--setting", name, "--steps", steps, "--json", out, *overrides]
-        yield Part(title, module("benchmarks.memory", *asked), results.of_memory, seconds=START)
+        asked = ["--model", model, "--setting", name, "--steps", 3 if settings.on_gpu else 1]
+        asked += ["--runs", settings.work / "memory", "--json", settings.place("memory", title) / "result.json"]
+        yield Part(title, module("benchmarks.memory", *asked, *overrides), results.of_memory, seconds=START)
+
+
+def is_here(model: str) -> bool:
+    """Whether the weights of a model need not be fetched."""
+    return Path(model).is_dir() or cached_record(model) is not None
 
 
 def training(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
