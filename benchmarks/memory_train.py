@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import console, nvidia_gpus
+from benchmarks.common import console, visible_card
 from benchmarks.shapes import make_shape
 from cft.devices import find_card, pick_device, share_cores
 from cft.errors import CFTError, ModelError
@@ -74,7 +74,8 @@ class Context:
     """What CUDA and its libraries hold of the card beside tensors, and the cap of a process."""
 
     def __init__(self) -> None:
-        self.before = nvidia_gpus()[0].used if nvidia_gpus() else None  # by other programs
+        card = visible_card()[1]
+        self.before = card.used if card else None  # by other programs
 
     def size(self) -> float:
         """Bytes of this process that are no tensors'; the plan's figure where nvidia-smi says nothing."""

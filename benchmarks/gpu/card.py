@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import CORES, machine, nvidia_gpus
+from benchmarks.common import CORES, machine, visible_card
 from cft.cli.doctor import find_gpus
 from cft.errors import CFTError
 from cft.runs import git_commit
@@ -30,7 +30,13 @@ def choose_device(asked: str | None) -> str:
 
 def others() -> list[str]:
     """The programs that compute on the card, each with what it holds."""
-    query = ["nvidia-smi", "--query-compute-apps=process_name,pid,used_memory", "--format=csv,noheader"]
+    query = [
+        "nvidia-smi",
+        "-i",
+        visible_card()[0],
+        "--query-compute-apps=process_name,pid,used_memory",
+        "--format=csv,noheader",
+    ]
     try:
         told = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True).stdout
     except (OSError, subprocess.SubprocessError):
@@ -41,11 +47,11 @@ def others() -> list[str]:
 
 def lacking(gb: float) -> str:
     """Why a measurement that takes so many GB cannot be made; "" where it can, or nobody knows."""
-    gpus = nvidia_gpus()
-    if not gpus or gpus[0].memory - gpus[0].used >= 1e9 * gb:
+    _, card = visible_card()
+    if card is None or card.memory - card.used >= 1e9 * gb:
         return ""
-    free, held = gpus[0].memory - gpus[0].used, f"; on it: {', '.join(others())}" if others() else ""
-    return f"needs {gb:.1f} GB of the card, {size(free)} of {size(gpus[0].memory)} are free{held}"
+    free, held = card.memory - card.used, f"; on it: {', '.join(others())}" if others() else ""
+    return f"needs {gb:.1f} GB of the card, {size(free)} of {size(card.memory)} are free{held}"
 
 
 def notes(device: str) -> list[str]:
@@ -60,7 +66,7 @@ def notes(device: str) -> list[str]:
 
 def identity(device: str, model: str, data: Path | None) -> dict[str, Any]:
     """What decides the figures: results of another card, torch or commit are no results of this one."""
-    here = machine(CORES)
-    card = (here["gpus"] or ["a GPU"])[0] if device == "cuda" else here["cpu"]
-    about = {"device": device, "card": card, "torch": version("torch"), "commit": git_commit()}
+    _, seen = visible_card()
+    name = machine(CORES)["cpu"] if device == "cpu" else seen.name if seen else "a GPU"
+    about = {"device": device, "card": name, "torch": version("torch"), "commit": git_commit()}
     return about | {"model": model, "data": str(data) if data else None}

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.common import CORES
+from benchmarks.common import CORES, visible_card
 from benchmarks.gpu.card import lacking
 from benchmarks.gpu.child import run_child
 from benchmarks.gpu.record import Part, Record, Settings
@@ -63,7 +63,8 @@ def run_part(part: Part, step: str, settings: Settings, left: Left, show: Show) 
 
 def environment(settings: Settings) -> dict[str, str]:
     """What each process is told: one card, or none, and all cores."""
-    cards = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] if settings.on_gpu else ""
+    card = visible_card()[0] if settings.on_gpu else ""
     threads = os.environ.get("OMP_NUM_THREADS", str(CORES))
-    told = {"CUDA_VISIBLE_DEVICES": cards, "OMP_NUM_THREADS": threads, "COLUMNS": "200"}
+    told = {"CUDA_VISIBLE_DEVICES": card, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # the order of nvidia-smi
+    told |= {"OMP_NUM_THREADS": threads, "COLUMNS": "200"}
     return told | {"HF_DATASETS_CACHE": str(settings.work / "datasets")}
