@@ -29,20 +29,23 @@ def main(side: str, folder: str, limit: int, max_new_tokens: int, batch_size: in
     from cft.devices import share_cores
 
     share_cores()  # as the command does
-    from cft.models.generate import render
+    from cft.models import generate
     from cft.models.load import load_model, load_tokenizer
     from cft.recipe.blocks import EvalBlock, ModelBlock
     from eval.tasks.lm_tasks import find_task
 
     block = ModelBlock(id=folder, dtype=DTYPE)
     tokenizer = load_tokenizer(block)
-    items = find_task(TASK, EvalBlock(tasks=[TASK])).items(None, partial(render, tokenizer), limit)
+    items = find_task(TASK, EvalBlock(tasks=[TASK])).items(None, partial(generate.render, tokenizer), limit)
     if side == "vllm":
         decode = partial(served, url)
     elif side == "ours":
         decode = partial(as_eval_does, load_model(block), out.with_suffix(".log.jsonl"))
     else:
-        decode = partial(by_decoder, load_model(block), side)
+        model = load_model(block)
+        if side == "graphs" and (fault := generate.graphs_fault(model)):  # `generate` would take another one
+            raise SystemExit(f"the decoder graphs cannot be used here: {fault}")
+        decode = partial(by_decoder, model, side)
     start = time.perf_counter()
     texts = decode(tokenizer, items.prompts, max_new_tokens, batch_size)
     write_answers(out, time.perf_counter() - start, tokenizer, items.prompts, items.golds, texts)

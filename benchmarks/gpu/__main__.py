@@ -6,6 +6,7 @@ same command measures what is still missing.
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from benchmarks.gpu.page import differences, page
 from benchmarks.gpu.record import Record, Settings
 from benchmarks.gpu.runner import run_step
 from benchmarks.gpu.steps import STEPS, WORDS, task_of
+from cft.cli.process import run_program
 from cft.errors import CFTError
 from cft.files import write_text
 from cft.terminal import Terminal, text_column
@@ -28,7 +30,9 @@ console = Terminal(stderr=True)
 
 def main(
     minutes: Annotated[float, typer.Option(min=0.1, help="Time for all steps together.")] = 9,
-    out: Annotated[Path, typer.Option(help="Folder for page, results and runs; the same one goes on.")] = Path("gpu"),
+    out: Annotated[Path, typer.Option(help="Folder for page, results and runs; the same one goes on.")] = Path(
+        "runs/gpu"
+    ),
     device: Annotated[str | None, typer.Option(help="cuda, or cpu for a small form.")] = None,
     model: Annotated[str, typer.Option(help="A name of `cft models`, or a folder.")] = "qwen2.5-coder-0.5b",
     data: Annotated[Path | None, typer.Option(help="Folder with MATH-500 as math500.jsonl or .parquet.")] = None,
@@ -52,7 +56,8 @@ def main(
     try:
         location = Path(model_folder(model, out / "work"))
     except SystemExit as failed:
-        raise CFTError(f"--model {model}: {str(failed).rpartition('exit status')[0].strip()}") from None
+        why = str(failed).rpartition("exit status")[0].strip().removeprefix("error: ")
+        raise CFTError(f"--model {model}: {why}") from None
     on_gpu = device == "cuda"
     settings = Settings(
         device=device, model=model, location=location, data=data and data.absolute(), large=large, vllm=vllm, out=out,
@@ -103,8 +108,4 @@ def measure(settings: Settings, records: dict[str, Record], names: list[str], en
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CFTError as error:
-        console.print(f"error: {error}", soft_wrap=True)
-        sys.exit(2)
+    run_program(partial(typer.run, main), computing=False)

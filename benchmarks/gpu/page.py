@@ -144,7 +144,8 @@ def evaluation(record: Record) -> Told:
     rows, found = [], results_of(record)
     for name, one in found.items():
         speeds = [f"{one['tokens_per_second']:.1f}", f"{one['items_per_second']:.2f}"]
-        rows.append([name, str(one["items"]), *speeds, str(one["correct"]), memory(one["peak_memory_mb"])])
+        counts = [str(one["correct"]), str(one.get("alike", "–"))]
+        rows.append([name, str(one["items"]), *speeds, *counts, memory(one["peak_memory_mb"])])
     ours = {name: one["tokens_per_second"] for name, one in found.items() if name in decoders()}
     said = []
     if len(ours) > 1:
@@ -152,7 +153,7 @@ def evaluation(record: Record) -> Told:
     if ours and "lm_eval" in found:
         ratio = max(ours.values()) / found["lm_eval"]["tokens_per_second"]
         said.append(f"Ours is {ratio:.1f} times as fast as lm_eval with its defaults.")
-    return ["", "items", "tokens/s", "items/s", "right", "peak memory"], rows, said
+    return ["", "items", "tokens/s", "items/s", "right", "as the first", "peak memory"], rows, said
 
 
 TABLES: dict[str, Callable[[Record], Told]] = {

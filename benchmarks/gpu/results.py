@@ -36,7 +36,7 @@ def of_tests(ended: Ended) -> dict[str, Any]:
     if wrong := counts["FAILED"] + counts["ERROR"]:
         found["fault"] = f"{wrong} of {counts.total()} tests failed"
     elif not counts["PASSED"]:
-        last = next(iter(reversed(text.strip().splitlines())), ended.tail)
+        last = ended.tail if ended.code == 4 else text.strip().splitlines()[-1]  # 4: there is no such folder
         found["fault"] = f"no test passed: {last.strip('= ')}"
     return found
 
@@ -86,10 +86,14 @@ def of_training(ended: Ended) -> dict[str, Any]:
     return {key: found.get(key) for key in ("tokens", "rows", "steps", "medians", "ratios", "mfu", "matmul_flops")}
 
 
-def of_answers(ended: Ended) -> dict[str, Any]:
-    """Speed of one side; the texts stay in the file, for who compares."""
-    found = read_json(ended.folder / "result.json")
+def of_answers(first: Path, ended: Ended) -> dict[str, Any]:
+    """Speed of one side, and how many of its answers are those of the `first` side, which wrote the same file."""
+    found, other = read_json(ended.folder / "result.json"), read_json(first)
     seconds, items = found["seconds"], len(found["texts"])
-    speeds = {"tokens_per_second": round(found["tokens"] / seconds, 1), "items_per_second": items / seconds}
-    about = {key: found[key] for key in ("seconds", "tokens", "correct", "peak_memory_mb")}
-    return {"items": items, **speeds, **about, "file": str(ended.folder / "result.json")}
+    result = {key: found[key] for key in ("seconds", "tokens", "correct", "peak_memory_mb")} | {"items": items}
+    result |= {"tokens_per_second": found["tokens"] / seconds, "items_per_second": items / seconds}
+    if other:
+        result["alike"] = sum(a == b for a, b in zip(found["texts"], other["texts"], strict=False))
+        if found["prompts"] != other["prompts"][:items]:
+            result["fault"] = "it was asked other prompts than the first side"
+    return result

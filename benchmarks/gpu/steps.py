@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.answer import decoders
@@ -207,11 +208,12 @@ def evaluation(settings: Settings, record: Record, left: Left) -> Iterator[Part]
     sides = [(name, items, "") for name in decoders()]
     sides += [("lm_eval", few, "")]
     sides += [("vllm", items, "" if settings.vllm else "no server is named with --vllm")]
-    for side, limit, skip in sides:
-        place = settings.place("evaluation", side)
-        asked = [side, settings.location, limit, tokens, items, place / "result.json"]
+    first, *_ = files = [settings.place("evaluation", side) / "result.json" for side, *_ in sides]
+    for (side, limit, skip), file in zip(sides, files, strict=True):
+        asked = [side, settings.location, limit, tokens, items, file]
         asked += [settings.vllm] if side == "vllm" and settings.vllm else []
-        yield Part(side, module("benchmarks.answer", *asked), results.of_answers, skip=skip, seconds=START)
+        read = partial(results.of_answers, first)
+        yield Part(side, module("benchmarks.answer", *asked), read, skip=skip, seconds=START)
 
 
 STEPS = [
