@@ -282,7 +282,7 @@ def server() -> Iterator[str]:
 
 def test_sides_answer_the_same_prompts(tiny_model: Path, tmp_path: Path, server: str):
     found = {}
-    for side in ("ours", *decoders(), "vllm"):
+    for side in (*decoders(), "vllm"):
         out = tmp_path / f"{side}.json"
         command = [sys.executable, "-m", "benchmarks.answer", side, str(tiny_model), "3", "6", "3", str(out)]
         done = subprocess.run(
@@ -290,6 +290,12 @@ def test_sides_answer_the_same_prompts(tiny_model: Path, tmp_path: Path, server:
         )
         assert done.returncode == 0, done.stderr
         found[side] = json.loads(out.read_text())
-    assert all(one["prompts"] == found["ours"]["prompts"] for one in found.values())
-    assert all(found[name]["texts"] == found["ours"]["texts"] for name in decoders())
+    first = found[decoders()[0]]
+    assert all(one["prompts"] == first["prompts"] for one in found.values())
+    assert all(found[name]["texts"] == first["texts"] for name in decoders())
+    (tmp_path / "result.json").write_text((tmp_path / "vllm.json").read_text())
+    speed = results.of_answers(tmp_path / "vllm.json", Ended(0, 1.0, False, tmp_path))
+    assert speed["items"] == speed["alike"] == 3 and speed["tokens_per_second"] > 0 and "fault" not in speed
+    (tmp_path / "other.json").write_text(json.dumps(first | {"prompts": ["1 + 1?"] * 3}))
+    assert "other prompts" in results.of_answers(tmp_path / "other.json", Ended(0, 1.0, False, tmp_path))["fault"]
     assert found["vllm"]["texts"] == ["here 6 \\boxed{1}"] * 3
