@@ -118,9 +118,8 @@ def one_problem(settings: Settings, record: Record, left: Left, model: str) -> I
     asked["eval.limit"] = plan["limit"]
     for seed in range(settings.seeds if model == settings.model else 1):
         needs = {"gb": plan["gb"] if settings.on_gpu else 0, "seconds": START, "skip": plan["lacks"]}
-        yield Part(
-            f"seed {seed}", cft("run", "quickstart", *words(asked | {"seed": seed}), *where), results.of_run, **needs
-        )
+        command = cft("run", "quickstart", *words(asked | {"seed": seed}), *where)
+        yield Part(f"seed {seed}", command, results.of_run, **needs)
     runs = [found["run"] for seed in range(settings.seeds) if (found := record.result(f"seed {seed}"))]
     if len(runs) > 1:
         out = settings.place(record.step, "seeds") / "compare"
@@ -202,15 +201,13 @@ def training(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
 
 
 def evaluation(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
-    """The same prompts on each side. lm_eval answers one at a time, so a few of them tell its speed."""
-    items, tokens = (128, 512) if settings.on_gpu else (6, 24)
-    few = 4 if settings.on_gpu else 2
-    sides = [(name, items, "") for name in decoders()]
-    sides += [("lm_eval", few, "")]
+    """The same prompts on each side, half of them at a time. lm_eval takes one at a time: a few tell its speed."""
+    items, few, tokens = (128, 3, 256) if settings.on_gpu else (6, 2, 24)
+    sides = [*((name, items, "") for name in decoders()), ("lm_eval", few, "")]
     sides += [("vllm", items, "" if settings.vllm else "no server is named with --vllm")]
     first, *_ = files = [settings.place("evaluation", side) / "result.json" for side, *_ in sides]
     for (side, limit, skip), file in zip(sides, files, strict=True):
-        asked = [side, settings.location, limit, tokens, items, file]
+        asked = [side, settings.location, limit, tokens, items // 2, file]
         asked += [settings.vllm] if side == "vllm" and settings.vllm else []
         read = partial(results.of_answers, first)
         yield Part(side, module("benchmarks.answer", *asked), read, skip=skip, seconds=START)
@@ -219,9 +216,9 @@ def evaluation(settings: Settings, record: Record, left: Left) -> Iterator[Part]
 STEPS = [
     Step("machine", 0.05, "What is this machine, and what can it do?", machine),
     Step("tests", 0.12, "Does the code do on this device what it does on a CPU?", tests),
-    Step("quickstart", 0.36, "What does one problem bring, and what does it take?", quickstart),
+    Step("quickstart", 0.34, "What does one problem bring, and what does it take?", quickstart),
     Step("memory", 0.17, "Does `cft plan` say what training takes, and do the recipes fit their cards?", memory),
-    Step("training", 0.1, "How fast is training, beside `trl sft`?", training),
-    Step("evaluation", 0.14, "Which way of answering is the fastest here?", evaluation),
+    Step("training", 0.12, "How fast is training, beside `trl sft`?", training),
+    Step("evaluation", 0.15, "Which way of answering is the fastest here?", evaluation),
     Step("large", 0.2, "The same with a larger model.", large, no_large),
 ]
