@@ -155,7 +155,7 @@ def memory(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
         for gb, name in PROMISES:
             yield from promise(settings, gb, name)
         small = ["data.max_examples=8", "train.args.max_length=4096"]
-        yield from planned(settings, settings.model, ["1 row", "4 rows, recomputed"], *small)
+        yield from planned(settings, settings.model, ["4 rows, recomputed"], *small)
         return
     first, *others = PROMISES
     yield from promise(settings, *first)
