@@ -1,49 +1,105 @@
-"""One side of evaluation.py, in a process of its own: answers the first items and writes texts and seconds.
+"""One side of a race of answers, in a process of its own: answers the first items and writes texts and seconds.
 
-    python -m benchmarks.answer ours|lm_eval FOLDER LIMIT MAX_NEW_TOKENS BATCH_SIZE OUT
+    python -m benchmarks.answer SIDE FOLDER LIMIT MAX_NEW_TOKENS BATCH_SIZE OUT [URL]
 
-BATCH_SIZE is for our side only; lm_eval keeps its default.
+SIDE is ours (as `cft eval` does it), one of our decoders by its name, lm_eval (which keeps its default batch size, 1),
+or vllm (a server of this model at URL, such as http://localhost:8000/v1).
 """
 
+import asyncio
 import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cft.files import write_json
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TASK = "cft_wordproblems_validation"
 DTYPE = "bfloat16"
 
 
-def ours(folder: str, limit: int, max_new_tokens: int, batch_size: int, out: Path) -> None:
-    """Time `BatchedDecoding.answer` on the prompts of the base arm."""
+def main(side: str, folder: str, limit: int, max_new_tokens: int, batch_size: int, out: Path, url: str = "") -> None:
+    """Answer on one side; the clock runs while answers are made, not while a model is loaded."""
+    if side == "lm_eval":
+        return plain(folder, limit, max_new_tokens, out)
     from cft.devices import share_cores
 
     share_cores()  # as the command does
-    from cft.models.generate import render
+    from cft.models import generate
     from cft.models.load import load_model, load_tokenizer
     from cft.recipe.blocks import EvalBlock, ModelBlock
-    from eval.answering.batched import BatchedDecoding, Decoding
     from eval.tasks.lm_tasks import find_task
 
     block = ModelBlock(id=folder, dtype=DTYPE)
-    tokenizer, model = load_tokenizer(block), load_model(block)
-    items = find_task(TASK, EvalBlock(tasks=[TASK])).items(None, partial(render, tokenizer), limit)
-    log = out.with_suffix(".log.jsonl")
-    decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size)
-    answering = BatchedDecoding(model, tokenizer, decoding, log=log)
+    tokenizer = load_tokenizer(block)
+    items = find_task(TASK, EvalBlock(tasks=[TASK])).items(None, partial(generate.render, tokenizer), limit)
+    if side == "vllm":
+        decode = partial(served, url)
+    elif side == "ours":
+        decode = partial(as_eval_does, load_model(block), out.with_suffix(".log.jsonl"))
+    else:
+        model = load_model(block)
+        if side == "graphs" and (fault := generate.graphs_fault(model)):  # `generate` would take another one
+            raise SystemExit(f"the decoder graphs cannot be used here: {fault}")
+        decode = partial(by_decoder, model, side)
     start = time.perf_counter()
-    completions = answering.answer(items.prompts)
-    seconds = time.perf_counter() - start
-    write_answers(out, seconds, tokenizer, items.prompts, items.golds, [completion.text for completion in completions])
+    texts = decode(tokenizer, items.prompts, max_new_tokens, batch_size)
+    write_answers(out, time.perf_counter() - start, tokenizer, items.prompts, items.golds, texts)
 
 
-def plain(folder: str, limit: int, max_new_tokens: int, _: int, out: Path) -> None:
+def as_eval_does(model: "PreTrainedModel", log: Path, tokenizer: "PreTrainedTokenizerBase", *asked: Any) -> list[str]:
+    """`BatchedDecoding.answer`, its log included."""
+    from eval.answering.batched import BatchedDecoding, Decoding
+
+    prompts, max_new_tokens, batch_size = asked
+    decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size)
+    return [completion.text for completion in BatchedDecoding(model, tokenizer, decoding, log=log).answer(prompts)]
+
+
+def by_decoder(model: "PreTrainedModel", name: str, tokenizer: "PreTrainedTokenizerBase", *asked: Any) -> list[str]:
+    """`cft.models.generate.generate` with the decoder `name`."""
+    from cft.models.generate import generate
+
+    prompts, max_new_tokens, slots = asked
+    answers = generate(model, tokenizer, prompts, max_new_tokens=max_new_tokens, decoder=name, slots=slots)
+    return [completion.text for completion in answers]
+
+
+def decoders() -> list[str]:
+    """Our sides: the names of our decoders, or `ours` where there is only one way."""
+    from cft.models import generate
+
+    return list(getattr(generate, "DECODERS", ["ours"]))
+
+
+def served(url: str, tokenizer: "PreTrainedTokenizerBase", *asked: Any) -> list[str]:
+    """A server's answers to the same texts, a batch of them in flight."""
+    import openai
+
+    prompts, max_new_tokens, batch_size = asked
+
+    async def ask_all() -> list[str]:
+        gate = asyncio.Semaphore(batch_size)
+        async with openai.AsyncOpenAI(base_url=url, api_key="none", timeout=600) as client:
+            name = (await client.models.list()).data[0].id
+
+            async def ask(prompt: str) -> str:
+                async with gate:
+                    done = await client.completions.create(
+                        model=name, prompt=prompt, max_tokens=max_new_tokens, temperature=0
+                    )
+                    return done.choices[0].text
+
+            return await asyncio.gather(*map(ask, prompts))
+
+    return asyncio.run(ask_all())
+
+
+def plain(folder: str, limit: int, max_new_tokens: int, out: Path) -> None:
     """Run the `lm_eval` command with a clock around `HFLM.generate_until`."""
     from lm_eval.__main__ import cli_evaluate
     from lm_eval.models.huggingface import HFLM
@@ -75,16 +131,16 @@ def write_answers(
     golds: list[str],
     texts: list[str],
 ) -> None:
-    """Write all that is compared. Tokens are those of the texts, so that both sides count alike."""
+    """Write all that is compared. Tokens are those of the texts, so that all sides count alike."""
+    from cft.memory import peak_memory_mb
     from eval.grading import grade
 
     tokens = sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
     correct = sum(grade(gold, text).outcome == "correct" for gold, text in zip(golds, texts, strict=True))
     value = {"seconds": seconds, "tokens": tokens, "correct": correct, "prompts": prompts, "texts": texts}
-    write_json(out, value)
+    write_json(out, value | {"peak_memory_mb": peak_memory_mb()})
 
 
 if __name__ == "__main__":
-    side, folder, *numbers, out = sys.argv[1:]
-    answer = ours if side == "ours" else plain
-    answer(folder, *map(int, numbers), Path(out))
+    side, folder, limit, tokens, batch, out, *url = sys.argv[1:]
+    main(side, folder, int(limit), int(tokens), int(batch), Path(out), *url)

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cft.cli.doctor import nvidia_gpus
+from cft.cli.doctor import Gpu, nvidia_gpus
 from cft.files import write_json
 from cft.runs import git_commit, versions
 
@@ -93,6 +93,12 @@ def model_folder(model: str, folder: Path) -> str:
         return str(Path(model).resolve())
     command = [sys.executable, "-m", "cft.cli.main", "models", "path", model]
     return "".join(run_process(command, folder, 1).output.splitlines())
+
+
+def visible_card() -> tuple[str, Gpu | None]:
+    """The number of the first card that this process may use, and what nvidia-smi says of it, if anything."""
+    number, gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0], nvidia_gpus()
+    return number, gpus[int(number)] if number.isdigit() and int(number) < len(gpus) else None
 
 
 def machine(threads: int) -> dict[str, Any]:

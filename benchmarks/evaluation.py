@@ -1,6 +1,6 @@
 """Items a second: our evaluation against the plain `lm_eval` command with its defaults, on the same items.
 
-Both answer the same prompts greedily with the base model, taking turns, each in a process of its own. See
+All sides answer the same prompts greedily with the base model, taking turns, each in a process of its own. See
 benchmarks/README.md for what is compared.
 """
 
@@ -23,7 +23,10 @@ def main(
     batch_size: Annotated[int, typer.Option(min=1, help="Of our side; lm_eval keeps its default, 1.")] = 48,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 320,
     model: Annotated[str, typer.Option(help="A name of `cft models`, or a folder.")] = "qwen2.5-coder-0.5b",
-    repeats: Annotated[int, typer.Option(min=1, help="Rounds; in each, both take their turn.")] = 1,
+    more: Annotated[
+        list[str] | None, typer.Option("--beside", help="One more side: a decoder of ours by its name.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds; in each, all take their turn.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each side.")] = CORES,
     busy: Annotated[int, typer.Option(min=0, help="Other processes that compute all the while.")] = 0,
     out: Annotated[Path | None, typer.Option("--json", help="File for the result.")] = None,
@@ -36,7 +39,7 @@ def main(
         location = model_folder(model, folder / "model")
         for number in range(repeats):
             rounds.append({})
-            for side, key in ((OURS, "ours"), (PLAIN, "lm_eval")):
+            for side, key in ((OURS, "ours"), (PLAIN, "lm_eval"), *((name, name) for name in more or [])):
                 console.print(f"round {number + 1} of {repeats}: {side}", highlight=False)
                 beside = folder / f"{key}-{number}"
                 arguments = map(str, (key, location, limit, max_new_tokens, batch_size, beside / "answers.json"))
@@ -51,8 +54,8 @@ def main(
                     "process_seconds": process.seconds,
                     "peak_memory_mb": process.peak_memory_mb,
                 }
-    if answers[OURS]["prompts"] != answers[PLAIN]["prompts"]:
-        raise SystemExit("The two sides were asked different prompts; nothing can be compared.")
+    if any(answered["prompts"] != answers[OURS]["prompts"] for answered in answers.values()):
+        raise SystemExit("The sides were asked different prompts; nothing can be compared.")
     agree = sum(a == b for a, b in zip(answers[OURS]["texts"], answers[PLAIN]["texts"], strict=True))
 
     result = {

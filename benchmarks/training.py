@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import sys
-import sysconfig
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -36,19 +35,6 @@ from cft.recipe.load import load_recipe
 ROWS_A_STEP = 8  # TRL: one batch of 8; ours: 8 batches of one row
 TRL_MAX_LENGTH = 1024  # TRL's default
 OURS, TRL, COMPILED, UNSLOTH = "cft train", "trl sft", "cft train, compiled", "unsloth"
-PEAK = """
-import time, torch
-best = 0
-for size in (1024, 2048, 4096):
-    if best and 2 * size**3 / best > 5:  # a CPU that emulates bfloat16
-        break
-    a, b = (torch.randn(size, size).to(torch.bfloat16) for _ in range(2))
-    for _ in range(max(2, 2**33 // size**3)):
-        start = time.perf_counter()
-        a @ b
-        best = max(best, 2 * size**3 / (time.perf_counter() - start))
-print(best)
-"""
 
 
 def main(
@@ -109,7 +95,9 @@ def main(
                 rounds[-1][UNSLOTH] = measure_unsloth(unsloth, *same)
             console.print({side: measured["tokens_per_second"] for side, measured in rounds[-1].items()})
 
-        peak = float(run_process([sys.executable, "-c", PEAK], folder / "peak", threads).output)
+        matmul = [sys.executable, "-m", "benchmarks.gpu.machine", str(folder / "peak.json"), "--matmul"]
+        run_process(matmul, folder / "peak", threads)
+        peak = read_json(folder / "peak.json")["peak_flops"]
 
     result = {
         "benchmark": "training",
@@ -149,6 +137,8 @@ def measure_ours(settings: list[str], made: Path, folder: Path, threads: int, se
         raise SystemExit(f"{OURS} trained on {last['tokens']} tokens instead of {tokens}.")
     measured = measures(last["train_runtime"], tokens, process)
     measured["tokens_per_second_of_steps"] = counts["tokens_per_second"]  # without the trial, and without compiling
+    if not metrics["settings"]["args"]["use_cpu"]:
+        measured["gpu_memory_mb"] = round(counts["peak_memory_mb"] * 2**20 / 1e6)
     return measured, metrics
 
 
@@ -158,7 +148,7 @@ def measure_trl(location: str, rows: Path, flags: list[list[str]], folder: Path,
     Raises:
         SystemExit: it failed, or its own count of tokens is another: a row was cut or dropped.
     """
-    command = [str(Path(sysconfig.get_path("scripts")) / "trl"), "sft"]
+    command = [sys.executable, "-m", "trl.cli.main", "sft"]  # what the script `trl` runs
     command += ["--model_name_or_path", location, "--dataset_name", str(rows), "--output_dir", str(folder / "adapter")]
     process = run_process([*command, *(word for *flag, _ in flags for word in flag)], folder, threads)
     logged = {key: re.findall(rf"'{key}': '([^']+)'", process.output) for key in ("train_runtime", "num_tokens")}
