@@ -52,11 +52,13 @@ def main(side: str, folder: str, limit: int, max_new_tokens: int, batch_size: in
 
 
 def as_eval_does(model: "PreTrainedModel", log: Path, tokenizer: "PreTrainedTokenizerBase", *asked: Any) -> list[str]:
-    """`BatchedDecoding.answer`, its log included."""
+    """`BatchedDecoding.answer`, its log included, with the decoder of this device."""
+    from cft.devices import decoder_for
     from eval.answering.batched import BatchedDecoding, Decoding
 
     prompts, max_new_tokens, batch_size = asked
-    decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size)
+    decoder = decoder_for("auto", model.device.type)
+    decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size, decoder=decoder)
     return [completion.text for completion in BatchedDecoding(model, tokenizer, decoding, log=log).answer(prompts)]
 
 
@@ -70,10 +72,10 @@ def by_decoder(model: "PreTrainedModel", name: str, tokenizer: "PreTrainedTokeni
 
 
 def decoders() -> list[str]:
-    """Our sides: the names of our decoders, or `ours` where there is only one way."""
-    from cft.models import generate
+    """Our sides: the names of our decoders."""
+    from cft.models.generate import DECODERS
 
-    return list(getattr(generate, "DECODERS", ["ours"]))
+    return list(DECODERS)
 
 
 def served(url: str, tokenizer: "PreTrainedTokenizerBase", *asked: Any) -> list[str]:

@@ -23,9 +23,6 @@ def main(
     batch_size: Annotated[int, typer.Option(min=1, help="Of our side; lm_eval keeps its default, 1.")] = 48,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 320,
     model: Annotated[str, typer.Option(help="A name of `cft models`, or a folder.")] = "qwen2.5-coder-0.5b",
-    more: Annotated[
-        list[str] | None, typer.Option("--beside", help="One more side: a decoder of ours by its name.")
-    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; in each, all take their turn.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each side.")] = CORES,
     busy: Annotated[int, typer.Option(min=0, help="Other processes that compute all the while.")] = 0,
@@ -39,7 +36,7 @@ def main(
         location = model_folder(model, folder / "model")
         for number in range(repeats):
             rounds.append({})
-            for side, key in ((OURS, "ours"), (PLAIN, "lm_eval"), *((name, name) for name in more or [])):
+            for side, key in ((OURS, "ours"), (PLAIN, "lm_eval")):
                 console.print(f"round {number + 1} of {repeats}: {side}", highlight=False)
                 beside = folder / f"{key}-{number}"
                 arguments = map(str, (key, location, limit, max_new_tokens, batch_size, beside / "answers.json"))

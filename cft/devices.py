@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from cft.recipe.blocks import ModelBlock
 
 # How models of this process write on each device (`cft.models.generate`). No GPU has measured it
-DECODERS = {"cuda": "graphs", "mps": "steps", "cpu": "steps"}
+DEFAULT_DECODERS = {"cuda": "graphs", "mps": "steps", "cpu": "steps"}
 GROUP = {"graphs": 16}  # batches whose prompts come together, for a decoder that refills the rows of ended answers
 
 
 def decoder_for(asked: str, device: str) -> str:
-    """The decoder that `asked` means on a device: `auto` is the one that DECODERS names."""
-    return DECODERS.get(device, "steps") if asked == "auto" else asked
+    """The decoder that `asked` means on a device: `auto` is the one that DEFAULT_DECODERS names."""
+    return DEFAULT_DECODERS.get(device, "steps") if asked == "auto" else asked
 
 
 SPINS = 4000  # turns, some 10 µs; libgomp's own 300,000 are a millisecond

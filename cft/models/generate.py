@@ -72,7 +72,7 @@ def generate(
         temperature: 0 is greedy; above 0 tokens are sampled, the same ones for the same seed, batch and decoder.
         top_k: 0 keeps all tokens.
         stop_strings: an answer ends before the first of them that it contains.
-        decoder: steps, graphs, or auto, which is that of the device (`cft.devices.DECODERS`). Where
+        decoder: steps, graphs, or auto, which is that of the device (`cft.devices.DEFAULT_DECODERS`). Where
             `cft.models.graphs_fault` finds a fault, graphs becomes steps. The benchmark has continuous, too.
         slots: answers that are written at a time; None: all.
         on_step: called for each decoding step with the number of rows that got a token.
