@@ -1,6 +1,7 @@
 """`cft pack`: all that a run needs on a machine without internet."""
 
 import platform
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from cft.terminal import Text
 from cft.words import number_of, size
 
 pack_app = typer.Typer()
+Extra = StrEnum("Extra", ["GPU", "DEV"])
 HERE = ".".join(platform.python_version_tuple()[:2])
 
 
@@ -27,9 +29,7 @@ def pack(
         str | None, typer.Option("--split", metavar="SIZE", help="Write parts of at most this size, as 60MB.")
     ] = None,
     data: DataFolder = None,
-    extra: Annotated[
-        list[str] | None, typer.Option("--extra", help="Further packages: gpu (bitsandbytes), gguf, dev.")
-    ] = None,
+    extra: Annotated[list[Extra] | None, typer.Option("--extra", help="Add bitsandbytes; add pytest.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would be gathered, and how large it is.")] = False,
     as_json: AsJson = False,
 ) -> None:

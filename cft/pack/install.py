@@ -83,10 +83,9 @@ def check_machine(pack, python, there):
         faults.append(f"the pack is for {pack['platform']}, this machine is {there['platform']}")
     if there["torch"] is None:
         faults.append(f"{python} has no torch, and the pack has none either")
-    owed = sum(size for _, size, _ in pack["parts"]) + pack["installed_bytes"]
-    free = shutil.disk_usage(str(HOME)).free
+    owed, free = pack["installed_bytes"], shutil.disk_usage(str(HOME)).free
     if free < owed:
-        faults.append(f"the disk of {HOME} has {free >> 20:,} MB free, {owed >> 20:,} MB are needed")
+        faults.append(f"the disk of {HOME} has {free / 1e6:,.0f} MB free, {owed / 1e6:,.0f} MB are needed")
     if faults:
         fix = "Start this with a Python that fits and has torch, or make the pack again with cft pack --python"
         fail(f"{'; '.join(faults)}. {fix}.")
@@ -133,9 +132,9 @@ def make_venv(python, there):
         pip = [python, "-m", "pip", "--python", inner]
     if there["venv"]:  # its packages are not those of the system
         folders = sorted({there["paths"]["purelib"], there["paths"]["platlib"]})
-        line = f"import site; [site.addsitedir(folder) for folder in {folders}]\n"
+        line = "import site; " + "; ".join(f"site.addsitedir({folder!r})" for folder in folders)
         site = venv / "lib" / f"python{there['python']}" / "site-packages"
-        (site / "machine.pth").write_text(line, encoding="utf-8")
+        (site / "machine.pth").write_text(f"{line}\n", encoding="utf-8")
     return pip, str(venv / "bin"), inner
 
 

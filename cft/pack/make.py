@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cft.cache import cache_folder
 from cft.errors import CFTError
 from cft.files import check_space
 from cft.models.catalogue import load_entries
+from cft.models.fetch import MOVE_CACHE
 from cft.models.source import ModelSource, resolve
 from cft.pack.contents import Contents, local_models, recipe_contents, recipe_text, take_model
-from cft.pack.wheels import DISTRIBUTION, Target, gather, likely_bytes, needed, own_wheel
+from cft.pack.wheels import DISTRIBUTION, SPARED, Target, gather, likely_bytes, needed, own_wheel
 from cft.pack.write import bytes_of, check_folder, part_bytes, write_pack
 from cft.recipe.blocks import Recipe
 from cft.terminal import Terminal
@@ -46,10 +48,12 @@ def plan_pack(recipe: Recipe, target: Target, extras: Sequence[str], pins: Mappi
     needs = needed(target, [*extras, *["gpu"] * (recipe.model.quantization == "nf4")], pins)
     contents, wheels = recipe_contents(recipe), {need: target.wheel(need) for need in needs}
     total = sum(wheel.stat().st_size if wheel else likely_bytes(need) for need, wheel in wheels.items())
-    rows = [{"what": f"{len(needs)} wheels for {target}", "bytes": total, "missing": [*wheels.values()].count(None)}]
+    owed = [need for need, wheel in wheels.items() if not wheel and need.partition("==")[0] not in SPARED]
+    rows = [{"what": f"{len(needs)} wheels for {target}", "bytes": total, "missing": len(owed)}]
     for name, block in {block.id: block for block in local_models(recipe).values()}.items():
         source = resolve(block, fetch=False)
-        rows.append({"what": f"model {name}", "bytes": _model_bytes(source), "missing": int(not source.cached)})
+        there = Path(source.location).exists()
+        rows.append({"what": f"model {name}", "bytes": _model_bytes(source), "missing": int(not there)})
     items = "".join(f", {number_of(count, 'item')} of {task}" for task, count in contents.items.items())
     what = f"the recipe and {number_of(len(contents.files), 'file')} that it needs{items}"
     rows.append({"what": what, "bytes": sum(map(bytes_of, contents.files.values())), "missing": 0})
@@ -80,7 +84,9 @@ def make_pack(plan: Plan, folder: Path, split: str | None, console: Terminal) ->
     """
     most = part_bytes(split, plan.bytes)
     check_folder(folder)
-    check_space(folder, plan.bytes, "the pack", "name another folder with --to", CFTError)
+    owed = sum(row["bytes"] for row in plan.rows if row["missing"])
+    check_space(cache_folder(), owed, "what is to be downloaded", MOVE_CACHE, CFTError)
+    check_space(folder, plan.bytes + owed, "the pack", "name another folder with --to", CFTError)
     for key, block in local_models(plan.recipe).items():
         take_model(plan.contents, key, block)
     wheels, left_out = gather(plan.needs, plan.target, console)

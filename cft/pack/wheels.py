@@ -133,17 +133,18 @@ def gather(needs: Sequence[str], target: Target, console: Terminal) -> tuple[lis
             list(pool.map(fetch, needs))
         finally:
             stop.set()
-    missing = [need for need in needs if not target.wheel(need)]
-    if offline := [error for error in faults.values() if isinstance(error, NoIndexError)]:
+    missing = {need: need.partition("==")[0] for need in needs if not target.wheel(need)}
+    lost = [need for need, name in missing.items() if name not in SPARED]
+    if lost and (offline := [error for error in faults.values() if isinstance(error, NoIndexError)]):
         raise CFTError(
             f"{offline[0]}. Give the same command with a network: {len(needs) - len(missing)} of {len(needs)} wheels "
-            f"are cached in {target.cache}, missing are {', '.join(missing)}."
+            f"are cached in {target.cache}, missing are {', '.join(lost)}."
         )
-    names = {need: need.partition("==")[0] for need in missing}
-    if lost := [f"{need}: {faults[need]}" for need in missing if names[need] not in SPARED]:
+    if lost:
         fix = "Pack for another --python or --platform"
-        raise CFTError(f"{len(lost)} packages have no wheel for {target}. {fix}.\n  {listed(lost, len(lost))}")
-    left_out = [f"{need} has no wheel for {target}; {SPARED[names[need]]}" for need in missing]
+        reasons = listed([f"{need}: {faults[need]}" for need in lost], len(lost))
+        raise CFTError(f"{len(lost)} packages have no wheel for {target}. {fix}.\n  {reasons}")
+    left_out = [f"{need} has no wheel for {target}; {SPARED[name]}" for need, name in missing.items()]
     return [wheel for need in needs if (wheel := target.wheel(need))], left_out
 
 
