@@ -138,11 +138,11 @@ def gather(needs: Sequence[str], target: Target, console: Terminal) -> tuple[lis
     if lost and (offline := [error for error in faults.values() if isinstance(error, NoIndexError)]):
         raise CFTError(
             f"{offline[0]}. Give the same command with a network: {len(needs) - len(missing)} of {len(needs)} wheels "
-            f"are cached in {target.cache}, missing are {', '.join(lost)}."
+            f"are cached in {target.cache}, missing are\n  {listed(lost, 20)}"
         )
     if lost:
         fix = "Pack for another --python or --platform"
-        reasons = listed([f"{need}: {faults[need]}" for need in lost], len(lost))
+        reasons = listed([str(faults[need]) for need in lost], len(lost))
         raise CFTError(f"{len(lost)} packages have no wheel for {target}. {fix}.\n  {reasons}")
     left_out = [f"{need} has no wheel for {target}; {SPARED[name]}" for need, name in missing.items()]
     return [wheel for need in needs if (wheel := target.wheel(need))], left_out
