@@ -57,7 +57,7 @@ def main(arguments):
         pip, scripts, python = make_venv(python, there)
     say(f"installing {len(pack['wheels'])} wheels for {python}")
     wheels = [str(HOME / "wheels" / name) for name in pack["wheels"]]
-    run([*pip, "install", "--no-index", "--no-deps", "--no-cache-dir", "--no-input", *wheels], "pip")
+    run([*pip, "install", "--no-index", "--no-deps", "--no-cache-dir", "--no-compile", "--no-input", *wheels], "pip")
     run([python, "-c", f"import {', '.join(pack['imports'])}"], "importing what was installed")
     write_environment(scripts)
     tell(pack, there)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cft.errors import CFTError
+from cft.errors import CFTError, EvalError
+from cft.files import sha256_file, write_json
+from cft.models.catalogue import RECORD
 from cft.models.source import resolve
 from cft.pack.contents import local_models, recipe_contents, recipe_text, take_model
 from cft.pack.wheels import Target, gather, needed, own_wheel
@@ -17,7 +19,7 @@ from cft.recipe.blocks import ModelBlock, Recipe
 from cft.recipe.load import load_recipe
 from cft.terminal import Terminal
 from tests.support.command import cft
-from tests.support.tiny import write_wheel
+from tests.support.tiny import write_gguf, write_wheel
 
 ABOUT = {"recipe": "r", "python": "3.12", "platform": "linux_x86_64", "torch": "2.13.0", "oldest": "2.6"}
 ABOUT |= {"installed_bytes": 1000, "imports": [], "notes": ["something is left out"]}
@@ -141,7 +143,8 @@ def test_a_recipe_finds_all_its_files_where_it_is_unpacked(tmp_path, monkeypatch
     Path("data/math500.jsonl").write_text('{"problem": "1+1?", "answer": "2"}\n')
     value = bakery.model_dump(mode="json")
     value["model"]["id"] = str(tiny_model)
-    value["data"]["problems"] = ["mine.yaml", "museum"]
+    value["data"] |= {"problems": ["mine.yaml", "museum"], "students": [{"model": "tiny.gguf", "samples": 1}]}
+    write_gguf(here / "tiny.gguf")
     value["data"]["teachers"] = [{"kind": "exact"}, {"kind": "file", "path": str(far / "critiques.jsonl")}]
     value["eval"] |= {"tasks": ["cft_math500", "cft_wordproblems"], "data_dir": str(here / "data")}
     recipe = Recipe.model_validate(value)
@@ -152,7 +155,7 @@ def test_a_recipe_finds_all_its_files_where_it_is_unpacked(tmp_path, monkeypatch
     assert found.items == {"cft_math500": 1} and not found.notes
     files = found.files | {"work/recipe.yaml": recipe_text(recipe, found.renamed).encode()}
     unpack(tmp_path / "pack", write_pack(tmp_path / "pack", files, ABOUT, 1 << 50), there)
-    before, identity = file_hashes(recipe), resolve(recipe.model).identity
+    before, identity, gguf = file_hashes(recipe), resolve(recipe.model).identity, sha256_file(here / "tiny.gguf")
 
     for folder in (here, far):
         folder.rename(folder.with_name(f"{folder.name}-gone"))
@@ -161,6 +164,26 @@ def test_a_recipe_finds_all_its_files_where_it_is_unpacked(tmp_path, monkeypatch
     assert sorted(file_hashes(unpacked).values()) == sorted(before.values())
     assert resolve(unpacked.model).identity == identity
     assert unpacked.eval.data_dir == "./data" and unpacked.data.problems == ["mine.yaml", "museum"]
+    assert resolve(local_models(unpacked)["data.students.0.model"], fetch=False).sha256 == gguf
+
+
+def test_tasks_of_ones_own_keep_their_places_and_must_be_below_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "a/tasks").mkdir(parents=True)
+    (tmp_path / "a/rows").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    Path("rows/test.jsonl").write_text('{"question": "1+1?"}\n')
+    Path("common.yml").write_text("dataset_path: ./rows\n")
+    Path("tasks/mine.yaml").write_text("task: mine\ninclude: ../common.yml\n")
+    own = ["eval.tasks=[mine]", f"eval.task_dir={tmp_path / 'a/tasks'}"]
+    found = recipe_contents(load_recipe("smoke", own))
+    assert set(found.files) == {"work/tasks/mine.yaml", "work/common.yml", "work/rows/test.jsonl"}
+    assert found.renamed == {"eval.task_dir": "./tasks"}
+    Path("common.yml").write_text("dataset_path: org/rows\n")
+    with pytest.raises(EvalError, match="mine: its items are org/rows on the hub"):
+        recipe_contents(load_recipe("smoke", own))
+    monkeypatch.chdir(tmp_path / "a/rows")
+    with pytest.raises(EvalError, match=f"Give the command in {tmp_path / 'a'}, with"):
+        recipe_contents(load_recipe("smoke", own))
 
 
 def file_of(name: str) -> str:
@@ -178,13 +201,20 @@ def test_a_model_of_the_hub_and_one_with_a_name_are_found_by_the_same_id(tmp_pat
     snapshot.symlink_to(tiny_model)
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs/main").write_text(commit)
-    block = ModelBlock(id="org/model")
+    record = {"kind": "hub", "note": "", "folder": str(snapshot), "hub_id": "org/model", "revision": commit}
+    write_json(tmp_path / "cache/models/gemma3-270m" / RECORD, record)
+    block, named = ModelBlock(id="org/model"), ModelBlock(id="gemma3-270m")
     before = resolve(block).identity
+    assert resolve(named).identity == before
     found = recipe_contents(load_recipe("smoke"))
     take_model(found, "model.id", block)
+    take_model(found, "data.students.0.model", named)
     unpack(tmp_path / "pack", write_pack(tmp_path / "pack", found.files, ABOUT, 1 << 50), tmp_path / "there")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "there/hub"))
+    monkeypatch.setenv("CFT_CACHE", str(tmp_path / "there/cache"))
+    snapshot.unlink()
     assert resolve(block).identity == before == {"kind": "hub", "hub_id": "org/model", "revision": commit}
+    assert resolve(named).identity == before and "there" in resolve(named).location
     assert not found.renamed
 
 
