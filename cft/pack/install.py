@@ -19,10 +19,11 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parent
 PROBE = """
-import importlib.metadata as metadata, json, platform, sys, sysconfig
+import json, platform, sys, sysconfig
 try:
-    torch = metadata.version("torch")
-except metadata.PackageNotFoundError:
+    import importlib.metadata
+    torch = importlib.metadata.version("torch")
+except ImportError:  # no torch, or a Python so old that it lacks this
     torch = None
 print(json.dumps({"python": "%d.%d" % sys.version_info[:2], "platform": f"{sys.platform}_{platform.machine()}",
     "torch": torch, "venv": sys.prefix != sys.base_prefix, "paths": sysconfig.get_paths()}))
@@ -39,15 +40,23 @@ def fail(text):
     sys.exit(2)
 
 
+def read_json(data, fault):
+    try:
+        return json.loads(data.decode())
+    except ValueError:
+        fail(fault)
+
+
 def main(arguments):
     if arguments and (len(arguments) != 2 or arguments[0] != "--into"):
         fail(f"{' '.join(arguments)}: is not known.\n{__doc__}")
-    pack = json.loads((HOME / "manifest.json").read_text(encoding="utf-8"))
+    pack = read_json((HOME / "manifest.json").read_bytes(), "manifest.json is damaged. Copy it again.")
     python = arguments[1] if arguments else sys.executable
-    there = json.loads(run([python, "-I", "-c", PROBE], f"asking {python} what it is"))
+    there = read_json(run([python, "-I", "-c", PROBE], f"asking {python} what it is"), f"{python} is no Python.")
     check_machine(pack, python, there)
     check_parts(pack)
-    (HOME / "env.sh").exists() and (HOME / "env.sh").unlink()  # written again once all is installed
+    if (HOME / "env.sh").exists():
+        (HOME / "env.sh").unlink()  # it is written again once all is installed
     say("all parts are whole; unpacking")
     safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
     with tarfile.open(fileobj=Joined(HOME / name for name, _, _ in pack["parts"]), mode="r|") as archive:
@@ -67,7 +76,10 @@ def run(command, what):
     """What a command prints; if it fails, its last words are the error."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON"))}
     environment["PIP_CONFIG_FILE"] = os.devnull
-    done = subprocess.run(command, capture_output=True, env=environment)
+    pipe = subprocess.PIPE
+    done = subprocess.run(
+        command, stdout=pipe, stderr=pipe, env=environment
+    )  # for Python 3.6, to tell it that it is old
     if done.returncode:
         said = (done.stdout + done.stderr).decode(errors="replace").strip()
         fail(f"{what} failed. Mend it, and start this again:\n{said[-2000:]}")
@@ -87,7 +99,9 @@ def check_machine(pack, python, there):
     if free < owed:
         faults.append(f"the disk of {HOME} has {free / 1e6:,.0f} MB free, {owed / 1e6:,.0f} MB are needed")
     if faults:
-        fix = "Start this with a Python that fits and has torch, or make the pack again with cft pack --python"
+        fix = (
+            "Start this with a Python that fits and has torch, free some disk, or make another pack: cft pack --python"
+        )
         fail(f"{'; '.join(faults)}. {fix}.")
 
 
@@ -164,7 +178,7 @@ def tell(pack, there):
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (OSError, ValueError, KeyError) as error:
-        fail(f"{HOME}: {type(error).__name__}: {error}. Can this folder be written, is manifest.json whole?")
+    except OSError as error:
+        fail(f"{error}. Is the pack whole, can {HOME} be written?")
     except KeyboardInterrupt:
         fail("stopped. Start it again.")

@@ -19,6 +19,7 @@ from cft.words import number_of, size
 
 FORMAT = "cft pack 1"
 MANIFEST, INSTALLER = "manifest.json", "install.py"
+PART = "part-[0-9][0-9][0-9]"
 MOST_PARTS = 999
 
 Files = Mapping[str, Path | bytes]  # path in the pack -> the file, or its bytes
@@ -42,10 +43,11 @@ def part_bytes(text: str | None, total: float) -> int:
 
 def check_folder(folder: Path) -> None:
     """Raise CFTError unless `folder` is missing, empty, or a pack, whole or begun."""
-    if not folder.exists() or (folder.is_dir() and all(path.match("*part-*") for path in folder.iterdir())):
+    if not folder.exists():
         return
+    begun = folder.is_dir() and all(path.match(PART) or path.match(f".{PART}.*.tmp") for path in folder.iterdir())
     found = read_json(folder / MANIFEST, error=CFTError) if folder.is_dir() else None
-    if not found or found.get("format") != FORMAT:
+    if not begun and (not found or found.get("format") != FORMAT):
         raise CFTError(f"--to {folder}: holds other things than a pack. Name a new or an empty folder.")
 
 
@@ -63,7 +65,7 @@ def write_pack(folder: Path, files: Files, about: dict[str, Any], most: int) -> 
                 archive.addfile(member, file)
     parts.end()
     names = {name for name, *_ in parts.written}
-    for stale in (path for path in folder.glob("part-*") if path.name not in names):
+    for stale in (path for path in folder.glob(PART) if path.name not in names):
         stale.unlink()
     wheels = sorted(Path(name).name for name in files if name.startswith("wheels/"))
     manifest = {"format": FORMAT, **about, "wheels": wheels, "parts": parts.written}
@@ -92,7 +94,8 @@ class Parts:
                 self.name = f"part-{len(self.written) + 1:03}"
                 self.beside = self.folder / f".{self.name}.{os.getpid()}.tmp"
                 self.file, self.digest = self.beside.open("wb"), hashlib.sha256()
-            block, data = data[: (left := self.most - self.file.tell())], data[left:]
+            left = self.most - self.file.tell()
+            block, data = data[:left], data[left:]
             self.file.write(block)
             self.digest.update(block)
             if self.file.tell() == self.most:
@@ -103,7 +106,8 @@ class Parts:
         if self.file:
             self.written.append((self.name, self.file.tell(), self.digest.hexdigest()))
             self.file.close()
-            self.file = self.beside.replace(self.folder / self.name) and None
+            self.beside.replace(self.folder / self.name)
+            self.file = None
 
 
 def readme(pack: dict[str, Any]) -> str:

@@ -72,8 +72,9 @@ def test_another_python_or_machine_too_little_disk_and_a_wheel_that_does_not_fit
     assert not (pack / "venv").exists()
     assert install(pack, "--home").returncode == 2
     assert "Traceback" not in install(pack, "--into", "/bin/false").stderr
+    assert "/bin/true is no Python" in install(pack, "--into", "/bin/true").stderr
     (pack / "manifest.json").write_text("{")
-    assert "is manifest.json whole?" in install(pack).stderr
+    assert "manifest.json is damaged" in install(pack).stderr
 
 
 TORCH = ["torch", "torchgen", "functorch", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "filelock", "fsspec"]
