@@ -76,10 +76,8 @@ def run(command, what):
     """What a command prints; if it fails, its last words are the error."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON"))}
     environment["PIP_CONFIG_FILE"] = os.devnull
-    pipe = subprocess.PIPE
-    done = subprocess.run(
-        command, stdout=pipe, stderr=pipe, env=environment
-    )  # for Python 3.6, to tell it that it is old
+    pipe = subprocess.PIPE  # Python 3.6, which is to be told that it is old, has no capture_output
+    done = subprocess.run(command, stdout=pipe, stderr=pipe, env=environment)
     if done.returncode:
         said = (done.stdout + done.stderr).decode(errors="replace").strip()
         fail(f"{what} failed. Mend it, and start this again:\n{said[-2000:]}")
@@ -99,9 +97,7 @@ def check_machine(pack, python, there):
     if free < owed:
         faults.append(f"the disk of {HOME} has {free / 1e6:,.0f} MB free, {owed / 1e6:,.0f} MB are needed")
     if faults:
-        fix = (
-            "Start this with a Python that fits and has torch, free some disk, or make another pack: cft pack --python"
-        )
+        fix = "Start this with a Python that fits and has torch, free some disk, or pack again with --python"
         fail(f"{'; '.join(faults)}. {fix}.")
 
 
