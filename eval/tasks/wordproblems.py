@@ -6,10 +6,13 @@ holds the same mix. Nothing is downloaded, and the same items come out on every 
 (`tests/eval/tasks/test_tasks.py` pins their sha256).
 """
 
+import importlib
 import re
+import sys
 from collections.abc import Callable, Iterator
 from itertools import count, cycle
 from random import Random
+from types import ModuleType
 from typing import Any, Literal
 
 from cft.errors import EvalError
@@ -64,6 +67,7 @@ def word_problems(split: Split, n: int = ITEMS_PER_SPLIT) -> list[dict[str, Any]
 
 def gsm_symbolic(seed: int) -> Iterator[tuple[str, str]]:
     """Questions and answers, one from each kept template in turn; a faulty draw is drawn again from the same one."""
+    reasoning_gym()
     from reasoning_gym.arithmetic.gsm_symbolic import gsm_symbolic as library
 
     generators = library.GSMSymbolicDataset(library.GSMSymbolicDatasetConfig(seed=0, size=1)).generators
@@ -103,10 +107,17 @@ def weekday_counts(seed: int) -> Iterator[tuple[str, str]]:
 
 def draws(name: str, seed: int, **config: Any) -> Iterator[dict[str, Any]]:
     """The endless items of one reasoning-gym data set."""
-    import reasoning_gym
-
-    data = reasoning_gym.create_dataset(name, seed=seed, size=ITEMS_PER_SPLIT, **config)
+    data = reasoning_gym().create_dataset(name, seed=seed, size=ITEMS_PER_SPLIT, **config)
     return (data[i] for i in count())
+
+
+def reasoning_gym() -> ModuleType:
+    """The library. It imports pycosat, which has no wheels, for zebra puzzles alone: they are not asked here."""
+    try:
+        import pycosat  # noqa: F401
+    except ImportError:
+        sys.modules["pycosat"] = ModuleType("pycosat")
+    return importlib.import_module("reasoning_gym")
 
 
 KIN: dict[str, Callable[[int], Iterator[tuple[str, str]]]] = {
