@@ -1,6 +1,7 @@
 """How much memory this process has used, and that it uses freed memory again."""
 
 import ctypes
+import gc
 import os
 import platform
 import resource
@@ -44,6 +45,19 @@ def freed_memory_given_back(active: bool) -> Iterator[None]:
         yield
     finally:
         mallopt(M_MMAP_THRESHOLD, LARGEST)
+
+
+def clear_memory() -> None:
+    """Let go of what earlier work has left behind, and count the peak of a GPU's memory from here on.
+
+    A trainer and its callbacks name each other, so that only the collector frees them, and the model that they hold.
+    """
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def peak_memory_mb() -> float:

@@ -75,7 +75,8 @@ def footprint(
     else:
         weights = full if setting.quantization == "none" else NF4 * model.linear_parameters + number * other
         trained = model.lora_parameters(int(lora.get("r", 8)), lora.get("target_modules"))
-        bytes_each = 4 if setting.quantization == "none" else 2  # TRL trains the adapter of a 4-bit base in bfloat16
+        # TRL trains the adapter of a 4-bit base in bfloat16; in float16 it is float32 (`cft.train.loop.trainer`)
+        bytes_each = 4 if setting.quantization == "none" or dtype == "float16" else 2
     if not on_gpu and setting.quantization == "none" and not model.tie_word_embeddings and dtype == "bfloat16":
         weights -= number * embedding  # mapped from a file of this type; only the rows of used tokens are read
     if not on_gpu and setting.quantization == "nf4":

@@ -17,12 +17,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Trainer
 
 from cft.errors import Terminated
 from cft.files import content_id, read_json, sha256_file, write_json
-from cft.memory import freed_memory_given_back, peak_memory_mb
+from cft.memory import clear_memory, freed_memory_given_back, peak_memory_mb
 from cft.models.load import load_model
 from cft.models.source import ModelSource
 from cft.recipe.blocks import Recipe, SftTrain
@@ -168,6 +169,7 @@ def make_room(job: Job) -> None:
 
 def attempt(job: Job, fit: Fit) -> dict[str, Any]:
     """Train to the end and write the result; what metrics.json holds."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
     try:
         return finish(job, *fit_into_memory(job, fit))
     except KeyboardInterrupt:
@@ -183,6 +185,8 @@ def attempt(job: Job, fit: Fit) -> dict[str, Any]:
         if explained is None:
             raise
         raise explained from error
+    finally:
+        torch.use_deterministic_algorithms(deterministic)  # train.args.full_determinism is about training alone
 
 
 def fit_into_memory(job: Job, fit: Fit) -> tuple[Trainer, Setting]:
@@ -194,6 +198,7 @@ def fit_into_memory(job: Job, fit: Fit) -> tuple[Trainer, Setting]:
     remembered = read_json(job.checkpoints / SETTING)
     setting, tried = Setting(**remembered) if remembered else job.setting, []
     while True:
+        clear_memory()  # of students, of other trainings, of the setting that did not fit
         try:
             return fit(job, setting), setting
         except (RuntimeError, MemoryError) as error:
@@ -240,7 +245,7 @@ def train_to_end(job: Job, setting: Setting, trainer: Trainer) -> Trainer:
             leave=lambda: term.requested,
         )
     keep = KeepAdapters(trainer, job.recipe.train.keep_steps, job.folder / STEPS)
-    for callback in filter(None, (StopIfDiverged(), progress, keep, trainer.select, term, MarkComplete())):
+    for callback in filter(None, (StopIfDiverged(trainer), progress, keep, trainer.select, term, MarkComplete())):
         trainer.add_callback(callback)
 
     args, checkpoint = trainer.args, newest(job.checkpoints)
@@ -309,6 +314,8 @@ def summary_of(job: Job, trainer: Trainer, used: Setting, log: list[dict[str, An
     }
     if trainer.select:
         summary |= trainer.select.summary()
+    if skipped := sum(row.get("skipped_steps", 0) for row in log):
+        summary["skipped_steps"] = skipped  # without a change of the weights: their gradients overflowed float16
     if used != job.setting:
         summary["fell_back_to"] = " ".join(used.overrides(job.setting))
     if ranks.count() > 1:

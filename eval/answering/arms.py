@@ -6,7 +6,6 @@ of `eval.prompts`; the elicitor, a way of decoding that needs no training, is on
 """
 
 import contextlib
-import gc
 import importlib
 import inspect
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cft.errors import EvalError
+from cft.memory import clear_memory
 from cft.models.generate import Completion, generate
 from cft.models.load import load_model, load_tokenizer
 from cft.recipe.blocks import ElicitorBlock, ModelBlock
@@ -79,6 +79,7 @@ class Models:
             check_tokenizer(folder, self.tokenizer)
         if not self.together:
             self.held.clear()
+            clear_memory()  # a training of the same process leaves its model
         model = load_model(self.block)
         raw = probe(model)
         for name, folder in self.adapters.items():
@@ -114,7 +115,7 @@ class Models:
             if not self.together:
                 self.held.clear()
                 vars(self).pop("loaded", None)
-                gc.collect()
+                clear_memory()
             if is_whole(folder):
                 block = self.block.model_copy(update={"id": str(folder.absolute()), "revision": None})
                 self.held[name] = load_model(block)

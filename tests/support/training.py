@@ -1,4 +1,4 @@
-"""Trainings of the tiny model: recipes, rows, and a training in this process or in one of its own."""
+"""Trainings of the tiny model: recipes, rows, trainers, and a training in this process or in one of its own."""
 
 import io
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from cft.devices import pick_device
 from cft.errors import Terminated, TrainError
 from cft.recipe.blocks import Recipe
 
@@ -51,6 +52,71 @@ def run_train(recipe: Recipe, examples: Path, folder: Path) -> tuple[dict, str]:
     return summary, console.file.getvalue()
 
 
+# (prompt, completion) tokens of rows that share a batch, and so are padded
+LENGTHS = [(5, 9), (12, 3), (7, 20), (3, 1)]
+
+
+def make_trainer(model: Path, folder: Path, *, full: bool = False, lengths=LENGTHS, args: dict | None = None, **block):
+    """A trainer of our defaults for this device, of rows of random tokens, its adapter's weights drawn with a seed.
+
+    `step` does what `Trainer.train` does between two optimizer steps.
+    """
+    import datasets
+    import torch
+    from peft import LoraConfig
+
+    from cft.models.load import load_model, load_tokenizer
+    from cft.recipe.blocks import ModelBlock
+    from cft.train.loop.defaults import our_defaults
+    from cft.train.loop.faults import training_arguments
+    from cft.train.loop.trainer import CompletionTrainer
+
+    block, device = ModelBlock(id=str(model), **block), pick_device()
+    keys = our_defaults(device, block.dtype, args or {}, block.attn_implementation, full=full) | (args or {})
+    keys |= {"max_length": None} if keys["padding_free"] else {}
+    torch.manual_seed(0)
+    random = torch.Generator().manual_seed(0)
+    ids = [torch.randint(3, 250, (sum(length),), generator=random).tolist() for length in lengths]
+    rows = [{"input_ids": row, "labels": [-100] * n + row[n:]} for row, (n, _) in zip(ids, lengths, strict=True)]
+    lora = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    trainer = CompletionTrainer(
+        model=load_model(block.model_copy(update={"dtype": "float32"}) if full else block),
+        args=training_arguments(keys, 0, folder),
+        processing_class=load_tokenizer(block),
+        peft_config=None if full else lora,
+        train_dataset=datasets.Dataset.from_list(rows),
+    )
+    trainer.model_wrapped = trainer.accelerator.prepare_model(trainer.model)
+    return trainer
+
+
+def step(trainer, rows: list[int]) -> tuple[float, dict]:
+    """Loss and gradients, by the names of the weights, of one batch of some of the trainer's rows."""
+    from cft.train.loop.asking import casting_inputs
+
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in rows])
+    count = (batch["labels"][:, 1:] != -100).sum().to(trainer.args.device)
+    with casting_inputs(trainer.model, not (trainer.args.bf16 or trainer.args.fp16)):
+        loss = trainer.training_step(trainer.model_wrapped, batch, count)
+    return loss.item(), gradients(trainer.model)
+
+
+def gradients(model) -> dict:
+    """The gradients of all trained weights, on the CPU in float32; the model has none afterwards."""
+    found = {name: weight.grad.float().cpu() for name, weight in model.named_parameters() if weight.grad is not None}
+    model.zero_grad()
+    return found
+
+
+def distance(one: dict, other: dict) -> float:
+    """How far two sets of tensors are apart, as a share of the length of the second."""
+    import torch
+
+    assert one.keys() == other.keys() and one
+    a, b = (torch.cat([tensors[name].flatten() for name in one]) for tensors in (one, other))
+    return ((a - b).norm() / b.norm()).item()
+
+
 def weights(adapter: Path) -> dict:
     from safetensors.torch import load_file
 
@@ -75,10 +141,15 @@ def assert_close_weights(one: Path, other: Path) -> None:
 
 
 def in_process(recipe: Recipe, examples: Path, folder: Path, limits: dict[int, int] | None = None):
-    """A process that trains, of a fork server that has the libraries loaded: `finish` waits for it."""
-    context = multiprocessing.get_context("forkserver")
+    """A process that trains: `finish` waits for it."""
+    return started(train_and_tell, recipe.model_dump(), examples, folder, limits or {})
+
+
+def started(target, *args):
+    """A process of a fork server that has the libraries loaded; a new one where a GPU is, which a fork cannot use."""
+    context = multiprocessing.get_context("forkserver" if pick_device() == "cpu" else "spawn")
     context.set_forkserver_preload(["cft.train.sft", "eval.answering.run"])
-    process = context.Process(target=train_and_tell, args=(recipe.model_dump(), examples, folder, limits or {}))
+    process = context.Process(target=target, args=args)
     process.start()
     return process
 

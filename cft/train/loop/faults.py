@@ -29,7 +29,9 @@ def training_arguments(args: dict[str, Any], seed: int, output_dir: Path) -> SFT
         TrainError: with what SFTConfig says of settings that do not go together.
     """
     with judged({"args": args}):
-        return SFTConfig(output_dir=str(output_dir), seed=seed, data_seed=seed, **args)
+        config = SFTConfig(output_dir=str(output_dir), seed=seed, data_seed=seed, **args)
+    config._n_gpu = min(config.n_gpu, 1)  # of several GPUs a lone process takes the first; TRL refuses DataParallel
+    return config
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import datasets
 import torch
 from peft import PeftModel
 from transformers import TrainerCallback
+from transformers.utils import is_triton_available
 from trl import SFTTrainer
 from trl.models import enable_selective_activation_checkpointing
 
@@ -95,7 +96,7 @@ def in_dtype(weights: dict[str, torch.Tensor], dtype: torch.dtype, first: dict[s
 
 
 class CompletionTrainer(SFTTrainer):
-    """SFTTrainer whose CPU path computes the output layer only where a row's completion is predicted.
+    """SFTTrainer that without Triton (on a CPU, say) computes the output layer only where a completion is predicted.
 
     TRL's fused head skips the prompt on GPUs; without Triton it projects every position, padding too, computes each
     tile a second time and multiplies its gradient in float32. On a CPU that is most of a small model's time. Here only
@@ -111,6 +112,9 @@ class CompletionTrainer(SFTTrainer):
             enable_selective_activation_checkpointing(model)
         keep_4bit_weights_trainable(model)
         super().__init__(model=model, args=args, **kwargs)
+        if args.fp16 and getattr(model, "is_loaded_in_4bit", False):  # TRL's bfloat16 is none that torch's scaler takes
+            for parameter in self.model.parameters():
+                parameter.data = parameter.data.float() if parameter.requires_grad else parameter.data
         rows, processes = len(self.train_dataset), self.accelerator.num_processes
         if processes > 1:
             self.train_dataset = with_blank_rows(
@@ -118,7 +122,7 @@ class CompletionTrainer(SFTTrainer):
             )
         self.blank = len(self.train_dataset) - rows
         self.projects_completions_only = (
-            self.args.device.type not in ("cuda", "xpu")  # there TRL's own head is the faster one
+            not (self.args.device.type in ("cuda", "xpu") and is_triton_available())  # there TRL's own head is faster
             and self.args.loss_type == "nll"
             and self.label_smoother is None
             and not self.aux_loss_enabled
@@ -249,10 +253,30 @@ class LongestBatchFirst(TrainerCallback):
 
 
 class StopIfDiverged(TrainerCallback):
-    """Ends the training as soon as its gradient is no number: from there on the weights are none either."""
+    """Ends the training as soon as its gradient is no number: from there on the weights are none either.
+
+    In float16 (GPUs without bfloat16) gradients are scaled, and where they overflow the step is skipped and the scale
+    halved: such steps are counted in the log, and only a scale that has sunk below 1 is a divergence.
+    """
+
+    def __init__(self, trainer: CompletionTrainer) -> None:
+        self.scaler, self.skipped = trainer.accelerator.scaler, 0  # a scaler in float16 only
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.scale = self.scaler.get_scale() if self.scaler else 0
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.scaler:
+            before, self.scale = self.scale, self.scaler.get_scale()
+            self.skipped += self.scale < before
 
     def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.skipped:
+            state.log_history[-1]["skipped_steps"], self.skipped = self.skipped, 0
         if not math.isfinite(logs.get("grad_norm", 0.0)):
+            if self.scale >= 1:
+                del state.log_history[-1]["grad_norm"]  # JSON has no word for it
+                return
             raise TrainError(
                 f"training diverged: the gradient of step {state.global_step} is {logs['grad_norm']}. Lower "
                 f"train.args.learning_rate, which is {args.learning_rate:g}."
