@@ -3,9 +3,7 @@
 from functools import partial
 from typing import Any
 
-import psutil
-
-from cft.devices import Card, decoder_for
+from cft.devices import Card, decoder_for, device_memory
 from cft.models.architecture import Architecture
 from cft.plan.footprint import CUDA_CONTEXT, LIBRARIES, NF4, RESERVE, footprint
 from cft.recipe.blocks import Recipe
@@ -30,8 +28,8 @@ def plan_memory(
         {"training": {part: GB}, "training_gb", "evaluation_gb", "peak_gb", "room": {"name", "gb"}, "spare_gb", "fits",
         "knob", "knob_gb"}; "knob" is what to override so that it fits, None if nothing does.
     """
-    on_gpu = device == "cuda"
-    name, room = room_of(card, on_gpu)
+    on_gpu = device != "cpu"
+    name, room = room_of(card, device)
     asked = recipe.train.args
     full = recipe.train.full
     planned = our_defaults(device, recipe.model.dtype, asked, recipe.model.attn_implementation, full=full) | asked
@@ -51,7 +49,7 @@ def plan_memory(
     knob, knob_bytes = None, None
     if peak > room:
         batches = [batch // 2**i for i in range(batch.bit_length())]
-        for one in ladder(setting, may_quantize=on_gpu and not full):
+        for one in ladder(setting, may_quantize=device == "cuda" and not full):
             training_bytes = training(one).total if rows else 0
             fitting = next((n for n in batches if scoring(n, one.quantization) <= room), None)
             if training_bytes <= room and fitting:
@@ -71,17 +69,19 @@ def plan_memory(
     }
 
 
-def room_of(card: Card | None, on_gpu: bool) -> tuple[str, float]:
+def room_of(card: Card | None, device: str) -> tuple[str, float]:
     """The name of what must hold the run, and the bytes of it that can be used."""
     if card:
         return card.name, card.bytes * (1 - RESERVE)
-    if on_gpu:
-        import torch
+    free, total = device_memory(device)
+    if device == "cpu":
+        return "free memory here", free
+    if device == "mps":
+        return "the Apple GPU, from the machine's free memory,", free * (1 - RESERVE)
+    import torch
 
-        free, total = torch.cuda.mem_get_info()
-        busy = f", {(total - free) / 1e9:.1f} GB of it in use" if free < 0.9 * total else ""
-        return f"{torch.cuda.get_device_name()}{busy}", free * (1 - RESERVE)
-    return "free memory here", psutil.virtual_memory().available
+    busy = f", {(total - free) / 1e9:.1f} GB of it in use" if free < 0.9 * total else ""
+    return f"{torch.cuda.get_device_name()}{busy}", free * (1 - RESERVE)
 
 
 def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: str, on_gpu: bool) -> float:

@@ -42,7 +42,7 @@ def our_defaults(
         "padding_free": padding_free,
         "pad_to_multiple_of": LENGTHS_ON_CPU if device == "cpu" and not end_to_end else None,
         "bf16": dtype == "bfloat16",  # autocast: the base is bfloat16 anyway, LoRA's matmuls become it
-        "fp16": dtype == "float16" and device == "cuda",
+        "fp16": dtype == "float16" and device != "cpu",
         "use_cpu": device == "cpu",
         # TRL's default; it buys memory for a third more time. Under the name that the recipe has, or it would win
         **({} if "gradient_checkpointing" in asked else {"activation_checkpointing": device != "cpu"}),
