@@ -133,8 +133,9 @@ def slow_dtype(block: "ModelBlock", device: str) -> str | None:
 
 
 # Cards by the words of their names: memory in GB, and dense bfloat16 TFLOP/s with float32 accumulation, as their makers
-# publish them; data sheets that count sparsity are halved. Without a form factor it is the SXM one. AMD's are from the
-# pages of its products at amd.com/en/products; an MI250 is two GPUs to torch, and stands here as one of them.
+# publish them; data sheets that count sparsity are halved. Without a form factor it is the SXM one. AMD's Instincts are
+# from its data sheets, an MI250 as one of the two GPUs that torch sees in it; of a Radeon it is operations a clock and
+# compute unit (512 in RDNA 3, 1,024 in RDNA 4) times units and boost clock.
 CARDS = {
     "rtx 3060": (12, 51),
     "rtx 4060 ti": (16, 88),
@@ -166,7 +167,6 @@ CARDS = {
     "mi250": (64, 181),
     "mi250x": (64, 192),
     "mi300x": (192, 1307),
-    "mi325x": (256, 1307),
 }
 # Words of a driver's or a data sheet's name that tell no card from another
 NOISE = {"nvidia", "geforce", "tesla", "gpu", "pcie", "sxm", "sxm4", "sxm5", "hbm2", "hbm2e", "hbm3", "hbm3e"}

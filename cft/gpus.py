@@ -118,7 +118,7 @@ def nvidia_answer(here: list[Gpu]) -> tuple[list[Gpu], str, str]:
         torch.cuda.init()
         why = "torch does not find it"
     except Exception as error:  # torch's own words, of whatever class
-        why = f"torch cannot use it: {str(error).splitlines()[0].rstrip('.')}"
+        why = f"torch cannot use it: {' '.join(str(error).split()).partition('. ')[0].rstrip('.')}"
     return [], f"{here[0].name} is here, but {why}", "Restart the machine, or install driver and torch again."
 
 

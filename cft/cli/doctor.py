@@ -127,10 +127,11 @@ def check_gpus(gpus: list[Gpu], why_none: str, fix: str) -> Check:
     if not gpus:
         return Check("gpu", "warn" if fix else "ok", f"{why_none}; the CPU is used", fix)
     text = "; ".join(f"{gpu.name}, {size(gpu.memory)}, bfloat16 {'yes' if gpu.bfloat16 else 'no'}" for gpu in gpus)
-    if strange := [gpu for gpu in gpus if gpu.capability and not has_code(gpu.capability, built_for())]:
+    built = built_for() if any(gpu.capability for gpu in gpus) else []
+    if built and (strange := [gpu for gpu in gpus if gpu.capability and not has_code(gpu.capability, built)]):
         lacks = "; ".join(f"no code for {gpu.name} ({gpu.capability})" for gpu in strange)
         fix = "Install a build of torch that has it: https://pytorch.org/get-started/locally"
-        return Check("gpu", "warn", f"{text}; this torch has {lacks}, only for {', '.join(built_for())}", fix)
+        return Check("gpu", "warn", f"{text}; this torch has {lacks}, only for {', '.join(built)}", fix)
     if busy := [gpu for gpu in gpus if gpu.used > 0.1 * gpu.memory]:
         held = "; ".join(f"{size(gpu.used)} of {gpu.name} in use" for gpu in busy)
         fix = "nvidia-smi says by what; CUDA_VISIBLE_DEVICES chooses another one."
