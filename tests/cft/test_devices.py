@@ -7,13 +7,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from cft.devices import device_memory, free_cache, is_out_of_memory, native_dtype, pick_device, random_numbers_forked
-from cft.errors import EvalError, TrainError
+from cft.errors import EvalError, ModelError, TrainError
 from cft.memory import peak_memory_mb
+from cft.models.load import load_model, load_tokenizer
 from cft.plan.memory import room_of
+from cft.recipe.blocks import ModelBlock
 from cft.train.launch.start import check_launch
 from cft.train.loop.trainer import CompletionTrainer
+from eval.answering.batched import BatchedDecoding, Decoding
 from tests.support.training import make_recipe
 
 
@@ -58,6 +62,30 @@ def test_too_little_memory_is_known_in_everybodys_words(error: Exception):
 @pytest.mark.parametrize("error", [EvalError("Out of memory while 3 answers were written"), RuntimeError("mat1 shape")])
 def test_what_has_been_said_and_other_errors_are_no_lack_of_memory(error: Exception):
     assert not is_out_of_memory(error)
+
+
+def test_a_model_too_large_for_an_apple_gpu_is_no_damaged_model(
+    apple: SimpleNamespace, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(*args, **kwargs):
+        raise RuntimeError("MPS backend out of memory (MPS allocated: 7.64 GiB)")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", fails)
+    with pytest.raises(ModelError, match=r"does not fit into the memory of mps, where .* of 12.9 GB were free"):
+        load_model(ModelBlock(id=str(tiny_model)))
+
+
+def test_too_little_memory_for_answers_names_the_batch(tiny_model: Path, tmp_path: Path):
+    def elicit(*args, **kwargs):
+        raise RuntimeError("MPS backend out of memory (MPS allocated: 7.64 GiB)")
+
+    block = ModelBlock(id=str(tiny_model), dtype="float32")
+    decoding = Decoding(max_new_tokens=4, batch_size=8)
+    asked = BatchedDecoding(
+        load_model(block), load_tokenizer(block), decoding, log=tmp_path / "log.jsonl", elicit=elicit
+    )
+    with pytest.raises(EvalError, match=r"Out of memory while 2 answers .* Lower eval.batch_size \(now 8\)"):
+        asked.answer(["1+1?", "2+2?"])
 
 
 def test_an_apple_gpu_has_its_types_and_shares_the_machines_memory(apple: SimpleNamespace):
