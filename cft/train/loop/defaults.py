@@ -32,6 +32,7 @@ def our_defaults(
         "learning_rate": 1e-5 if full else 2e-4,  # LoRA wants about ten times the rate of full fine-tuning, or more
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.1,  # a share of all steps
+        "optim": "adamw_torch_fused",  # transformers' own default, but below torch 2.8 that is another
         "num_train_epochs": 1,
         "per_device_train_batch_size": rows_a_batch,
         "gradient_accumulation_steps": max(1, ROWS_A_STEP // rows_a_batch),
