@@ -32,7 +32,7 @@ DISTRIBUTION = "one-problem-cft"
 HERE = Path(__file__).parents[1]
 SHOWN = ("torch", "transformers", "trl", "peft", "lm-eval")  # the others are named only when something is amiss
 # Versions beside the tested one with which the tests that touch the library passed: `make test-torch TORCH=2.6.0`
-TRIED = {"torch": [(2, 6), (2, 11)]}
+TRIED = {"torch": [(2, 6), (2, 11), (2, 14)]}
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
