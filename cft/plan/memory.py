@@ -41,7 +41,7 @@ def plan_memory(
     training = partial(footprint, model, rows=rows, lora=lora, optimizer=optimizer, **settings)
 
     def scoring(batch: int, quantization: str) -> float:
-        return 0.0 if recipe.eval.endpoint else evaluation(model, recipe, batch, quantization, on_gpu)
+        return 0.0 if recipe.eval.endpoint else evaluation(model, recipe, batch, quantization, device)
 
     batch = recipe.eval.batch_size
     trained, scored = training(setting) if rows else None, scoring(batch, setting.quantization)
@@ -84,7 +84,7 @@ def room_of(card: Card | None, device: str) -> tuple[str, float]:
     return f"{torch.cuda.get_device_name()}{busy}", free * (1 - RESERVE)
 
 
-def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: str, on_gpu: bool) -> float:
+def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: str, device: str) -> float:
     """Bytes at the peak of scoring, an estimate: weights, the KV cache, and logits of a batch.
 
     The cache counts twice while ended rows leave it. That of `cft.models.graphs` is static, with room for the longest
@@ -97,13 +97,13 @@ def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: st
         weights = NF4 * model.linear_parameters + number * (model.parameters - model.linear_parameters)
     keys = 2 * number * model.num_hidden_layers * model.num_key_value_heads * model.head  # bytes a token
     cache = 2 * batch * (PROMPT_TOKENS + recipe.eval.max_new_tokens) * keys
-    if decoder_for(recipe.eval.decoder, "cuda" if on_gpu else "cpu") == "graphs":
+    if decoder_for(recipe.eval.decoder, device) == "graphs":
         cache = batch * (1.25 * LONGEST_PROMPT + recipe.eval.max_new_tokens) * keys
     packed = number * (model.linear_parameters + model.embedding_parameters)
     here = weights + cache + 12 * batch * model.vocab_size
-    return here + (
-        CUDA_CONTEXT if on_gpu else LIBRARIES + SCORING_LIBRARIES + packed * (recipe.model.dtype == "bfloat16")
-    )
+    if device != "cpu":
+        return here + CUDA_CONTEXT
+    return here + LIBRARIES + SCORING_LIBRARIES + packed * (recipe.model.dtype == "bfloat16")
 
 
 def memory_lines(memory: dict[str, Any]) -> list[str]:
