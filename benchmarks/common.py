@@ -16,8 +16,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cft.cli.doctor import Gpu, nvidia_gpus
 from cft.files import write_json
+from cft.gpus import Gpu, nvidia_gpus
 from cft.runs import git_commit, versions
 
 REPOSITORY = Path(__file__).resolve().parent.parent

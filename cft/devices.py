@@ -1,13 +1,16 @@
-"""The device that computes, the types it computes in, and graphics cards by name. Importing this loads no torch."""
+"""The device that computes, its memory, the types it computes in, and graphics cards by name. This loads no torch."""
 
 import functools
 import os
 import re
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cft.errors import ModelError
+import psutil
+
+from cft.errors import CFTError, ModelError
 from cft.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -24,6 +27,16 @@ def decoder_for(asked: str, device: str) -> str:
 
 
 SPINS = 4000  # turns, some 10 µs; libgomp's own 300,000 are a millisecond
+# How the lack of memory is worded where it is not torch.OutOfMemoryError: by PyTorch on a CPU, the system, oneDNN; by
+# PyTorch on Apple's GPUs, which raises a RuntimeError; and by cuBLAS, hipBLAS and others that ask the driver themselves
+NO_MEMORY = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "could not create a primitive",
+    "out of memory",
+    "invalid buffer size",
+    "blas_status_alloc_failed",
+)
 
 
 def share_cores() -> None:
@@ -39,12 +52,51 @@ def share_cores() -> None:
 
 
 def pick_device() -> str:
-    """cuda, mps or cpu: the first that is here."""
+    """cuda, mps or cpu: the first that is here. AMD's cards are cuda: torch's ROCm build calls them so."""
     import torch
 
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def device_memory(device: str) -> tuple[int, int]:
+    """Bytes of memory that are free for `device`, and all that it has. An Apple GPU shares the machine's memory."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.mem_get_info()
+    machine = psutil.virtual_memory()
+    if device == "mps":
+        most = torch.mps.recommended_max_memory()
+        return min(most - torch.mps.driver_allocated_memory(), machine.available), most
+    return machine.available, machine.total
+
+
+def free_cache() -> None:
+    """Give back what the GPU's allocator keeps for later; what is in use stays."""
+    import torch
+
+    device = pick_device()
+    if device != "cpu":
+        (torch.cuda if device == "cuda" else torch.mps).empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was too small, of the GPU or of this machine. A CFTError says by itself what there is to do."""
+    import torch
+
+    worded = not isinstance(error, CFTError) and any(words in str(error).lower() for words in NO_MEMORY)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or worded
+
+
+def random_numbers_forked() -> AbstractContextManager:
+    """Within this torch draws its random numbers, of the CPU and of the GPU, for nothing: they go on as before."""
+    import torch
+
+    device = pick_device()
+    numbers = range(torch.cuda.device_count()) if device == "cuda" else [0] if device == "mps" else []
+    return torch.random.fork_rng(numbers, device_type="mps" if device == "mps" else "cuda")
 
 
 def cpu_computes_in(dtype: str) -> bool:
@@ -68,7 +120,9 @@ def native_dtype() -> str:
     device = pick_device()
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    return "bfloat16" if device == "mps" or cpu_computes_in("bfloat16") else "float32"
+    if device == "mps":
+        return "bfloat16" if torch.backends.mps.is_macos_or_newer(14, 0) else "float16"
+    return "bfloat16" if cpu_computes_in("bfloat16") else "float32"
 
 
 def slow_dtype(block: "ModelBlock", device: str) -> str | None:
@@ -79,7 +133,9 @@ def slow_dtype(block: "ModelBlock", device: str) -> str | None:
 
 
 # Cards by the words of their names: memory in GB, and dense bfloat16 TFLOP/s with float32 accumulation, as their makers
-# publish them; data sheets that count sparsity are halved. Without a form factor it is the SXM one.
+# publish them; data sheets that count sparsity are halved. Without a form factor it is the SXM one. AMD's Instincts are
+# from its data sheets, an MI250 as one of the two GPUs that torch sees in it; of a Radeon it is operations a clock and
+# compute unit (512 in RDNA 3, 1,024 in RDNA 4) times units and boost clock.
 CARDS = {
     "rtx 3060": (12, 51),
     "rtx 4060 ti": (16, 88),
@@ -102,9 +158,19 @@ CARDS = {
     "h200": (141, 989),
     "h200 nvl": (141, 835),
     "b200": (180, 2250),
+    "rx 7900 xt": (20, 103),
+    "rx 7900 xtx": (24, 123),
+    "rx 9070": (16, 145),
+    "rx 9070 xt": (16, 195),
+    "w7900": (48, 123),
+    "mi210": (64, 181),
+    "mi250": (64, 181),
+    "mi250x": (64, 192),
+    "mi300x": (192, 1307),
 }
 # Words of a driver's or a data sheet's name that tell no card from another
 NOISE = {"nvidia", "geforce", "tesla", "gpu", "pcie", "sxm", "sxm4", "sxm5", "hbm2", "hbm2e", "hbm3", "hbm3e"}
+NOISE |= {"amd", "radeon", "instinct", "pro", "oam"}
 
 
 MFU = 0.35  # share of the peak that training is assumed to reach on a card; not measured

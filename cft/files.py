@@ -205,6 +205,16 @@ def content_id(*parts: Any, length: int = 12) -> str:
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:length]
 
 
+def let_others_read(folder: Path) -> None:
+    """Give the weights in a model's folder the mode of its other files, so that a server of another user can read them.
+
+    safetensors 0.8 makes every file 0600, whatever the umask (github.com/safetensors/safetensors/issues/782).
+    """
+    config = next(folder.glob("*config.json"))
+    for weights in folder.glob("*.safetensors"):
+        shutil.copymode(config, weights)
+
+
 def nearest_folder(path: Path) -> Path:
     """`path`, or the nearest folder above it that exists."""
     return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())

@@ -9,6 +9,7 @@ from cft.devices import decoder_for, pick_device, slow_dtype
 from cft.errors import DataError, ModelError
 from cft.files import content_id, sha256_file, sha256_folder
 from cft.foreign import user_path
+from cft.gpus import idle_gpu
 from cft.models.generate import render
 from cft.models.load import load_tokenizer
 from cft.models.source import resolve
@@ -99,8 +100,9 @@ def run_stages(
     if EVAL in stages:
         check_prompts(recipe)
     run = open_run(recipe, file_hashes(recipe), root)
-    if slow := slow_dtype(recipe.model, pick_device()):
-        console.print(Text.assemble(("warning:", "yellow"), f" {slow}"))
+    device = pick_device()
+    for told in filter(None, [idle_gpu() if device == "cpu" else None, slow_dtype(recipe.model, device)]):
+        console.print(Text.assemble(("warning:", "yellow"), f" {told}"))
     with run.lock():
         for name in STAGES:
             if name in stages:

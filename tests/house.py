@@ -27,7 +27,7 @@ cft.foreign cft.terminal
 cft.files cft.memory
 cft.cache
 eval.grading
-cft.devices cft.recipe eval.prompts eval.elicitors.table
+cft.devices cft.gpus cft.recipe eval.prompts eval.elicitors.table
 cft.models
 cft.runs
 data_builders

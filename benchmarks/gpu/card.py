@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import CORES, machine, visible_card
-from cft.cli.doctor import find_gpus
 from cft.errors import CFTError
+from cft.gpus import find_gpus
 from cft.runs import git_commit
 from cft.words import size
 

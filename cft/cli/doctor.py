@@ -5,7 +5,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from typing import Literal
 import psutil
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 from rich.table import Table
 
 from cft.cache import cache_folder
 from cft.errors import CFTError
 from cft.files import nearest_folder
+from cft.gpus import Gpu, find_gpus, has_code, in_wsl, torch_backend
 from cft.models.fetch import hub_reachable
 from cft.models.source import list_models
 from cft.models.wheels import has_pip
@@ -30,6 +31,8 @@ from cft.words import shell_line, size
 DISTRIBUTION = "one-problem-cft"
 HERE = Path(__file__).parents[1]
 SHOWN = ("torch", "transformers", "trl", "peft", "lm-eval")  # the others are named only when something is amiss
+# Versions beside the tested one with which the tests that touch the library passed: `make test-torch TORCH=2.6.0`
+TRIED = {"torch": [(2, 6), (2, 11), (2, 14)]}
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -43,23 +46,13 @@ class Check:
     hint: str = ""
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """One accelerator as torch will see it."""
-
-    name: str
-    memory: int  # bytes
-    bfloat16: bool
-    used: int = 0  # bytes that programs hold now
-
-
 def check(runs: Path = Path("runs")) -> list[Check]:
     """All checks, in the order they are shown. `runs` is the folder that run folders go to."""
-    gpus, why_none = find_gpus()
+    gpus, why_none, fix = find_gpus()
     flags, hub = cpu_flags(), hub_reachable()
     nf4 = importlib.util.find_spec("bitsandbytes") is not None
     python = Check("python", "ok", f"{platform.python_version()} ({sys.executable})")
-    checks = [python, *check_libraries(), check_gpu(gpus, why_none), check_cpu(flags), check_memory()]
+    checks = [python, *check_libraries(), check_gpus(gpus, why_none, fix), check_cpu(flags), check_memory()]
     try:
         checks.append(check_disk("cache", cache_folder()))
     except CFTError as error:
@@ -70,7 +63,7 @@ def check(runs: Path = Path("runs")) -> list[Check]:
     hint = "For model.quantization=nf4: pip install 'one-problem-cft[gpu]'" if gpus and not nf4 else ""
     installed = version("bitsandbytes") if nf4 else "not installed"
     checks.append(Check("bitsandbytes", "warn" if hint else "ok", installed, hint))
-    return checks + what_works(gpus, flags, hub, nf4)
+    return checks + what_works(gpus, flags, hub, nf4) + check_faster(gpus)
 
 
 def check_libraries() -> list[Check]:
@@ -89,13 +82,24 @@ def check_libraries() -> list[Check]:
         if not need.specifier.contains(public, prereleases=True):
             faults.append(Check(name, "fail", here, f"{need.specifier} is needed: pip install '{need}'"))
         elif pin and public != pin:
-            faults.append(Check(name, "warn", here, f"Tested with {pin}: pip install {name}=={pin}"))
+            faults.append(other_version(name, public, pin))
     shown = ", ".join(f"{name} {number}" for name, number in installed.items() if canonicalize_name(name) in SHOWN)
-    worst = "fail" if any(fault.status == "fail" for fault in faults) else "warn" if faults else "ok"
+    worst = max((fault.status for fault in faults), key=["ok", "warn", "fail"].index, default="ok")
     extent = f"{len(faults)} not as tested" if faults else "all as tested"
     if not tested:
         extent = f"{len(installed)} found, no constraints file to compare with"
     return [Check("libraries", worst, f"{extent}: {shown}"), *faults]
+
+
+def other_version(name: str, here: str, tested: str) -> Check:
+    """What there is to say of a version within our bounds that is not the one that everything is tested with."""
+    tried = TRIED.get(name, ())
+    if any(Version(here).release[: len(one)] == one for one in tried):
+        return Check(name, "ok", here, f"Tested with {tested}; the tests that touch {name} passed with this one too.")
+    age = "Older" if Version(here) < Version(tested) else "Newer"
+    also = ", ".join(".".join(map(str, one)) for one in tried)
+    also = f" (tried: {also})" if also else ""
+    return Check(name, "warn", here, f"{age} than the tested one{also}: pip install {name}=={tested}")
 
 
 def requirements() -> list[Requirement]:
@@ -118,63 +122,56 @@ def tested_versions() -> dict[str, str]:
     return {}
 
 
-def find_gpus() -> tuple[list[Gpu], str]:
-    """Accelerators that torch can use, and why there is none. Imports torch only where nothing cheaper can tell."""
-    backend = torch_backend()
-    if backend == "cuda":
-        if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
-            return [], "hidden by CUDA_VISIBLE_DEVICES"
-        return nvidia_gpus(), "no NVIDIA driver answers (nvidia-smi)"
-    if backend == "mps" or (backend == "hip" and Path("/dev/kfd").exists()):
-        import torch
-
-        if torch.cuda.is_available():
-            properties = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-            return [Gpu(p.name, p.total_memory, torch.cuda.is_bf16_supported()) for p in properties], ""
-        if torch.backends.mps.is_available():
-            return [Gpu("Apple GPU (mps)", torch.mps.recommended_max_memory(), True)], ""
-    here = nvidia_gpus()
-    if here:
-        return [], f"{here[0].name} is here, but this torch is built without CUDA"
-    return [], "none found"
-
-
-def torch_backend() -> str | None:
-    """cuda, hip or mps: what the installed torch was built for, read from its version file. None: CPU only."""
-    torch = importlib.util.find_spec("torch")
-    if torch is None or torch.origin is None:
-        return None
-    text = (Path(torch.origin).parent / "version.py").read_text(encoding="utf-8")
-    built = [kind for kind in ("cuda", "hip") if re.search(rf"^{kind}\b[^=\n]*= *['\"]", text, re.MULTILINE)]
-    return built[0] if built else "mps" if sys.platform == "darwin" and platform.machine() == "arm64" else None
-
-
-def nvidia_gpus() -> list[Gpu]:
-    """The GPUs that nvidia-smi names; empty where it is missing or fails."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,compute_cap,memory.used", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=3, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    rows = [[cell.strip() for cell in line.rsplit(",", 3)] for line in answer.splitlines() if line.count(",") >= 3]
-    return [
-        Gpu(name, int(mib) << 20, float(capability) >= 8, int(used) << 20 if used.isdigit() else 0)
-        for name, mib, capability, used in rows
-        if mib.isdigit()
-    ]
-
-
-def check_gpu(gpus: list[Gpu], why_none: str) -> Check:
+def check_gpus(gpus: list[Gpu], why_none: str, fix: str) -> Check:
     """Names, memory and bfloat16 of the GPUs. None is no fault: everything runs on the CPU too."""
     if not gpus:
-        hint = "Install a CUDA build of torch to use it." if "without CUDA" in why_none else ""
-        return Check("gpu", "warn" if hint else "ok", f"{why_none}; the CPU is used", hint)
-    text = [f"{gpu.name}, {size(gpu.memory)}, bfloat16 {'yes' if gpu.bfloat16 else 'no'}" for gpu in gpus]
+        return Check("gpu", "warn" if fix else "ok", f"{why_none}; the CPU is used", fix)
+    text = "; ".join(f"{gpu.name}, {size(gpu.memory)}, bfloat16 {'yes' if gpu.bfloat16 else 'no'}" for gpu in gpus)
+    built = built_for() if any(gpu.capability for gpu in gpus) else []
+    if built and (strange := [gpu for gpu in gpus if gpu.capability and not has_code(gpu.capability, built)]):
+        lacks = "; ".join(f"no code for {gpu.name} ({gpu.capability})" for gpu in strange)
+        fix = "Install a build of torch that has it: https://pytorch.org/get-started/locally"
+        return Check("gpu", "warn", f"{text}; this torch has {lacks}, only for {', '.join(built)}", fix)
     if busy := [gpu for gpu in gpus if gpu.used > 0.1 * gpu.memory]:
         held = "; ".join(f"{size(gpu.used)} of {gpu.name} in use" for gpu in busy)
-        hint = "nvidia-smi says by what; CUDA_VISIBLE_DEVICES chooses another one."
-        return Check("gpu", "warn", f"{'; '.join(text)}; busy: {held}", hint)
-    return Check("gpu", "ok", "; ".join(text))
+        fix = "nvidia-smi says by what; CUDA_VISIBLE_DEVICES chooses another one."
+        return Check("gpu", "warn", f"{text}; busy: {held}", fix)
+    return Check("gpu", "ok", text)
+
+
+def built_for() -> list[str]:
+    """The architectures that the installed torch has code for."""
+    import torch
+
+    return torch.cuda.get_arch_list()
+
+
+def check_faster(gpus: list[Gpu]) -> list[Check]:
+    """What makes training faster where it is there: a compiler of its layers, and flash attention on a GPU."""
+    name, metal = "train.args.torch_compile", bool(gpus) and torch_backend() == "mps"
+    if metal:
+        return [Check(name, "ok", "not measured on an Apple GPU, so only if a recipe asks for it")]
+    # Where Triton and TorchInductor look
+    on_cpu = "clang++" if sys.platform == "darwin" else "g++"
+    compilers = [os.environ.get("CC"), "gcc", "clang"] if gpus else [os.environ.get("CXX"), on_cpu]
+    lacks = [] if any(map(shutil.which, filter(None, compilers))) else [f"no compiler ({compilers[1]})"]
+    lacks += ["no Triton"] if gpus and importlib.util.find_spec("triton") is None else []
+    fix = "Layers are not compiled. Install what is missing: apt install g++, or pip install triton."
+    compiled = Check(name, "ok", "yes, where a training is long enough to pay for it")
+    compiled = Check(name, "warn", ", ".join(lacks), fix) if lacks else compiled
+    if not gpus:
+        return [compiled]
+    found = [f"{one} {version(one)}" for one in ("flash-attn", "kernels") if is_installed(one)]
+    flash = f"{found[0]}, if it works here" if found else "not installed: PyTorch's own attention is used"
+    return [compiled, Check("flash attention", "ok", flash)]
+
+
+def is_installed(distribution: str) -> bool:
+    """Whether a package is here, whatever it can do."""
+    try:
+        return bool(version(distribution))
+    except PackageNotFoundError:
+        return False
 
 
 def cpu_flags() -> set[str]:
@@ -197,6 +194,8 @@ def check_memory() -> Check:
     """Memory that is free now."""
     memory = psutil.virtual_memory()
     value = f"{size(memory.available)} free of {size(memory.total)}"
+    if in_wsl():
+        value += ", what Windows leaves to WSL: `memory=` in .wslconfig is its share"
     if memory.available < 4e9:
         return Check("memory", "warn", value, "This is little; `cft plan RECIPE` says what a run needs.")
     return Check("memory", "ok", value)
@@ -227,6 +226,8 @@ def what_works(gpus: list[Gpu], flags: set[str], hub: bool, nf4: bool) -> list[C
     fast = any(gpu.bfloat16 for gpu in gpus) if gpus else flags
     dtype = ("ok", "yes") if fast else ("warn", "works, but is emulated and slow", "Set model.dtype=auto.")
     quantized = ("ok", "yes" if gpus else "yes, on the CPU, which saves no memory there")
+    if gpus and torch_backend() == "mps":
+        quantized = ("ok", "bitsandbytes has it for an Apple GPU; not measured")
     if not nf4:
         quantized = ("warn" if gpus else "ok", "no (no bitsandbytes)")
     return [

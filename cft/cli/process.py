@@ -21,6 +21,8 @@ def run_program(app: Callable[[], None], *, computing: bool) -> None:
     if computing:
         share_cores()
         reuse_freed_memory()
+        # What torch cannot compute on an Apple GPU it then computes on the CPU; it looks when it is loaded
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     accept_all_characters()
     signal.signal(signal.SIGTERM, _terminate)
     try:

@@ -16,6 +16,7 @@ from rich import box
 from rich.live import Live
 from rich.table import Table
 
+from cft.devices import is_out_of_memory
 from cft.errors import EvalError, RunError
 from cft.models.decoding import choose, make_cache, stop_token_ids
 from cft.models.generate import render
@@ -107,7 +108,9 @@ class Trial:
                         logits_to_keep=torch.tensor([inputs.shape[1] - 1], device=device),
                     ).logits
                     inputs = choose(logits[:, -1], self.temperature, self.top_k, self.top_p, generator)[:, None]
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 raise EvalError("out of memory. Ask something shorter, or lower --max-new-tokens.") from error
             written.append(int(inputs))
             text = self.models.tokenizer.decode(written, skip_special_tokens=True)

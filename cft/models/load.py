@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired
 
-from cft.devices import pick_device
+from cft.devices import device_memory, is_out_of_memory, pick_device
 from cft.errors import ModelError
 from cft.files import read_json
 from cft.foreign import read_text, user_path
@@ -60,14 +60,15 @@ def load_model(block: "ModelBlock", *, device: str | None = None) -> "PreTrained
                 ignore_mismatched_sizes=True,  # they are refused below, with their names
                 **options,
             )
-    except torch.OutOfMemoryError as error:
-        free, total = (size / 1e9 for size in torch.cuda.mem_get_info())
-        busy = " Another program holds the rest: see nvidia-smi." if free < 0.8 * total else ""
-        raise ModelError(
-            f"{block.id}: does not fit into the memory of {device}, where {free:.1f} of {total:.1f} GB were free.{busy}"
-            " Set model.quantization=nf4, or take a smaller model; `cft plan RECIPE` says what each takes."
-        ) from error
     except Exception as error:  # the library raises whatever it meets in a damaged file
+        if is_out_of_memory(error):
+            free, total = (size / 1e9 for size in device_memory(device))
+            busy = " Other programs hold the rest: see nvidia-smi, rocm-smi or top." if free < 0.8 * total else ""
+            fix = "Take" if device == "cpu" else "Set model.quantization=nf4, or take"
+            raise ModelError(
+                f"{block.id}: does not fit into the memory of {device}, where {free:.1f} of {total:.1f} GB were free."
+                f"{busy} {fix} a smaller model; `cft plan RECIPE` says what each takes."
+            ) from error
         raise ModelError(f"{block.id}: cannot be loaded from {source.location}. {words(error)}") from error
     if info["missing_keys"]:
         names = sorted(info["missing_keys"])

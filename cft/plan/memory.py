@@ -3,9 +3,7 @@
 from functools import partial
 from typing import Any
 
-import psutil
-
-from cft.devices import Card, decoder_for
+from cft.devices import Card, decoder_for, device_memory
 from cft.models.architecture import Architecture
 from cft.plan.footprint import CUDA_CONTEXT, LIBRARIES, NF4, RESERVE, footprint
 from cft.recipe.blocks import Recipe
@@ -30,8 +28,8 @@ def plan_memory(
         {"training": {part: GB}, "training_gb", "evaluation_gb", "peak_gb", "room": {"name", "gb"}, "spare_gb", "fits",
         "knob", "knob_gb"}; "knob" is what to override so that it fits, None if nothing does.
     """
-    on_gpu = device == "cuda"
-    name, room = room_of(card, on_gpu)
+    on_gpu = device != "cpu"
+    name, room = room_of(card, device)
     asked = recipe.train.args
     full = recipe.train.full
     planned = our_defaults(device, recipe.model.dtype, asked, recipe.model.attn_implementation, full=full) | asked
@@ -43,7 +41,7 @@ def plan_memory(
     training = partial(footprint, model, rows=rows, lora=lora, optimizer=optimizer, **settings)
 
     def scoring(batch: int, quantization: str) -> float:
-        return 0.0 if recipe.eval.endpoint else evaluation(model, recipe, batch, quantization, on_gpu)
+        return 0.0 if recipe.eval.endpoint else evaluation(model, recipe, batch, quantization, device)
 
     batch = recipe.eval.batch_size
     trained, scored = training(setting) if rows else None, scoring(batch, setting.quantization)
@@ -51,7 +49,7 @@ def plan_memory(
     knob, knob_bytes = None, None
     if peak > room:
         batches = [batch // 2**i for i in range(batch.bit_length())]
-        for one in ladder(setting, may_quantize=on_gpu and not full):
+        for one in ladder(setting, may_quantize=device == "cuda" and not full):
             training_bytes = training(one).total if rows else 0
             fitting = next((n for n in batches if scoring(n, one.quantization) <= room), None)
             if training_bytes <= room and fitting:
@@ -71,20 +69,22 @@ def plan_memory(
     }
 
 
-def room_of(card: Card | None, on_gpu: bool) -> tuple[str, float]:
+def room_of(card: Card | None, device: str) -> tuple[str, float]:
     """The name of what must hold the run, and the bytes of it that can be used."""
     if card:
         return card.name, card.bytes * (1 - RESERVE)
-    if on_gpu:
-        import torch
+    free, total = device_memory(device)
+    if device == "cpu":
+        return "free memory here", free
+    if device == "mps":
+        return "the Apple GPU, from the machine's free memory,", free * (1 - RESERVE)
+    import torch
 
-        free, total = torch.cuda.mem_get_info()
-        busy = f", {(total - free) / 1e9:.1f} GB of it in use" if free < 0.9 * total else ""
-        return f"{torch.cuda.get_device_name()}{busy}", free * (1 - RESERVE)
-    return "free memory here", psutil.virtual_memory().available
+    busy = f", {(total - free) / 1e9:.1f} GB of it in use" if free < 0.9 * total else ""
+    return f"{torch.cuda.get_device_name()}{busy}", free * (1 - RESERVE)
 
 
-def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: str, on_gpu: bool) -> float:
+def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: str, device: str) -> float:
     """Bytes at the peak of scoring, an estimate: weights, the KV cache, and logits of a batch.
 
     The cache counts twice while ended rows leave it. That of `cft.models.graphs` is static, with room for the longest
@@ -97,13 +97,13 @@ def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: st
         weights = NF4 * model.linear_parameters + number * (model.parameters - model.linear_parameters)
     keys = 2 * number * model.num_hidden_layers * model.num_key_value_heads * model.head  # bytes a token
     cache = 2 * batch * (PROMPT_TOKENS + recipe.eval.max_new_tokens) * keys
-    if decoder_for(recipe.eval.decoder, "cuda" if on_gpu else "cpu") == "graphs":
+    if decoder_for(recipe.eval.decoder, device) == "graphs":
         cache = batch * (1.25 * LONGEST_PROMPT + recipe.eval.max_new_tokens) * keys
     packed = number * (model.linear_parameters + model.embedding_parameters)
     here = weights + cache + 12 * batch * model.vocab_size
-    return here + (
-        CUDA_CONTEXT if on_gpu else LIBRARIES + SCORING_LIBRARIES + packed * (recipe.model.dtype == "bfloat16")
-    )
+    if device != "cpu":
+        return here + CUDA_CONTEXT
+    return here + LIBRARIES + SCORING_LIBRARIES + packed * (recipe.model.dtype == "bfloat16")
 
 
 def memory_lines(memory: dict[str, Any]) -> list[str]:

@@ -76,7 +76,9 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
             tails: how often the longest answers are the last ones to be written.
         """
         if card and card.flops and decoder in GROUP:  # rows are refilled, so that all are in work until the last ones
-            needed = evaluation(architecture, recipe, batch, recipe.model.quantization, True) if architecture else None
+            needed = (
+                evaluation(architecture, recipe, batch, recipe.model.quantization, "cuda") if architecture else None
+            )
             one = MEMORY_READ * min(1.0, needed / card.bytes if needed else 1.0)
             return round(LOAD_SECONDS + (tokens / batch + tails * recipe.eval.max_new_tokens) * one)
         if card and card.flops:

@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Trainer
 
+from cft.devices import is_out_of_memory
 from cft.errors import Terminated
 from cft.files import content_id, read_json, sha256_file, write_json
 from cft.memory import clear_memory, freed_memory_given_back, peak_memory_mb
@@ -44,7 +45,7 @@ from cft.train.loop.checkpoints import (
 from cft.train.loop.defaults import LORA
 from cft.train.loop.delivery import check_on_new_base, foresee, save
 from cft.train.loop.fallback import Setting, safer_for
-from cft.train.loop.faults import explain, is_ours, is_out_of_memory, judged, out_of_memory, safer_setting
+from cft.train.loop.faults import explain, is_ours, judged, out_of_memory, safer_setting
 from cft.train.loop.progress import TrainProgress
 from cft.train.loop.stopping import SaveOnTerm
 from cft.train.loop.trainer import StopIfDiverged

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired
 
+from cft.devices import is_out_of_memory
 from cft.errors import LIBRARY_ERRORS, EvalError, RunError
 from cft.files import read_json, sha256_file
 from cft.models.fetch import one_line
@@ -120,7 +121,6 @@ def attach(model: "PreTrainedModel", adapter: Path, model_id: str, name: str) ->
     Raises:
         EvalError: the adapter was trained on another base, or its weights do not fit this one.
     """
-    import torch
     from peft import PeftModel
     from safetensors import SafetensorError
 
@@ -141,7 +141,7 @@ def attach(model: "PreTrainedModel", adapter: Path, model_id: str, name: str) ->
             model.load_adapter(str(adapter), adapter_name=name)
             return model.eval()
     except (SafetensorError, UserWarning, *LIBRARY_ERRORS) as error:
-        if isinstance(error, torch.OutOfMemoryError):
+        if is_out_of_memory(error):
             raise
         first = " ".join(str(error).split())[:300]
         raise EvalError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cft.devices import GROUP
+from cft.devices import GROUP, is_out_of_memory
 from cft.errors import EvalError
 from cft.files import append_jsonl, content_id, read_own_jsonl
 from cft.memory import peak_memory_mb
@@ -101,12 +101,12 @@ class BatchedDecoding:
 
     def _timed(self, prompts: list[str], batch: list[int]) -> dict[str, Any]:
         """Generate one batch; its answers, seconds and the process's peak memory so far."""
-        import torch
-
         start, how, block = time.perf_counter(), self.decoding, self.block_name
         try:
             completions = self.answer_batch(prompts, seed=int(content_id(how.seed, batch)[:7], 16))
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise EvalError(
                 f"Out of memory while {min(len(prompts), how.batch_size)} answers were written at once. "
                 f"Lower {block}.batch_size "

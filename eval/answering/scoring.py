@@ -111,7 +111,8 @@ def environment() -> dict[str, str]:
     system = [platform.system(), platform.release(), platform.machine()]  # not platform(), which starts uname
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     lines = [f"{name}: {version}" for name, version in found.items()]
-    lines += [f"system: {' '.join(system)}", f"cuda: {torch.version.cuda}", f"gpus: {', '.join(gpus) or 'none'}"]
+    built = f"cuda: {torch.version.cuda}, hip: {torch.version.hip}, mps: {torch.backends.mps.is_available()}"
+    lines += [f"system: {' '.join(system)}", built, f"gpus: {', '.join(gpus) or 'none'}"]
     return {
         "pretty_env_info": "\n".join(lines),
         "transformers_version": found["transformers"],

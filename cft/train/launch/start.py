@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cft.devices import pick_device
 from cft.errors import Terminated, TrainError
 from cft.files import read_json, write_json
+from cft.gpus import idle_gpu
 from cft.recipe.blocks import Recipe
 from cft.runs import METRICS
 from cft.suggest import did_you_mean
@@ -55,10 +57,15 @@ def check_launch(name: str | None, processes: int | None, recipe: Recipe) -> Lau
     import torch
 
     config, kind = _config(name)
+    if pick_device() == "mps":
+        raise TrainError(f"--launch {name}: an Apple GPU trains in one process only. Leave --launch out.")
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    idle = f"\n{told}" if not gpus and (told := idle_gpu()) else ""
     if processes is None:
         if not gpus:
-            raise TrainError(f"--launch {name}: no GPU is here to count. Give --processes 2 for two CPU processes.")
+            raise TrainError(
+                f"--launch {name}: no GPU is here to count. Give --processes 2 for two CPU processes.{idle}"
+            )
         processes = gpus
     if processes < 1:
         raise TrainError(f"--processes {processes}: must be at least 1.")
@@ -69,7 +76,8 @@ def check_launch(name: str | None, processes: int | None, recipe: Recipe) -> Lau
         raise TrainError(f"--processes {processes}: only {gpus} GPU(s) are visible here. Give at most {gpus}.")
     if kind != "ddp" and not gpus:
         raise TrainError(
-            f"--launch {name}: accelerate shards a model over GPUs only, and none is here. --launch ddp works on CPUs."
+            f"--launch {name}: accelerate shards a model over GPUs only, and none is here. --launch ddp works on "
+            f"CPUs.{idle}"
         )
     if kind == "zero3" and importlib.util.find_spec("deepspeed") is None:
         raise TrainError(f"--launch {name}: deepspeed is not installed. pip install deepspeed, or use --launch fsdp2.")

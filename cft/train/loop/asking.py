@@ -10,6 +10,7 @@ import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 
+from cft.devices import free_cache, random_numbers_forked
 from cft.train.loop.speed import uncompiled
 from cft.weights.adapter import changes_base
 
@@ -22,7 +23,7 @@ def random_numbers_kept() -> Iterator[None]:
     """Whatever happens inside, the global random numbers go on as if it had not."""
     python, numpy_state = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
+        with random_numbers_forked():
             yield
     finally:
         random.setstate(python)
@@ -66,5 +67,4 @@ def answering(model: "PreTrainedModel | PeftModel", *, as_base: bool) -> Iterato
             yield model.get_base_model() if adapted else model  # below accelerate's autocast
     finally:
         model.train(training)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # the KV cache's room goes back to training
+        free_cache()  # the KV cache's room goes back to training

@@ -32,6 +32,7 @@ def our_defaults(
         "learning_rate": 1e-5 if full else 2e-4,  # LoRA wants about ten times the rate of full fine-tuning, or more
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.1,  # a share of all steps
+        "optim": "adamw_torch_fused",  # transformers' own default, but below torch 2.8 that is another
         "num_train_epochs": 1,
         "per_device_train_batch_size": rows_a_batch,
         "gradient_accumulation_steps": max(1, ROWS_A_STEP // rows_a_batch),
@@ -42,7 +43,7 @@ def our_defaults(
         "padding_free": padding_free,
         "pad_to_multiple_of": LENGTHS_ON_CPU if device == "cpu" and not end_to_end else None,
         "bf16": dtype == "bfloat16",  # autocast: the base is bfloat16 anyway, LoRA's matmuls become it
-        "fp16": dtype == "float16" and device == "cuda",
+        "fp16": dtype == "float16" and device != "cpu",
         "use_cpu": device == "cpu",
         # TRL's default; it buys memory for a third more time. Under the name that the recipe has, or it would win
         **({} if "gradient_checkpointing" in asked else {"activation_checkpointing": device != "cpu"}),

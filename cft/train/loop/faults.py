@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from trl import SFTConfig
 
 import cft
+from cft.devices import free_cache, is_out_of_memory, pick_device
 from cft.errors import LIBRARY_ERRORS, CFTError, TrainError
 from cft.recipe.faults import cut
 from cft.train.loop.fallback import Setting, next_safer
@@ -78,13 +78,6 @@ def is_ours(error: BaseException) -> bool:
     return bool(frames) and any(map(Path(frames[-1].filename).is_relative_to, ours))
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory is what was too small, of the GPU or of this machine."""
-    # PyTorch's words, the system's, and oneDNN's, on a CPU
-    words = ("can't allocate memory", "cannot allocate memory", "could not create a primitive")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error).lower() for word in words)
-
-
 def safer_setting(error: BaseException, setting: Setting, full: bool) -> Setting | None:
     """The setting to try after `error`, and the failed attempt's memory set free. None: nothing is left to try."""
     link: BaseException | None = error
@@ -95,10 +88,8 @@ def safer_setting(error: BaseException, setting: Setting, full: bool) -> Setting
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError):  # another C library than glibc
             ctypes.CDLL(None).malloc_trim(0)  # freed memory goes back to the system
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.empty_cache()
-    may_quantize = on_gpu and not full and importlib.util.find_spec("bitsandbytes") is not None
+    free_cache()
+    may_quantize = pick_device() == "cuda" and not full and importlib.util.find_spec("bitsandbytes") is not None
     return next_safer(setting, may_quantize=may_quantize)
 
 
@@ -109,9 +100,10 @@ def out_of_memory(tried: list[Setting], longest: int, by_hand: Setting | None = 
         longest: tokens of the longest row.
         by_hand: the next setting, where several processes train: one that fails cannot take the others back with it.
     """
-    device = "the GPU" if torch.cuda.is_available() else "this machine"
+    on_card = pick_device() == "cuda"
+    device = "the GPU" if on_card else "this machine"
     fixes = ["a smaller model, or shorter rows (train.args.max_length says at most how long they may be)"]
-    if torch.cuda.is_available() and tried[-1].quantization == "none":
+    if on_card and tried[-1].quantization == "none":
         fixes.insert(0, "model.quantization=nf4, for which bitsandbytes must be installed: pip install bitsandbytes")
     if by_hand:
         fixes.insert(0, f"what several processes do not try by themselves: {' '.join(by_hand.overrides(tried[-1]))}")

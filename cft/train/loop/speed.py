@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from cft.rows import TokenRow
 
 # Seconds of training from which on compiling pays. On two CPU cores it took 23 s and made steps 8 % faster
-# (benchmarks/README.md), so that it has paid after five minutes. GPUs: not measured.
+# (benchmarks/README.md), so that it has paid after five minutes. GPUs: not measured. An Apple GPU is not among them:
+# torch's code for it is a prototype.
 LONG_ENOUGH = {"cpu": 600, "cuda": 1200}
 CORE_FLOPS = 0.17e12  # that training reaches on a core with bfloat16 units (measured); others are slower
 UNKNOWN_CARD = 100e12  # peak of a GPU that is not in `CARDS`

@@ -4,18 +4,24 @@ import copy
 import inspect
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import datasets
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 from transformers.utils import is_triton_available
 from trl import SFTTrainer
 from trl.models import enable_selective_activation_checkpointing
 
+from cft.devices import pick_device, random_numbers_forked
 from cft.errors import TrainError
+from cft.files import let_others_read
 from cft.train.loop import ranks
 from cft.train.loop.head import FrozenHeadLoss, is_plain_frozen_head
+
+MPS_RANDOM = "rng_state_mps.safetensors"  # in a checkpoint
 
 
 class StepSampler(torch.utils.data.Sampler[int]):
@@ -169,8 +175,7 @@ class CompletionTrainer(SFTTrainer):
         lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
         order = sorted(range(len(lengths)), key=lambda i: -lengths[i])[: self.args.per_device_train_batch_size]
         batch = self.data_collator([self.train_dataset[i] for i in order])
-        gpus = [self.args.device] if self.args.device.type == "cuda" else []
-        with torch.random.fork_rng(gpus):
+        with random_numbers_forked():
             self.training_step(self.model_wrapped, batch, (batch["labels"][:, 1:] != -100).sum().to(self.args.device))
         self.model_wrapped.zero_grad()
         self._metrics["train"].clear()  # TRL's running means and token count
@@ -203,7 +208,19 @@ class CompletionTrainer(SFTTrainer):
                 config.dtype = dtype  # save_pretrained has written that of the training
                 config.save_pretrained(folder)
                 self.processing_class.save_pretrained(folder)  # so that it loads by itself
+            let_others_read(Path(folder))
         ranks.wait()
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """As transformers does, and the state of an Apple GPU's random numbers, which it leaves out."""
+        super()._save_rng_state(output_dir)
+        if pick_device() == "mps":
+            save_file({"mps": torch.mps.get_rng_state()}, Path(output_dir) / MPS_RANDOM)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        if checkpoint and pick_device() == "mps":
+            torch.mps.set_rng_state(load_file(Path(checkpoint) / MPS_RANDOM)["mps"])
 
     def create_model_card(self, *args, **kwargs) -> None:
         """Nothing: the adapter gets a card of ours (`cft.train.card`), a checkpoint needs none."""

@@ -103,6 +103,7 @@ def test_it_ends_where_the_chat_template_ends_and_does_not_sample(base, tmp_path
     assert written["eos_token_id"] == [tokenizer.convert_tokens_to_ids("<|im_end|>"), 5]
     assert not written["do_sample"] and {"temperature", "repetition_penalty"}.isdisjoint(written)
     assert tokenizer.chat_template and tokenizer.eos_token == "<|im_end|>"
+    assert len({path.stat().st_mode for path in Path(done["path"]).iterdir()}) == 1
 
 
 def test_what_is_there_is_not_made_again_until_the_adapter_changes(base, tmp_path):

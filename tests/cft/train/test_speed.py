@@ -85,6 +85,10 @@ def test_a_card_is_known_by_its_name(monkeypatch):
         ("NVIDIA A100-SXM4-40GB", 312),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", 100),
         ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", 100),
+        ("AMD Radeon RX 7900 XTX", 123),
+        ("AMD Radeon RX 7900 XT", 103),
+        ("AMD Radeon PRO W7900", 123),
+        ("AMD Instinct MI300X OAM", 1307),
         ("X", 100),
     ]:
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda name=name: name)

@@ -87,6 +87,7 @@ def test_what_is_left_is_a_plain_adapter_folder(trained, tiny_model) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["adapter", "examples.jsonl", "metrics.json"]
     adapter = folder / "adapter"
     assert {p.name for p in adapter.iterdir()} == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+    assert len({p.stat().st_mode for p in adapter.iterdir()}) == 1  # whoever may read one file may read all
     config = json.loads((adapter / "adapter_config.json").read_text())
     assert config["target_modules"] == sorted(config["target_modules"])
     assert config["base_model_name_or_path"] == str(tiny_model) and config["task_type"] == "CAUSAL_LM"
