@@ -133,9 +133,9 @@ def slow_dtype(block: "ModelBlock", device: str) -> str | None:
 
 
 # Cards by the words of their names: memory in GB, and dense bfloat16 TFLOP/s with float32 accumulation, as their makers
-# publish them; data sheets that count sparsity are halved. Without a form factor it is the SXM one. AMD's Instincts are
-# from its data sheets, an MI250 as one of the two GPUs that torch sees in it; of a Radeon it is operations a clock and
-# compute unit (512 in RDNA 3, 1,024 in RDNA 4) times units and boost clock.
+# publish them; data sheets that count sparsity are halved. Without a form factor it is the SXM one. AMD's are
+# second-hand: an MI250 is one of the two GPUs that torch sees in it; of a Radeon it is operations a clock and unit
+# (512 in RDNA 3, 1,024 in RDNA 4) times compute units and boost clock.
 CARDS = {
     "rtx 3060": (12, 51),
     "rtx 4060 ti": (16, 88),

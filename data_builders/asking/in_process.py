@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cft.devices import GROUP, decoder_for, pick_device
+from cft.devices import GROUP, decoder_for, is_out_of_memory, pick_device
+from cft.errors import DataError
 from cft.files import content_id
 from cft.models.load import load_model, load_tokenizer
 from cft.models.source import resolve, template_identity
@@ -53,19 +54,28 @@ class InProcess:
                 tokens += rows
                 self.on_step(f"{size} answers at a time, {tokens} tokens, {rows} still writing")
 
-            completions = generate(
-                model,
-                tokenizer,
-                [render(tokenizer, call.messages) for call in batch],
-                seed=int(content_id([call.key for call in batch], length=8), 16) % 2**31,
-                max_new_tokens=sampling["max_tokens"],
-                temperature=sampling["temperature"],
-                top_k=sampling["top_k"],
-                top_p=sampling["top_p"],
-                decoder=decoder,
-                slots=self.batch_size,
-                on_step=on_step,
-            )
+            try:
+                completions = generate(
+                    model,
+                    tokenizer,
+                    [render(tokenizer, call.messages) for call in batch],
+                    seed=int(content_id([call.key for call in batch], length=8), 16) % 2**31,
+                    max_new_tokens=sampling["max_tokens"],
+                    temperature=sampling["temperature"],
+                    top_k=sampling["top_k"],
+                    top_p=sampling["top_p"],
+                    decoder=decoder,
+                    slots=self.batch_size,
+                    on_step=on_step,
+                )
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise DataError(
+                    f"{self.model.id}: out of memory while {min(len(batch), self.batch_size)} answers of up to "
+                    f"{sampling['max_tokens']} tokens were written at once. Lower its batch_size or max_new_tokens in "
+                    "data.students or data.teachers, and start again: what was answered is kept."
+                ) from error
             for call, done in zip(batch, completions, strict=True):
                 status = "truncated" if done.finish_reason == "length" else "ok" if done.text.strip() else "empty"
                 ledger.add(call, Answer(done.text, status, done.finish_reason, call.model, None, done.tokens), self)
