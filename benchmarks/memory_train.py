@@ -17,7 +17,7 @@ from benchmarks.shapes import make_shape
 from cft.devices import find_card, pick_device, share_cores
 from cft.errors import CFTError, ModelError
 from cft.files import read_json, write_json
-from cft.memory import reuse_freed_memory
+from cft.memory import clear_memory, reuse_freed_memory
 from cft.models.catalogue import load_entries
 from cft.models.source import architecture_of, resolve
 from cft.pipeline import run_stages
@@ -90,8 +90,7 @@ class Context:
         """Let tensors have what a card of `card` bytes leaves beside the context; begin to measure."""
         import torch
 
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+        clear_memory()
         if card is not None:
             left = card - max(self.size(), CUDA_CONTEXT)
             torch.cuda.set_per_process_memory_fraction(left / torch.cuda.get_device_properties(0).total_memory)

@@ -95,7 +95,7 @@ def random_numbers_forked() -> AbstractContextManager:
     import torch
 
     device = pick_device()
-    numbers = range(torch.cuda.device_count()) if device == "cuda" else [0] if device == "mps" else []
+    numbers = [torch.cuda.current_device()] if device == "cuda" else [0] if device == "mps" else []
     return torch.random.fork_rng(numbers, device_type="mps" if device == "mps" else "cuda")
 
 

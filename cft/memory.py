@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from cft.devices import free_cache
+
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 LARGE, LARGEST = 1 << 20, 32 << 20  # bytes; the second is glibc's own limit of what it moves the threshold to
 
@@ -48,20 +50,22 @@ def freed_memory_given_back(active: bool) -> Iterator[None]:
 
 
 def clear_memory() -> None:
-    """Let go of what earlier work has left behind, and count the peak of a GPU's memory from here on.
+    """Give back what earlier work has left behind, and count the peak of a GPU's memory from here on.
 
     A trainer and its callbacks name each other, so that only the collector frees them, and the model that they hold.
     """
     import torch
 
     gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+    free_cache()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak_memory_mb() -> float:
-    """Highest memory of this process so far: of the GPU where there is one, else resident. MiB.
+    """Highest memory of this process, MiB: of a GPU's tensors since `clear_memory`, else resident since it began.
 
     Of an Apple GPU torch knows no highest: it is what its allocator holds, which keeps what it got until it is emptied.
     """

@@ -21,6 +21,8 @@ def run_program(app: Callable[[], None], *, computing: bool) -> None:
     if computing:
         share_cores()
         reuse_freed_memory()
+        # train.args.full_determinism wants it of a GPU, from before the first matrix product of the process
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         # What torch cannot compute on an Apple GPU it then computes on the CPU; it looks when it is loaded
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     accept_all_characters()

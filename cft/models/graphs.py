@@ -6,6 +6,7 @@ steps: an answer that has ended gives its row to the next prompt. On other devic
 tests prove it without a GPU; on a GPU it is not measured.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from cft.models.decoding import Answers, Read, plan_batches, read_prompts, step
 from cft.models.packed import packed_linears
 
 if TYPE_CHECKING:
+    import torch
     from transformers import Cache, PreTrainedModel
 
 LOOK = 8  # decoding steps between two looks at what was written; each look waits for the GPU
@@ -29,10 +31,9 @@ def graphs(model: "PreTrainedModel", answers: Answers, slots: int) -> None:
     import torch
 
     lengths = [len(ids) for ids in answers.prompts]
-    room = max(lengths) + answers.max_new_tokens + LOOK
     with torch.inference_mode(), masked_attention(model), packed_linears(model, rows=slots):
         ahead = read_ahead(model, answers, plan_batches(lengths, math.ceil(slots / PARTS)))
-        work = Slots(model, answers, slots, math.ceil(room / ALIGNED) * ALIGNED)
+        work = Slots(model, answers, slots, max(lengths) + answers.max_new_tokens)
         while work.fill(ahead):
             work.shrink()
             work.write()
@@ -56,6 +57,14 @@ def masked_attention(model: "PreTrainedModel") -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
+@functools.cache
+def stream_beside(device: "torch.device") -> "torch.cuda.Stream":
+    """The stream of all captures: cuBLAS keeps a workspace of 8 to 32 MB for each stream that it has computed on."""
+    import torch
+
+    return torch.cuda.Stream(device)
+
+
 def read_ahead(model: "PreTrainedModel", answers: Answers, batches: list[list[int]]) -> Iterator[tuple[int, Read, int]]:
     """`(number, read, row)` of each answer that goes on after its first token; a batch is read when it is due."""
     for batch in batches:
@@ -73,7 +82,8 @@ class Slots:
     def __init__(self, model: "PreTrainedModel", answers: Answers, slots: int, room: int) -> None:
         import torch
 
-        self.model, self.answers, self.room = model, answers, room  # cache positions of a row
+        self.model, self.answers, self.end = model, answers, room - 1  # the last position; no token there is read
+        self.room = room = math.ceil(room / ALIGNED) * ALIGNED  # cache positions of a row
         self.numbers: list[int | None] = [None] * slots  # of the answer in each row; None: the row is free
         # What steps read and write stays at the same addresses of the device. Of each row here: the token to be read,
         # its position, and 1 if the row is in work
@@ -168,7 +178,7 @@ class Slots:
             self.run()
             chosen.append(self.answers.choose(self.logits[:rows]))
             self.tokens[:rows] = chosen[-1]
-            self.positions[:rows] += self.busy[:rows]
+            self.positions[:rows].add_(self.busy[:rows]).clamp_(max=self.end)
         new = torch.stack(chosen, 1).tolist()
         for row, ended in zip(work, self.answers.add(work.values(), [new[row] for row in work]), strict=True):
             if ended:
@@ -189,14 +199,14 @@ class Slots:
         if self.pool is None:
             return self.forward()
         if (part := tuple(self.part)) not in self.graphs:
-            beside = torch.cuda.Stream()  # a capture wants kernels that have run before, on a stream of its own
-            beside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(beside):
+            beside, here = stream_beside(self.model.device), torch.cuda.current_stream()
+            beside.wait_stream(here)
+            with torch.cuda.stream(beside):  # a capture wants kernels that have run before, and cuBLAS its workspace
                 self.forward()
-            torch.cuda.current_stream().wait_stream(beside)
+            here.wait_stream(beside)
             graph = torch.cuda.CUDAGraph()
-            stay = torch.cuda.stream(torch.cuda.current_stream())  # a capture that fails does not leave its stream
-            with stay, torch.cuda.graph(graph, pool=self.pool):
+            stay = torch.cuda.stream(here)  # a capture that fails does not leave its stream
+            with stay, torch.cuda.graph(graph, pool=self.pool, stream=beside):
                 self.forward()
             self.graphs[part] = graph
         self.graphs[part].replay()

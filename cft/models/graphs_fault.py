@@ -13,13 +13,14 @@ TRIED = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]  # two short prompts, as any mod
 STEPS = 3
 # Share of the largest logit by which two ways may differ, a guess for half precision; with a wrong cache all differs
 TOLERANCE = {"torch.float32": 1e-3, "torch.bfloat16": 0.05, "torch.float16": 0.05}
-tried: dict[tuple[str, ...], str] = {}  # by model, type and device: the fault, empty if there is none
+tried: dict[tuple[str, ...], str] = {}  # by model, adapters, type and device: the fault, empty if there is none
 
 
 def graphs_fault(model: "PreTrainedModel") -> str:
     """Why the decoder `graphs` is not used for this model, in words; empty where it is. Tried once in a process."""
-    about = (type(model.get_base_model() if hasattr(model, "peft_config") else model).__name__,)
-    about += (str(model.config._name_or_path), str(model.dtype), str(model.device))
+    about = (type(model.config).__name__, str(model.config._name_or_path), str(model.dtype), str(model.device))
+    adapters = {getattr(part, "disable_adapters", None) for part in model.modules()}  # whether they are off, if any
+    about += (str(getattr(model, "peft_config", "")), str(adapters))
     about += (str(getattr(model.config, "quantization_config", "")), model.config._attn_implementation)
     if about not in tried:
         tried[about] = _shape_fault(model) or _trial_fault(model)
@@ -56,8 +57,6 @@ def _trial_fault(model: "PreTrainedModel") -> str:
             difference = ((found - expected).abs().max() / expected.abs().max()).item()
             if not difference <= TOLERANCE.get(str(model.dtype), 0):
                 return f"its logits differ by {difference:.1%} from those that it has without a cache"
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # no kernel of this GPU for it, or one that cannot be captured
+    except Exception as error:  # no kernel of this GPU for it, one that cannot be captured, or too little memory
         return f"{type(error).__name__}: {error}".split("\n")[0]
     return ""

@@ -51,6 +51,10 @@ def load_model(block: "ModelBlock", *, device: str | None = None) -> "PreTrained
         options["quantization_config"] = nf4_config(options["dtype"])
     if device != "cpu":
         options["device_map"] = device
+    if device == "cuda":
+        # Which torch prefers on an H100 or B200. With a mask its gradients may be no numbers (pytorch issue 196678) and
+        # its answers wrong (193893), and it builds a plan for every length that it meets
+        torch.backends.cuda.enable_cudnn_sdp(False)
     try:
         with quiet():
             model, info = AutoModelForCausalLM.from_pretrained(

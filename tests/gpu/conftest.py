@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as commands do that compute
 ASKED = os.environ.get("CFT_TEST_DEVICE")
 if ASKED == "cpu":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks: what the tests start sees no GPU either

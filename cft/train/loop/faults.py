@@ -1,13 +1,10 @@
 """What can be wrong with a training's settings, memory or disk, in words that say how to fix it."""
 
 import contextlib
-import ctypes
 import errno
-import gc
 import importlib.util
 import re
 import shutil
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +13,7 @@ from typing import Any
 from trl import SFTConfig
 
 import cft
-from cft.devices import free_cache, is_out_of_memory, pick_device
+from cft.devices import is_out_of_memory, pick_device
 from cft.errors import LIBRARY_ERRORS, CFTError, TrainError
 from cft.recipe.faults import cut
 from cft.train.loop.fallback import Setting, next_safer
@@ -79,16 +76,11 @@ def is_ours(error: BaseException) -> bool:
 
 
 def safer_setting(error: BaseException, setting: Setting, full: bool) -> Setting | None:
-    """The setting to try after `error`, and the failed attempt's memory set free. None: nothing is left to try."""
+    """The setting to try after `error`, which then holds no memory of the failed attempt. None: nothing is left."""
     link: BaseException | None = error
     while link is not None:  # the frames hold the model, its activations and the optimizer
         traceback.clear_frames(link.__traceback__)
         link = link.__cause__ or link.__context__
-    gc.collect()
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError):  # another C library than glibc
-            ctypes.CDLL(None).malloc_trim(0)  # freed memory goes back to the system
-    free_cache()
     may_quantize = pick_device() == "cuda" and not full and importlib.util.find_spec("bitsandbytes") is not None
     return next_safer(setting, may_quantize=may_quantize)
 

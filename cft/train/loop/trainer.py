@@ -81,6 +81,17 @@ def plain(model: torch.nn.Module) -> torch.nn.Module:
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
+def without_padding_mask(model: torch.nn.Module, args: tuple, given: dict) -> tuple[tuple, dict]:
+    """A forward pre-hook: in training no token sees padding, which stands behind it; without a mask attention is faster.
+
+    TRL's own head hands the mask on, and counts tokens with it, so that it cannot be left out of the batch.
+    """
+    mask = given.get("attention_mask")
+    if model.training and mask is not None and mask[:, 0].all():
+        given["attention_mask"] = None
+    return args, given
+
+
 def first_names(model: torch.nn.Module) -> dict[str, str]:
     """For each parameter's name the first name of the same parameter: another one where a head is the embedding."""
     first: dict[int, str] = {}
@@ -136,6 +147,7 @@ class CompletionTrainer(SFTTrainer):
             and not ranks.sharded()  # FSDP's hooks want the whole model's forward
             and "logits_to_keep" in inspect.signature(type(plain(self.model)).forward).parameters
         )
+        plain(self.model).base_model.register_forward_pre_hook(without_padding_mask, with_kwargs=True)
         self.needs_no_logits = self.projects_completions_only and is_plain_frozen_head(plain(self.model))
 
     def _get_train_sampler(self, train_dataset=None) -> torch.utils.data.Sampler | None:
@@ -153,8 +165,6 @@ class CompletionTrainer(SFTTrainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         targets = inputs["labels"][:, 1:]  # (B, T-1)
         forward = {key: value for key, value in inputs.items() if key != "labels"} | {"use_cache": False}
-        if "attention_mask" in forward and forward["attention_mask"][:, 0].all():
-            del forward["attention_mask"]  # no token sees padding after it, and attention without a mask is faster
         if self.needs_no_logits:
             base = plain(model)
             with self.accelerator.autocast():  # which model.forward has around it, but its parts have not
