@@ -24,10 +24,10 @@ FLOORS = """
 cft.errors
 cft.suggest cft.words
 cft.foreign cft.terminal
-cft.files cft.memory
+cft.files
 cft.cache
 eval.grading
-cft.devices cft.gpus cft.recipe eval.prompts eval.elicitors.table
+cft.devices cft.gpus cft.memory cft.recipe eval.prompts eval.elicitors.table
 cft.models
 cft.runs
 data_builders

@@ -5,7 +5,6 @@ it by then. Small forms are for a CPU, where they show that everything runs.
 """
 
 import json
-import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -14,12 +13,12 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.answer import decoders
-from benchmarks.common import CORES
+from benchmarks.common import CORES, REPOSITORY
 from benchmarks.gpu import results
 from benchmarks.gpu.record import Part, Record, Settings
 from benchmarks.memory import MODELS, OWN
 from benchmarks.memory import SETTINGS as MEMORY_SETTINGS
-from cft.devices import DECODING_STEP
+from cft.devices import MEMORY_READ
 from cft.errors import EvalError
 from cft.models.catalogue import cached_record, load_entries
 from cft.models.fetch import hub_reachable
@@ -30,6 +29,7 @@ from eval.tasks.lm_tasks import find_task
 Left = Callable[[], float]  # seconds left to the step
 START = 15  # seconds in which a process loads the libraries and a small model; an estimate
 MATH, WORDS = "cft_math500", "cft_wordproblems"
+LAST = ("test_attention", "test_memory", "test_resume")  # they compile or start processes: if time is short, they lose
 # Recipes for cards of so many GB, measured on random weights of their models' sizes, those of the greatest doubt first
 PROMISES = [
     (12, "qwen2.5_math_1.5b_lora"),
@@ -76,7 +76,17 @@ def machine(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
 
 
 def tests(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
-    options = ["tests/gpu", "-m", "gpu", "-vv", "--tb=short", "-rfEs", "-p", "no:cacheprovider"]
+    files = sorted((REPOSITORY / "tests/gpu").glob("test_*.py"), key=lambda file: file.stem in LAST)
+    options = [
+        *(f"tests/gpu/{file.name}" for file in files),
+        "-m",
+        "gpu",
+        "-vv",
+        "--tb=short",
+        "-rfEs",
+        "-p",
+        "no:cacheprovider",
+    ]
     environment = {"CFT_TEST_DEVICE": settings.device}
     codes = (0, 1, 2, 4, 5)  # what pytest says of its tests, or that it found none
     yield Part("tests", module("pytest", *options), results.of_tests, codes=codes, environment=environment, partly=True)
@@ -139,14 +149,12 @@ def task_of(settings: Settings) -> tuple[str, str | None]:
 
 
 def items_in_time(items: int, batch: int, settings: Settings, seconds: float) -> int:
-    """As many items as base and adapter answer in so many seconds, by the plan's estimate of a decoding step."""
-    if not settings.on_gpu:
-        return items
-    for limit in (items, 250, 100, 50):
-        answering = 2 * math.ceil(limit / batch) * settings.tokens * DECODING_STEP
-        if limit <= items and answering + 3 * START <= seconds:
-            return limit
-    return min(items, 50)
+    """As many items as base and adapter answer in so many seconds, by the plan's estimate of a decoding step.
+
+    At least those that are answered at a time: fewer take as long.
+    """
+    batches = (seconds - 3 * START) / (2 * settings.tokens * MEMORY_READ)
+    return min(items, batch * max(1, int(batches))) if settings.on_gpu else items
 
 
 def memory(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
@@ -203,7 +211,8 @@ def training(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
 def evaluation(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
     """The same prompts on each side, half of them at a time. lm_eval takes one at a time: a few tell its speed."""
     items, few, tokens = (128, 3, 256) if settings.on_gpu else (6, 2, 24)
-    sides = [*((name, items, "") for name in decoders()), ("lm_eval", few, "")]
+    sides = [(name, items, "") for name in decoders()]
+    sides.insert(2, ("lm_eval", few, ""))  # before transformers' own, which no recipe can choose
     sides += [("vllm", items, "" if settings.vllm else "no server is named with --vllm")]
     first, *_ = files = [settings.place("evaluation", side) / "result.json" for side, *_ in sides]
     for (side, limit, skip), file in zip(sides, files, strict=True):
@@ -217,8 +226,8 @@ STEPS = [
     Step("machine", 0.05, "What is this machine, and what can it do?", machine),
     Step("tests", 0.12, "Does the code do on this device what it does on a CPU?", tests),
     Step("quickstart", 0.34, "What does one problem bring, and what does it take?", quickstart),
-    Step("memory", 0.17, "Does `cft plan` say what training takes, and do the recipes fit their cards?", memory),
-    Step("training", 0.12, "How fast is training, beside `trl sft`?", training),
+    Step("memory", 0.13, "Does `cft plan` say what training takes, and do the recipes fit their cards?", memory),
+    Step("training", 0.16, "How fast is training, beside `trl sft`?", training),
     Step("evaluation", 0.15, "Which way of answering is the fastest here?", evaluation),
     Step("large", 0.2, "The same with a larger model.", large, no_large),
 ]

@@ -4,9 +4,10 @@ A method has a module with `train(recipe, examples, folder, *, console, tracker)
 It makes a `Job` of its rows and arguments and hands it to `run`, with its own `fit`: build the trainer, then give it to
 `train_to_end`.
 
-A killed training goes on from its last complete checkpoint and ends with the same weights, bit for bit. One that runs
-out of memory goes on with a safer setting and the same rows a step. Several processes (`cft.train.launch`) train
-together on the rows of each step; only the main one changes files.
+A killed training goes on from its last complete checkpoint and ends with the same weights, bit for bit (on a GPU with
+train.args.full_determinism, else to rounding). One that runs out of memory goes on with a safer setting and the same
+rows a step. Several processes (`cft.train.launch`) train together on the rows of each step; only the main one changes
+files.
 """
 
 import shutil

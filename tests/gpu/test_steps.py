@@ -45,14 +45,18 @@ def plain_step(trainer) -> tuple[float, dict]:
 @pytest.mark.parametrize("head", ["ours", "TRL"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_loss_and_gradients_are_those_of_the_plain_logits(tiny_model, tmp_path, kind, head):
-    found = {}
+    found, masks = {}, []
     for dtype in ("float32", "bfloat16"):
         options = {"args": {}} | KINDS[kind]
         trainer = make_trainer(tiny_model, tmp_path, dtype=dtype, **options)
         trainer.projects_completions_only = head == "ours"
         trainer.needs_no_logits = head == "ours" and is_plain_frozen_head(plain(trainer.model))
         assert trainer.needs_no_logits == (head == "ours" and kind != "whole model")
+        plain(trainer.model).base_model.register_forward_pre_hook(
+            lambda model, args, given: masks.append(given.get("attention_mask")), with_kwargs=True
+        )
         found[dtype] = step(trainer, [0, 1, 2, 3])
+        assert set(masks) == {None}  # with one attention is slower, and nothing needs it
         if dtype == "float32":
             loss, expected = plain_step(trainer)
     assert found["float32"][0] == pytest.approx(loss, rel=1e-5) and distance(found["float32"][1], expected) < 1e-4

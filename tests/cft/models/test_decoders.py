@@ -71,6 +71,25 @@ def test_all_rows_ending_at_once_and_at_the_limit_are_not_written_on(tiny, promp
     assert by_graphs == by_steps and max(c.tokens for c in by_graphs) <= new
 
 
+def test_no_token_is_read_where_no_answer_could_have_one(tiny, monkeypatch):
+    """A table of positions ends with the model's context: a GPU's process ends with a look beyond it."""
+    places, forward, drawn, stop = [], cft.models.graphs.Slots.forward, [], 9
+    monkeypatch.setattr(
+        cft.models.graphs.Slots, "forward", lambda self: places.append(self.positions.max().item()) or forward(self)
+    )
+
+    def choose(logits):  # the second row ends early: the third prompt has many steps to go when the first has two
+        drawn.append(torch.full((len(logits),), 5))
+        if len(drawn) == 4:
+            drawn[-1][1] = stop
+        return drawn[-1]
+
+    answers = Answers([[1] * 12, [2] * 3, [3]], cft.models.graphs.LOOK + 3, choose, {stop})
+    cft.models.graphs.graphs(tiny[0], answers, 2)
+    assert [len(tokens) for tokens in answers.tokens] == [11, 3, 11]
+    assert 12 + 9 <= max(places) < 12 + 11
+
+
 def test_the_part_of_the_cache_that_a_step_reads_grows_with_the_answers(tiny, monkeypatch):
     monkeypatch.setattr(cft.models.graphs, "BUCKET", 16)
     by_steps, by_graphs = both(*tiny, slots=3)
@@ -86,6 +105,10 @@ def test_an_adapter_answers_as_itself(tiny_model):
     assert base[0] == base[1] != with_adapter[0] == with_adapter[1]
     with adapted.disable_adapter():
         assert both(adapted, tokenizer, slots=3)[1] == base[0]
+    tried.clear()
+    assert [graphs_fault(model) for model in (adapted, adapted.get_base_model())] == ["", ""] and len(tried) == 1
+    with adapted.disable_adapter():
+        assert graphs_fault(adapted) == "" and len(tried) == 2  # what its layers do else was not tried
 
 
 def test_a_beginning_that_all_share_and_special_tokens_are_read_as_by_steps(tiny):
