@@ -19,7 +19,7 @@ from benchmarks.answer import decoders
 from benchmarks.gpu import card, results
 from benchmarks.gpu.child import Ended, run_child
 from benchmarks.gpu.record import Record, Settings
-from benchmarks.gpu.steps import STEPS
+from benchmarks.gpu.steps import STEPS, items_in_time
 from cft.errors import CFTError
 from cft.recipe.load import load_recipe
 from tests.support.tiny import write_models_file
@@ -128,11 +128,12 @@ def test_the_recipes_take_what_a_gpu_would_be_asked(tiny_model: Path, tmp_path: 
                 loaded = load_recipe(recipe, overrides)
                 checked += 1
                 if part.name.startswith("seed"):
-                    assert loaded.eval.batch_size == 32 and loaded.eval.limit in (50, 100, 250, 300)
+                    assert loaded.eval.batch_size == loaded.eval.limit == 32
             if part.name == "plan":
                 plan = {"gb": 9.0, "turn": turned, "lacks": ""}
                 record.parts["plan"] = {"status": "done", "command": part.command, "result": plan}
     assert checked == 2 * 1 + 2 + 1 + 7
+    assert items_in_time(500, 500, settings, 10) == 500 and items_in_time(500, 64, settings, 300) == 256
 
 
 TESTS = """

@@ -77,16 +77,8 @@ def machine(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
 
 def tests(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
     files = sorted((REPOSITORY / "tests/gpu").glob("test_*.py"), key=lambda file: file.stem in LAST)
-    options = [
-        *(f"tests/gpu/{file.name}" for file in files),
-        "-m",
-        "gpu",
-        "-vv",
-        "--tb=short",
-        "-rfEs",
-        "-p",
-        "no:cacheprovider",
-    ]
+    options = ["-m", "gpu", "-vv", "--tb=short", "-rfEs", "-p", "no:cacheprovider"]
+    options += [f"tests/gpu/{file.name}" for file in files]
     environment = {"CFT_TEST_DEVICE": settings.device}
     codes = (0, 1, 2, 4, 5)  # what pytest says of its tests, or that it found none
     yield Part("tests", module("pytest", *options), results.of_tests, codes=codes, environment=environment, partly=True)

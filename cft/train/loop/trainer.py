@@ -82,7 +82,7 @@ def plain(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def without_padding_mask(model: torch.nn.Module, args: tuple, given: dict) -> tuple[tuple, dict]:
-    """A forward pre-hook: in training padding stands behind all tokens, so none sees it; without a mask attention is fast.
+    """A forward pre-hook: in training no token sees padding, as it stands behind; without a mask attention is faster.
 
     TRL's own head hands the mask on, and counts tokens with it, so that it cannot be left out of the batch.
     """
