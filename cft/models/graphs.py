@@ -206,7 +206,8 @@ class Slots:
             here.wait_stream(beside)
             graph = torch.cuda.CUDAGraph()
             stay = torch.cuda.stream(here)  # a capture that fails does not leave its stream
-            with stay, torch.cuda.graph(graph, pool=self.pool, stream=beside):
+            # thread_local: a thread that pins memory for training's next batch does not spoil it
+            with stay, torch.cuda.graph(graph, self.pool, beside, capture_error_mode="thread_local"):
                 self.forward()
             self.graphs[part] = graph
         self.graphs[part].replay()
