@@ -12,6 +12,7 @@ from pathlib import Path
 
 # The last builds of torch for drivers that go up to CUDA 11 or 12 (https://download.pytorch.org/whl)
 WHEELS = {11: "cu118", 12: "cu126"}
+NVIDIA_DRIVER = Path("/dev/nvidiactl")
 AMD_DRIVER = (Path("/dev/kfd"), Path("/dev/dxg"))  # of Linux, and of Linux inside Windows
 WSL_NVIDIA_SMI = "/usr/lib/wsl/lib/nvidia-smi"  # where Windows puts it, on no PATH of some distributions
 
@@ -48,6 +49,8 @@ def find_gpus() -> tuple[list[Gpu], str, str]:
     if here:
         without = "Install a CUDA build of torch to use it: https://pytorch.org/get-started/locally"
         return [], f"{here[0].name} is here, but this torch is built without CUDA", without
+    if backend == "cuda" and NVIDIA_DRIVER.exists() and (found := torch_gpus()):  # a container without nvidia-smi
+        return found, "", ""
     if backend == "cuda":
         return [], "no NVIDIA driver answers (nvidia-smi)", ""
     if backend is None and AMD_DRIVER[0].exists():
@@ -129,8 +132,17 @@ def amd_gpus() -> tuple[list[Gpu], str, str]:
     if not torch.cuda.is_available():
         why = "an AMD GPU is here, but torch cannot open it"
         return [], why, "See `rocminfo`: your user must be in the groups render and video, and ROCm must know the card."
+    return torch_gpus(), "", ""
+
+
+def torch_gpus() -> list[Gpu]:
+    """The GPUs that torch names."""
+    import torch
+
     found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    return [Gpu(p.name, p.total_memory, True, 0, p.gcnArchName.partition(":")[0]) for p in found], "", ""
+    if torch.version.hip:
+        return [Gpu(p.name, p.total_memory, True, 0, p.gcnArchName.partition(":")[0]) for p in found]
+    return [Gpu(p.name, p.total_memory, p.major >= 8, 0, f"{p.major}.{p.minor}") for p in found]
 
 
 def has_code(capability: str, built: list[str]) -> bool:

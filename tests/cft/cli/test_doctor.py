@@ -193,6 +193,19 @@ def test_amd_gpus_are_those_that_torch_names(tmp_path: Path, monkeypatch: pytest
         assert found.status == status and says in found.value
 
 
+def test_a_gpu_in_a_container_without_nvidia_smi_is_what_torch_names(tmp_path, monkeypatch):
+    (tmp_path / "nvidiactl").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(gpus, "NVIDIA_DRIVER", tmp_path / "nvidiactl")
+    assert gpus.find_gpus()[:2] == ([], "no NVIDIA driver answers (nvidia-smi)")
+    card = SimpleNamespace(name="NVIDIA H100 80GB HBM3", total_memory=80 << 30, major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: card)
+    assert gpus.find_gpus() == ([Gpu("NVIDIA H100 80GB HBM3", 80 << 30, True, 0, "9.0")], "", "")
+
+
 def test_a_missing_compiler_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
