@@ -93,6 +93,7 @@ def machine_with_torch(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
+@pytest.mark.soak
 @pytest.mark.network
 @pytest.mark.skipif(not os.environ.get("CFT_TEST_NETWORK"), reason="downloads wheels; CFT_TEST_NETWORK=1 runs it")
 def test_a_pack_runs_to_its_report_on_a_machine_that_has_torch_and_no_network(tmp_path):
