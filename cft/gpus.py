@@ -85,20 +85,23 @@ def nvidia_smi(*arguments: str) -> str:
     """What nvidia-smi says; empty where it is missing or fails."""
     program = shutil.which("nvidia-smi") or WSL_NVIDIA_SMI
     try:
-        return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=3, check=True).stdout
+        done = subprocess.run([program, *arguments], capture_output=True, timeout=3, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
+    return done.stdout.decode(errors="replace")
 
 
 def nvidia_gpus() -> list[Gpu]:
     """The GPUs that nvidia-smi names; empty where it is missing or fails."""
-    asked = "--query-gpu=name,memory.total,compute_cap,memory.used"
-    answer = nvidia_smi(asked, "--format=csv,noheader,nounits")
-    rows = [[cell.strip() for cell in line.rsplit(",", 3)] for line in answer.splitlines() if line.count(",") >= 3]
+    for capability in ("compute_cap,", ""):  # which drivers before 495 do not know
+        asked = f"--query-gpu=name,memory.total,{capability}memory.used"
+        answer = nvidia_smi(asked, "--format=csv,noheader,nounits")
+        row = r"(.+?), *(\d+), *" + (r"(\d+\.\d+), *" if capability else "()") + "(.+)"
+        if found := [match.groups() for line in answer.splitlines() if (match := re.fullmatch(row, line.strip()))]:
+            break
     return [
-        Gpu(name, int(mib) << 20, float(capability) >= 8, int(used) << 20 if used.isdigit() else 0, capability)
-        for name, mib, capability, used in rows
-        if mib.isdigit()
+        Gpu(name, int(mib) << 20, float(number or 0) >= 8, int(used) << 20 if used.isdigit() else 0, number)
+        for name, mib, number, used in found
     ]
 
 

@@ -1,14 +1,13 @@
 """The card that is to be measured: whether torch can use it, how much of it is free, and who else is on it."""
 
 import shutil
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import CORES, machine, visible_card
 from cft.errors import CFTError
-from cft.gpus import find_gpus
+from cft.gpus import find_gpus, nvidia_smi
 from cft.runs import git_commit
 from cft.words import size
 
@@ -30,17 +29,8 @@ def choose_device(asked: str | None) -> str:
 
 def others() -> list[str]:
     """The programs that compute on the card, each with what it holds."""
-    query = [
-        "nvidia-smi",
-        "-i",
-        visible_card()[0],
-        "--query-compute-apps=process_name,pid,used_memory",
-        "--format=csv,noheader",
-    ]
-    try:
-        told = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
+    asked = "--query-compute-apps=process_name,pid,used_memory"
+    told = nvidia_smi("-i", visible_card()[0], asked, "--format=csv,noheader")
     rows = [[cell.strip() for cell in line.rsplit(",", 2)] for line in told.splitlines() if line.count(",") >= 2]
     return [f"{name} (process {pid}, {held})" for name, pid, held in rows]
 

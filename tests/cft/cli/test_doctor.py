@@ -15,7 +15,7 @@ from rich.console import Console
 from cft import gpus
 from cft.cli import doctor
 from cft.cli.doctor import Check, check, print_checks
-from cft.gpus import Gpu, has_code, idle_gpu, nvidia_gpus, torch_backend
+from cft.gpus import Gpu, find_gpus, has_code, idle_gpu, nvidia_gpus, torch_backend
 from cft.pipeline import run_stages
 from tests.support.training import make_recipe
 
@@ -99,6 +99,10 @@ def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.Monke
     assert "nvidia-smi" in busy.hint and "T4 in use" not in busy.value
     fake_nvidia_smi(tmp_path, monkeypatch, "exit 9")
     assert nvidia_gpus() == []
+    fake_nvidia_smi(tmp_path, monkeypatch, "case $1 in *compute_cap*) exit 2;; esac; echo 'Tesla K80, 11441, 7'")
+    assert nvidia_gpus() == [Gpu("Tesla K80", 11441 << 20, False, 7 << 20)]  # a driver that knows no compute_cap
+    fake_nvidia_smi(tmp_path, monkeypatch, "printf 'A\\377, , ,\nA, B, C\nGB10, [N/A], 12.1, [N/A]\nT4, 9, 7.5, [N/A]'")
+    assert nvidia_gpus() == [Gpu("T4", 9 << 20, False, 0, "7.5")]
 
 
 def test_a_gpu_that_this_torch_cannot_use_is_pointed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
