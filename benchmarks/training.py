@@ -32,14 +32,15 @@ from cft.files import read_json, read_jsonl, write_jsonl
 from cft.models.architecture import Architecture
 from cft.recipe.load import load_recipe
 
-ROWS_A_STEP = 8  # TRL: one batch of 8; ours: 8 batches of one row
+ROWS_A_STEP = 8  # TRL's default. TRL: one batch of 8; ours: 8 batches of one row
 TRL_MAX_LENGTH = 1024  # TRL's default
 OURS, TRL, COMPILED, UNSLOTH = "cft train", "trl sft", "cft train, compiled", "unsloth"
 
 
 def main(
-    rows: Annotated[int, typer.Option(help="Training rows, a multiple of 8.")] = 16,
-    steps: Annotated[int, typer.Option(help="Optimizer steps of 8 rows; together whole epochs of the rows.")] = 2,
+    rows: Annotated[int, typer.Option(help="Training rows, a multiple of those of a step.")] = 16,
+    steps: Annotated[int, typer.Option(help="Optimizer steps; together whole epochs of the rows.")] = 2,
+    rows_a_step: Annotated[int, typer.Option(min=1, help="Rows of an optimizer step.")] = ROWS_A_STEP,
     model: Annotated[str, typer.Option(help="A name of `cft models`, or a folder.")] = "qwen2.5-coder-0.5b",
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; in each, both take their turn.")] = 3,
     max_length: Annotated[int, typer.Option(help="Most tokens of a row; a longer row is an error.")] = TRL_MAX_LENGTH,
@@ -50,18 +51,20 @@ def main(
     out: Annotated[Path | None, typer.Option("--json", help="File for the result.")] = None,
 ) -> None:
     """Measure `cft train` against `trl sft`."""
-    seen = steps * ROWS_A_STEP
-    if rows < 1 or steps < 1 or rows % ROWS_A_STEP or seen % rows:
+    seen = steps * rows_a_step
+    if unsloth and rows_a_step != ROWS_A_STEP:
+        raise SystemExit(f"--rows-a-step {rows_a_step}: unsloth is raced with {ROWS_A_STEP}.")
+    if rows < 1 or steps < 1 or rows % rows_a_step or seen % rows:
         raise SystemExit(
             f"--rows {rows} --steps {steps}: {steps} steps take {seen} rows, which are not whole epochs of {rows}. Let "
-            f"--rows be a multiple of {ROWS_A_STEP}, and --steps a multiple of rows / {ROWS_A_STEP}."
+            f"--rows be a multiple of {rows_a_step}, and --steps a multiple of rows / {rows_a_step}."
         )
     with tempfile.TemporaryDirectory(prefix="cft-benchmark-") as name, busy_processes(busy):
         folder = Path(name)
         location = model_folder(model, folder / "model")
         settings = ["quickstart", f"model.id={location}", "model.dtype=bfloat16", f"data.max_examples={rows}"]
         args = {"max_length": max_length, "max_steps": steps, "per_device_train_batch_size": 1}
-        args["gradient_accumulation_steps"] = ROWS_A_STEP
+        args["gradient_accumulation_steps"] = rows_a_step
         settings += [f"train.args.{key}={value}" for key, value in args.items()]
 
         # The rows, once
@@ -82,7 +85,7 @@ def main(
             say(OURS)
             ours, metrics = measure_ours(settings, made, folder / f"ours-{number}", threads, seen)
             tokens = metrics["log"][-1]["tokens"]
-            flags = trl_flags(steps, max_length, on_cpu=metrics["settings"]["args"]["use_cpu"])
+            flags = trl_flags(steps, rows_a_step, max_length, on_cpu=metrics["settings"]["args"]["use_cpu"])
             say(TRL)
             theirs = measure_trl(location, folder / "rows", flags, folder / f"trl-{number}", threads, tokens)
             rounds.append({OURS: ours, TRL: theirs})
@@ -178,7 +181,7 @@ def measure_unsloth(
     return measures(done["train_runtime"], tokens, process)
 
 
-def trl_flags(steps: int, max_length: int, on_cpu: bool) -> list[list[str]]:
+def trl_flags(steps: int, rows_a_step: int, max_length: int, on_cpu: bool) -> list[list[str]]:
     """Every flag of `trl sft` that is not model, rows and output, with the reason as its last item."""
     lora = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0} | load_recipe("quickstart").train.lora
     same = "the same adapter as the quickstart recipe"
@@ -193,6 +196,10 @@ def trl_flags(steps: int, max_length: int, on_cpu: bool) -> list[list[str]]:
     ]
     if on_cpu:
         flags.append(["--use_cpu", "without a GPU it refuses to start, as its default is bf16"])
+    if rows_a_step != ROWS_A_STEP:
+        flags.append(
+            ["--per_device_train_batch_size", str(rows_a_step), f"fewer than its {ROWS_A_STEP} were asked for"]
+        )
     if max_length != TRL_MAX_LENGTH:
         flags.append(["--max_length", str(max_length), f"rows above its {TRL_MAX_LENGTH} would be cut"])
     return flags

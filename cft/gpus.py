@@ -55,7 +55,8 @@ def find_gpus() -> tuple[list[Gpu], str, str]:
         return [], "no NVIDIA driver answers (nvidia-smi)", ""
     if backend is None and AMD_DRIVER[0].exists():
         return [], "there is an AMD GPU, perhaps one that ROCm does not know, and this torch is built without ROCm", ""
-    return [], "none found", ""
+    silent = shutil.which("nvidia-smi") and "nvidia-smi fails, names no card, or takes more than 3 s"
+    return [], silent or "none found", ""
 
 
 def idle_gpu() -> str | None:

@@ -18,7 +18,8 @@ import pytest
 from benchmarks.answer import decoders
 from benchmarks.gpu import card, results
 from benchmarks.gpu.child import Ended, run_child
-from benchmarks.gpu.record import Record, Settings
+from benchmarks.gpu.record import Part, Record, Settings
+from benchmarks.gpu.runner import run_part
 from benchmarks.gpu.steps import STEPS, items_in_time
 from cft.errors import CFTError
 from cft.recipe.load import load_recipe
@@ -93,11 +94,38 @@ def test_the_races_and_the_memory(tiny_model: Path, tmp_path: Path):
     sides = record_of(tmp_path, "evaluation")["parts"]
     assert sides["vllm"]["status"] == "skipped" and sides["lm_eval"]["result"]["items"] == 2
     page = (tmp_path / "gpu.md").read_text()
-    assert (
-        "times the speed of trl sft" in page
-        and "times as fast as lm_eval" in page
-        and "| tiny, 4 rows, recomputed |" in page
-    )
+    assert "times the speed of trl sft" in page and "times as fast as lm_eval" in page and "| tiny, 1 row |" in page
+
+
+def settings_of(device: str, model: Path, out: Path) -> Settings:
+    return Settings(
+        device=device, model=str(model), location=model, data=None, large="smollm2-135m", items=None, tokens=1024,
+        seeds=2, vllm=None, unsloth=None, out=out, of={},
+    )  # fmt: skip
+
+
+BEGUN = "collected 4 items\n\na.py::test_a PASSED [ 25%]\na.py::test_b "
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "counts"),
+    [
+        ("", "cut", {}),
+        (BEGUN, "cut", {"PASSED": 1, "NOT RUN": 3}),
+        (f"{BEGUN}FAILED [ 50%]\n", "failed", {"PASSED": 1, "FAILED": 1, "NOT RUN": 2}),
+    ],
+)
+def test_tests_that_are_cut_off_are_counted_and_fail_only_if_one_failed(
+    said: str, status: str, counts: dict, tmp_path: Path
+):
+    program = f"import time; print({said!r}, end='', flush=True); time.sleep(99)"
+    part = Part("tests", [sys.executable, "-c", program], results.of_tests, partly=True)
+    settings = settings_of("cpu", tmp_path, tmp_path)
+    kept = run_part(part, "tests", settings, lambda: 3.0, lambda *shown: None)
+    assert (kept["status"], kept["result"]["counts"]) == (status, counts)
+    assert kept["result"]["failures"] == ["a.py::test_b FAILED"] * (status == "failed")
+    late = run_part(part, "tests", settings, lambda: 0.5, lambda *shown: None)
+    assert late["status"] == "cut" and late["why"] == "0 s were left to this step"
 
 
 def test_a_process_ends_at_its_limit_with_all_it_started(tmp_path: Path):
@@ -111,10 +139,7 @@ def test_a_process_ends_at_its_limit_with_all_it_started(tmp_path: Path):
 
 def test_the_recipes_take_what_a_gpu_would_be_asked(tiny_model: Path, tmp_path: Path):
     """Every override of every command, those that a small card turns among them."""
-    settings = Settings(
-        device="cuda", model=str(tiny_model), location=tiny_model, data=None, large="smollm2-135m", items=None,
-        tokens=1024, seeds=2, vllm=None, unsloth=None, out=tmp_path, of={},
-    )  # fmt: skip
+    settings = settings_of("cuda", tiny_model, tmp_path)
     turned = {"train.args.per_device_train_batch_size": "1", "eval.batch_size": "32"}
     checked = 0
     for step in STEPS:

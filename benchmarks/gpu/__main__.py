@@ -18,7 +18,7 @@ from benchmarks.gpu import card
 from benchmarks.gpu.page import differences, page
 from benchmarks.gpu.record import Record, Settings
 from benchmarks.gpu.runner import run_step
-from benchmarks.gpu.steps import STEPS, WORDS, task_of
+from benchmarks.gpu.steps import STEPS, WORDS, is_here, task_of
 from cft.cli.process import run_program
 from cft.errors import CFTError
 from cft.files import write_text
@@ -45,7 +45,6 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(s.name for s in STEPS)}.")] = None,
 ) -> None:
     """Measure a card, what matters most first; OUT/gpu.md is the page."""
-    end = time.monotonic() + 60 * minutes
     names = [step.name for step in STEPS]
     if unknown := [name for name in only or [] if name not in names]:
         raise CFTError(f"--only {unknown[0]}: is no step. Steps: {', '.join(names)}.")
@@ -53,15 +52,17 @@ def main(
         raise CFTError(f"--data {data}: is no folder. Name the folder that holds math500.jsonl.")
     device = card.choose_device(device)
     out = out.absolute()
+    if not is_here(model):
+        console.print(f"{model} is fetched; the minutes count from then on", soft_wrap=True)
     try:
         location = Path(model_folder(model, out / "work"))
     except SystemExit as failed:
         why = str(failed).rpartition("exit status")[0].strip().removeprefix("error: ")
         raise CFTError(f"--model {model}: {why}") from None
-    on_gpu = device == "cuda"
+    end, on_gpu = time.monotonic() + 60 * minutes, device == "cuda"
     settings = Settings(
         device=device, model=model, location=location, data=data and data.absolute(), large=large, vllm=vllm, out=out,
-        items=items or (None if on_gpu else 6), tokens=tokens or (1024 if on_gpu else 48), unsloth=unsloth,
+        items=items or (None if on_gpu else 4), tokens=tokens or (1024 if on_gpu else 16), unsloth=unsloth,
         seeds=seeds or (3 if on_gpu else 1), of=card.identity(device, model, data),
     )  # fmt: skip
     records, notes = {}, card.notes(device)
@@ -85,6 +86,7 @@ def main(
 
 def measure(settings: Settings, records: dict[str, Record], names: list[str], end: float, page_text) -> None:
     """Run the named steps, each with its share of what time is left; the page is written after each part."""
+    shares = {step.name: step.share if settings.on_gpu else step.small for step in STEPS}
     owed = [s for s in STEPS if s.name in names and records[s.name].status != "done" and not s.absent(settings)]
     columns = [text_column("{task.description}"), BarColumn(), text_column("{task.fields[left]}"), TimeElapsedColumn()]
     with Progress(*columns, console=console) as progress:
@@ -92,8 +94,8 @@ def measure(settings: Settings, records: dict[str, Record], names: list[str], en
         begun = time.monotonic()
         for step in (step for step in STEPS if step.name in names):
             record, left = records[step.name], end - time.monotonic()
-            shares = [one.share for one in owed if STEPS.index(one) >= STEPS.index(step)]
-            until = time.monotonic() + left * (step.share / sum(shares) if step in owed else 1)
+            ahead = sum(shares[one.name] for one in owed if STEPS.index(one) >= STEPS.index(step))
+            until = time.monotonic() + left * (shares[step.name] / ahead if step in owed else 1)
 
             def show(part: str, kept: dict[str, Any] | None, name: str = step.name) -> None:
                 time_left = f"{duration(max(0, end - time.monotonic()))} left"

@@ -12,6 +12,7 @@ from eval.report import markdown
 from eval.report.tables import Table, bare_p, bounds, interval, memory, percent, points
 
 NOT_MEASURED = "not measured"
+ENDED = {"done": "Done", "failed": "Failed", "cut": "Out of time", "skipped": "Left out"}
 Rows = list[list[str]]
 Told = tuple[list[str], Rows, list[str]]  # headings, rows, sentences below the table
 
@@ -43,7 +44,7 @@ def section(step: Step, record: Record, of: dict[str, Any]) -> list[str]:
     for name, part in missing:
         if part["status"] == "failed":
             blocks += [f"**{in_markdown(name)} failed:**", markdown.fenced(part["why"])]
-    return [*blocks, f"{record.status}, {duration(record.seconds)}."]
+    return [*blocks, f"{ENDED[record.status]}, {duration(record.seconds)}."]
 
 
 def differences(found: dict[str, Any], of: dict[str, Any]) -> list[str]:
@@ -146,9 +147,10 @@ def evaluation(record: Record) -> Told:
         rows.append([name, str(one["items"]), *speeds, *counts, memory(one["peak_memory_mb"])])
     chosen = set(decoders()) - {"continuous"}  # transformers', which no recipe can choose
     ours = {name: one["tokens_per_second"] for name, one in found.items() if name in chosen}
-    said = []
+    said = ["*As the first*: the same text. In bfloat16 rounding depends on what is computed together."] if rows else []
     if len(ours) > 1:
-        said.append(f"The fastest of ours here, and so what `eval.decoder` should be, is {max(ours, key=ours.get)}.")
+        so = ", and so what `eval.decoder` should be," if record.of["device"] == "cuda" else ""
+        said.append(f"The fastest of ours here{so} is {max(ours, key=ours.get)}.")
     if ours and "lm_eval" in found:
         ratio = max(ours.values()) / found["lm_eval"]["tokens_per_second"]
         said.append(f"Ours is {ratio:.1f} times as fast as lm_eval with its defaults.")

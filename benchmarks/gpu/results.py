@@ -27,17 +27,21 @@ def answered(ended: Ended) -> dict[str, Any]:
 
 
 def of_tests(ended: Ended) -> dict[str, Any]:
-    """Counts of pytest's outcomes, and the last line of each failure. A run without a passed test is no success."""
+    """Counts of pytest's outcomes, and the last line of each failure. A whole run without a passed test is a fault."""
     text = ended.output
     counts = Counter(re.findall(r"^\S+::.*? (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", text, re.MULTILINE))
     failures = re.findall(r"^((?:FAILED|ERROR) \S+.*)$", text, re.MULTILINE)
+    failures = failures or re.findall(r"^(\S+::.*? (?:FAILED|ERROR))\b", text, re.MULTILINE)  # cut before its summary
     found = {"counts": dict(counts), "failures": failures}
     found["skipped"] = re.findall(r"^SKIPPED (\[\d+\] .*)$", text, re.MULTILINE)
     if wrong := counts["FAILED"] + counts["ERROR"]:
         found["fault"] = f"{wrong} of {counts.total()} tests failed"
-    elif not counts["PASSED"]:
+    elif not counts["PASSED"] and not ended.cut:
         last = ended.tail if ended.code == 4 else text.strip().splitlines()[-1]  # 4: there is no such folder
         found["fault"] = f"no test passed: {last.strip('= ')}"
+    chosen = re.search(r"^collected (\d+) items?(?:.* (\d+) selected)?", text, re.MULTILINE)
+    if rest := int(chosen[2] or chosen[1]) - counts.total() if chosen else 0:
+        found["counts"]["NOT RUN"] = rest
     return found
 
 

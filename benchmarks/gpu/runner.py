@@ -34,11 +34,11 @@ def run_step(step: Step, settings: Settings, record: Record, left: Left, show: S
 def run_part(part: Part, step: str, settings: Settings, left: Left, show: Show) -> dict[str, Any]:
     """What the record keeps of a part: status, command, why, seconds, result."""
     kept: dict[str, Any] = {"command": part.command, "seconds": 0.0, "why": ""}
-    why = part.skip or (lacking(part.gb) if settings.on_gpu else "")
-    if not why and left() < max(part.seconds, 1):
-        why = f"takes {part.seconds:.0f} s or more, {max(0, left()):.0f} s are left to this step"
-    if why:
+    if why := part.skip or (lacking(part.gb) if settings.on_gpu else ""):
         return kept | {"status": "skipped", "why": why}
+    if left() < max(part.seconds, 1):
+        takes = f"takes {part.seconds:.0f} s or more, " if part.seconds else ""
+        return kept | {"status": "cut", "why": f"{takes}{max(0, left()):.0f} s were left to this step"}
     ended = run_child(
         part.command,
         settings.place(step, part.name),
@@ -47,10 +47,11 @@ def run_part(part: Part, step: str, settings: Settings, left: Left, show: Show) 
         lambda: show(part.name, None),
     )
     kept["seconds"] = ended.seconds
-    if ended.cut and ended.code:
-        kept |= {"status": "cut", "why": f"cut off after {ended.seconds:.0f} s; the same command goes on"}
-        return kept | ({"result": part.read(ended)} if part.partly else {})
-    if ended.code not in part.codes:
+    cut = ended.cut and ended.code != 0
+    told = f"cut off after {ended.seconds:.0f} s; the same command goes on"
+    if cut and not part.partly:
+        return kept | {"status": "cut", "why": told}
+    if not cut and ended.code not in part.codes:
         return kept | {"status": "failed", "why": ended.tail}
     try:
         result = part.read(ended)
@@ -58,7 +59,8 @@ def run_part(part: Part, step: str, settings: Settings, left: Left, show: Show) 
         why = f"its result cannot be read ({type(error).__name__}: {error})\n{ended.tail}"
         return kept | {"status": "failed", "why": why}
     fault = result.pop("fault", "")
-    return kept | {"status": "failed" if fault else "done", "why": fault, "result": result}
+    status = "failed" if fault else "cut" if cut else "done"
+    return kept | {"status": status, "why": fault or (told if cut else ""), "result": result}
 
 
 def environment(settings: Settings) -> dict[str, str]:

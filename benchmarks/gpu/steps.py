@@ -50,6 +50,7 @@ class Step:
 
     name: str
     share: float  # of the time
+    small: float  # the same for the small form
     question: str
     parts: Callable[[Settings, Record, Left], Iterator[Part]]
     absent: Callable[[Settings], str] = lambda settings: ""  # why none of it can be tried
@@ -80,6 +81,7 @@ def tests(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
     options = ["-m", "gpu", "-vv", "--tb=short", "-rfEs", "-p", "no:cacheprovider"]
     options += [f"tests/gpu/{file.name}" for file in files]
     environment = {"CFT_TEST_DEVICE": settings.device}
+    options += [] if settings.on_gpu else ["-k", "loss_and_gradients or greedy_answers"]
     codes = (0, 1, 2, 4, 5)  # what pytest says of its tests, or that it found none
     yield Part("tests", module("pytest", *options), results.of_tests, codes=codes, environment=environment, partly=True)
 
@@ -96,8 +98,10 @@ def no_large(settings: Settings) -> str:
     """Why the larger model is not tried."""
     if settings.large == settings.model:
         return "it is the model of the quickstart step"
+    if not settings.on_gpu:
+        return "needs a GPU"
     if is_here(settings.large):
-        return "" if settings.on_gpu else "needs a GPU"
+        return ""
     return f"the weights of {settings.large} are not here: {shlex.join(['cft', 'models', 'path', settings.large])}"
 
 
@@ -109,7 +113,8 @@ def one_problem(settings: Settings, record: Record, left: Left, model: str) -> I
     asked = {"model.id": json.dumps(model), "eval.tasks": f"[{task}]", "eval.limit": items}
     asked |= {"eval.max_new_tokens": settings.tokens, "eval.batch_size": min(items, 512)}
     if not settings.on_gpu:
-        asked |= {"data.max_examples": 8, "train.args.max_steps": 2, "train.args.max_length": 4096}
+        asked |= {"data.max_examples": 2, "train.args.max_steps": 2, "train.args.max_length": 4096}
+        asked["train.args.gradient_accumulation_steps"] = 1
     yield Part("plan", cft("plan", "quickstart", *words(asked), *where), results.of_plan)
     plan = record.result("plan")
     if plan is None:
@@ -154,8 +159,8 @@ def memory(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
     if not settings.on_gpu:
         for gb, name in PROMISES:
             yield from promise(settings, gb, name)
-        small = ["data.max_examples=8", "train.args.max_length=4096"]
-        yield from planned(settings, settings.model, ["4 rows, recomputed"], *small)
+        small = ["data.max_examples=1", "train.args.gradient_accumulation_steps=1", "train.args.max_length=4096"]
+        yield from planned(settings, settings.model, ["1 row"], *small)
         return
     first, *others = PROMISES
     yield from promise(settings, *first)
@@ -194,15 +199,17 @@ def is_here(model: str) -> bool:
 
 def training(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
     out = settings.place("training", "race") / "result.json"
-    rows, steps = (16, 6) if settings.on_gpu else (8, 1)
-    asked = ["--model", settings.location, "--rows", rows, "--steps", steps, "--repeats", 1, "--threads", CORES]
+    rows, steps, each = (16, 6, 8) if settings.on_gpu or settings.unsloth else (2, 1, 2)
+    asked = ["--model", settings.location, "--rows", rows, "--steps", steps, "--rows-a-step", each]
+    asked += ["--repeats", 1, "--threads", CORES]
     asked += ["--max-length", 4096, *(["--unsloth", settings.unsloth] if settings.unsloth else []), "--json", out]
-    yield Part("race", module("benchmarks.training", *asked), results.of_training, seconds=3 * START)
+    seconds = 3 * START if settings.on_gpu else START
+    yield Part("race", module("benchmarks.training", *asked), results.of_training, seconds=seconds)
 
 
 def evaluation(settings: Settings, record: Record, left: Left) -> Iterator[Part]:
     """The same prompts on each side, half of them at a time. lm_eval takes one at a time: a few tell its speed."""
-    items, few, tokens = (128, 3, 256) if settings.on_gpu else (6, 2, 24)
+    items, few, tokens = (128, 3, 256) if settings.on_gpu else (4, 2, 16)
     sides = [(name, items, "") for name in decoders()]
     sides.insert(2, ("lm_eval", few, ""))  # before transformers' own, which no recipe can choose
     sides += [("vllm", items, "" if settings.vllm else "no server is named with --vllm")]
@@ -215,11 +222,11 @@ def evaluation(settings: Settings, record: Record, left: Left) -> Iterator[Part]
 
 
 STEPS = [
-    Step("machine", 0.05, "What is this machine, and what can it do?", machine),
-    Step("tests", 0.12, "Does the code do on this device what it does on a CPU?", tests),
-    Step("quickstart", 0.34, "What does one problem bring, and what does it take?", quickstart),
-    Step("memory", 0.13, "Does `cft plan` say what training takes, and do the recipes fit their cards?", memory),
-    Step("training", 0.16, "How fast is training, beside `trl sft`?", training),
-    Step("evaluation", 0.15, "Which way of answering is the fastest here?", evaluation),
-    Step("large", 0.2, "The same with a larger model.", large, no_large),
+    Step("machine", 0.05, 0.07, "What is this machine, and what can it do?", machine),
+    Step("tests", 0.12, 0.13, "Does the code do on this device what it does on a CPU?", tests),
+    Step("quickstart", 0.34, 0.2, "What does one problem bring, and what does it take?", quickstart),
+    Step("memory", 0.13, 0.12, "Does `cft plan` say what training takes, and do the recipes fit their cards?", memory),
+    Step("training", 0.16, 0.26, "How fast is training, beside `trl sft`?", training),
+    Step("evaluation", 0.15, 0.22, "Which way of answering is the fastest here?", evaluation),
+    Step("large", 0.2, 0, "The same with a larger model.", large, no_large),
 ]

@@ -14,11 +14,11 @@ from typing import Any, BinaryIO
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from cft.errors import CFTError
-from cft.files import read_json, remove_leftovers, write_bytes, write_json, write_text
+from cft.files import nearest_folder, read_json, remove_leftovers, write_bytes, write_json, write_text
 from cft.words import number_of, size
 
 FORMAT = "cft pack 1"
-MANIFEST, INSTALLER = "manifest.json", "install.py"
+MANIFEST, INSTALLER, README = "manifest.json", "install.py", "README.md"
 PART = "part-[0-9][0-9][0-9]"
 MOST_PARTS = 999
 
@@ -42,12 +42,16 @@ def part_bytes(text: str | None, total: float) -> int:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise CFTError unless `folder` is missing, empty, or a pack, whole or begun."""
+    """Raise CFTError unless `folder` can be written, and is missing, empty, or a pack, whole or begun."""
+    there = nearest_folder(folder)
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise CFTError(f"--to {folder}: {there} cannot be written. Name another folder.")
     if not folder.exists():
         return
     begun = folder.is_dir() and all(path.match(PART) or path.match(f".{PART}.*.tmp") for path in folder.iterdir())
     found = read_json(folder / MANIFEST, error=CFTError) if folder.is_dir() else None
-    if not begun and (not found or found.get("format") != FORMAT):
+    pack = begun or (found and found.get("format") == FORMAT)
+    if not pack or any(path.is_dir() for path in (*folder.glob(PART), folder / INSTALLER, folder / README)):
         raise CFTError(f"--to {folder}: holds other things than a pack. Name a new or an empty folder.")
 
 
@@ -70,7 +74,7 @@ def write_pack(folder: Path, files: Files, about: dict[str, Any], most: int) -> 
     wheels = sorted(Path(name).name for name in files if name.startswith("wheels/"))
     manifest = {"format": FORMAT, **about, "wheels": wheels, "parts": parts.written}
     write_bytes(folder / INSTALLER, Path(__file__).with_name(INSTALLER).read_bytes())
-    write_text(folder / "README.md", readme(manifest))
+    write_text(folder / README, readme(manifest))
     write_json(folder / MANIFEST, manifest)
     return manifest
 
@@ -104,10 +108,10 @@ class Parts:
     def end(self) -> None:
         """The part under way is whole."""
         if self.file:
-            self.written.append((self.name, self.file.tell(), self.digest.hexdigest()))
-            self.file.close()
+            file, self.file = self.file, None  # closed even if it cannot have its name
+            self.written.append((self.name, file.tell(), self.digest.hexdigest()))
+            file.close()
             self.beside.replace(self.folder / self.name)
-            self.file = None
 
 
 def readme(pack: dict[str, Any]) -> str:

@@ -98,7 +98,7 @@ def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.Monke
     assert busy.status == "warn" and "busy: 9.4 GB of NVIDIA GeForce RTX 3060 in use" in busy.value
     assert "nvidia-smi" in busy.hint and "T4 in use" not in busy.value
     fake_nvidia_smi(tmp_path, monkeypatch, "exit 9")
-    assert nvidia_gpus() == []
+    assert nvidia_gpus() == [] and "nvidia-smi" in find_gpus()[1]
     fake_nvidia_smi(tmp_path, monkeypatch, "case $1 in *compute_cap*) exit 2;; esac; echo 'Tesla K80, 11441, 7'")
     assert nvidia_gpus() == [Gpu("Tesla K80", 11441 << 20, False, 7 << 20)]  # a driver that knows no compute_cap
     fake_nvidia_smi(tmp_path, monkeypatch, "printf 'A\\377, , ,\nA, B, C\nGB10, [N/A], 12.1, [N/A]\nT4, 9, 7.5, [N/A]'")

@@ -63,8 +63,9 @@ def test_a_folder_of_other_things_is_left_alone_and_a_pack_that_was_begun_is_not
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(CFTError, match="holds other things"):
         check_folder(tmp_path)
-    with pytest.raises(CFTError, match="holds other things"):
-        check_folder(tmp_path / "notes.txt")
+    for place in (tmp_path / "notes.txt", tmp_path / "notes.txt/pack"):
+        with pytest.raises(CFTError, match=r"notes.txt cannot be written"):
+            check_folder(place)
     (tmp_path / "notes.txt").rename(tmp_path / "part-notes")
     with pytest.raises(CFTError, match="holds other things"):
         check_folder(tmp_path)
@@ -73,6 +74,9 @@ def test_a_folder_of_other_things_is_left_alone_and_a_pack_that_was_begun_is_not
     (tmp_path / "begun/.part-002.1.tmp").touch()
     check_folder(tmp_path / "begun")
     check_folder(tmp_path / "new")
+    (tmp_path / "begun/part-002").mkdir()
+    with pytest.raises(CFTError, match="holds other things"):
+        check_folder(tmp_path / "begun")
 
 
 @pytest.mark.parametrize(
