@@ -47,7 +47,7 @@ def lacking(gb: float) -> str:
 def notes(device: str) -> list[str]:
     """What a reader of the figures must know of this machine."""
     if device == "cpu":
-        return ["A CPU, in a small form: it shows that everything runs. Nothing here says how a GPU does."]
+        return ["A CPU, in a small form: it shows that everything runs. So few rows and tokens say little of speed."]
     found = [f"The card is also in use by {', '.join(others())}."] if others() else []
     if not shutil.which("nvcc"):
         found.append("No nvcc is here. Nothing needs it: torch.compile wants Triton and a C compiler.")

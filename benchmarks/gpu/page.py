@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.answer import decoders
 from benchmarks.gpu.record import Record
 from benchmarks.gpu.steps import STEPS, Step
-from cft.words import duration, in_markdown
+from cft.words import duration, in_markdown, number_of
 from eval.report import markdown
 from eval.report.tables import Table, bare_p, bounds, interval, memory, percent, points
 
@@ -133,7 +133,8 @@ def training(record: Record) -> Told:
     keys = dict.fromkeys(key for measures in found["medians"].values() for key in measures)
     rows = [[key.replace("_", " "), *(str(found["medians"][side].get(key, "–")) for side in sides)] for key in keys]
     ratio = found["ratios"]["tokens_per_second"]
-    said = [f"{found['tokens']} tokens in {found['steps']} steps: {ratio:.2f} times the speed of {sides[1]}."]
+    steps = number_of(found["steps"], "step")
+    said = [f"{found['tokens']} tokens in {steps}: {ratio:.2f} times the speed of {sides[1]}."]
     if found["mfu"]:
         said.append(f"MFU {percent(found['mfu'])} of {found['matmul_flops'] / 1e12:.2f} TFLOP/s measured.")
     return ["", *sides], rows, said
