@@ -26,7 +26,7 @@ def decoder_for(asked: str, device: str) -> str:
     return DEFAULT_DECODERS.get(device, "steps") if asked == "auto" else asked
 
 
-SPINS = 4000  # turns, some 10 µs; libgomp's own 300,000 are a millisecond
+SPINS = 1000  # turns, a few µs; libgomp's own 300,000 are a millisecond
 # How the lack of memory is worded where it is not torch.OutOfMemoryError: by PyTorch on a CPU, the system, oneDNN; by
 # PyTorch on Apple's GPUs, which raises a RuntimeError; and by cuBLAS, hipBLAS and others that ask the driver themselves
 NO_MEMORY = (
@@ -45,7 +45,7 @@ def share_cores() -> None:
     libgomp lets it spin for a millisecond, a thousand times a second. Where another program computes too, that takes
     the core from the thread that is waited for: a step of two threads beside one busy process takes several times as
     long. Not to spin at all (OMP_WAIT_POLICY=PASSIVE) costs an idle machine a tenth of its decoding speed; so few turns
-    cost it next to nothing (benchmarks/README.md). What the user has set stays.
+    cost it 1 to 3 % (benchmarks/README.md). What the user has set stays.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
