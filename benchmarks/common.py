@@ -35,6 +35,11 @@ class Finished:
     peak_memory_mb: int  # MB resident: the largest of the process and of those it waited for
 
 
+def python_path() -> str:
+    """PYTHONPATH with which a process imports this checkout, from whatever folder."""
+    return os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+
+
 def run_process(command: list[str], folder: Path, threads: int) -> Finished:
     """Run `command` in the repository and wait for it.
 
@@ -48,8 +53,11 @@ def run_process(command: list[str], folder: Path, threads: int) -> Finished:
         SystemExit: it failed; the message ends with the end of its standard error.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    environment = {"OMP_NUM_THREADS": str(threads), "HF_DATASETS_CACHE": str(folder / "datasets"), "PYTHONPATH": path}
+    environment = {
+        "OMP_NUM_THREADS": str(threads),
+        "HF_DATASETS_CACHE": str(folder / "datasets"),
+        "PYTHONPATH": python_path(),
+    }
     out, err = folder / "stdout.txt", folder / "stderr.txt"
     start = time.perf_counter()
     with open(out, "wb") as stdout, open(err, "wb") as stderr:

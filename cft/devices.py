@@ -4,7 +4,8 @@ import functools
 import os
 import re
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     worded = not isinstance(error, CFTError) and any(words in str(error).lower() for words in NO_MEMORY)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or worded
+
+
+@contextmanager
+def out_of_memory_as(error: CFTError) -> Iterator[None]:
+    """Within this, `error` is raised where memory was too small."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as fault:
+        if not is_out_of_memory(fault):
+            raise
+        raise error from fault
 
 
 def random_numbers_forked() -> AbstractContextManager:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.common import REPOSITORY
+from benchmarks.common import REPOSITORY, python_path
 
 GRACE = 15  # seconds between SIGTERM, at which `cft` keeps what is done, and SIGKILL
 # Leads a process group of its own. Killed with -9, a benchmark can end nobody: so the group watches for it
@@ -60,14 +60,13 @@ def run_child(
         tick: called a few times a second.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     start, cut = time.monotonic(), False
     with (
         open(folder / "stdout.txt", "wb") as out,
         open(folder / "stderr.txt", "wb") as err,
         tempfile.TemporaryDirectory(prefix="cft-benchmark-", ignore_cleanup_errors=True) as temporary,
     ):
-        environment = os.environ | {"PYTHONPATH": path, "TMPDIR": temporary} | environment
+        environment = os.environ | {"PYTHONPATH": python_path(), "TMPDIR": temporary} | environment
         watched = [sys.executable, "-c", LEADER, str(os.getpid()), *command]
         streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err}
         process = subprocess.Popen(watched, cwd=REPOSITORY, env=environment, start_new_session=True, **streams)

@@ -16,7 +16,7 @@ from rich import box
 from rich.live import Live
 from rich.table import Table
 
-from cft.devices import is_out_of_memory
+from cft.devices import out_of_memory_as
 from cft.errors import EvalError, RunError
 from cft.models.decoding import choose, make_cache, stop_token_ids
 from cft.models.generate import render
@@ -97,21 +97,17 @@ class Trial:
         said, written = Said(), []
         while said.finish_reason is None:
             done = len(prompt_ids) + len(written)  # positions, those of `inputs` included
-            try:
-                with self.models.answering_as(arm) as answering, torch.inference_mode():
-                    logits = answering(
-                        input_ids=inputs,
-                        attention_mask=torch.ones((1, done), dtype=torch.long, device=device),
-                        position_ids=torch.arange(done - inputs.shape[1], done, device=device)[None],
-                        past_key_values=cache,
-                        use_cache=True,
-                        logits_to_keep=torch.tensor([inputs.shape[1] - 1], device=device),
-                    ).logits
-                    inputs = choose(logits[:, -1], self.temperature, self.top_k, self.top_p, generator)[:, None]
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise EvalError("out of memory. Ask something shorter, or lower --max-new-tokens.") from error
+            fault = EvalError("out of memory. Ask something shorter, or lower --max-new-tokens.")
+            with out_of_memory_as(fault), self.models.answering_as(arm) as answering, torch.inference_mode():
+                logits = answering(
+                    input_ids=inputs,
+                    attention_mask=torch.ones((1, done), dtype=torch.long, device=device),
+                    position_ids=torch.arange(done - inputs.shape[1], done, device=device)[None],
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=torch.tensor([inputs.shape[1] - 1], device=device),
+                ).logits
+                inputs = choose(logits[:, -1], self.temperature, self.top_k, self.top_p, generator)[:, None]
             written.append(int(inputs))
             text = self.models.tokenizer.decode(written, skip_special_tokens=True)
             ended = "stop" if written[-1] in self.stops else "length" if len(written) == self.max_new_tokens else None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cft.devices import GROUP, decoder_for, is_out_of_memory, pick_device
+from cft.devices import GROUP, decoder_for, out_of_memory_as, pick_device
 from cft.errors import DataError
 from cft.files import content_id
 from cft.models.load import load_model, load_tokenizer
@@ -54,7 +54,12 @@ class InProcess:
                 tokens += rows
                 self.on_step(f"{size} answers at a time, {tokens} tokens, {rows} still writing")
 
-            try:
+            fault = DataError(
+                f"{self.model.id}: out of memory while {min(len(batch), self.batch_size)} answers of up to "
+                f"{sampling['max_tokens']} tokens were written at once. Lower its batch_size or max_new_tokens in "
+                "data.students or data.teachers, and start again: what was answered is kept."
+            )
+            with out_of_memory_as(fault):
                 completions = generate(
                     model,
                     tokenizer,
@@ -68,14 +73,6 @@ class InProcess:
                     slots=self.batch_size,
                     on_step=on_step,
                 )
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise DataError(
-                    f"{self.model.id}: out of memory while {min(len(batch), self.batch_size)} answers of up to "
-                    f"{sampling['max_tokens']} tokens were written at once. Lower its batch_size or max_new_tokens in "
-                    "data.students or data.teachers, and start again: what was answered is kept."
-                ) from error
             for call, done in zip(batch, completions, strict=True):
                 status = "truncated" if done.finish_reason == "length" else "ok" if done.text.strip() else "empty"
                 ledger.add(call, Answer(done.text, status, done.finish_reason, call.model, None, done.tokens), self)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cft.devices import GROUP, is_out_of_memory
+from cft.devices import GROUP, out_of_memory_as
 from cft.errors import EvalError
 from cft.files import append_jsonl, content_id, read_own_jsonl
 from cft.memory import peak_memory_mb
@@ -102,16 +102,13 @@ class BatchedDecoding:
     def _timed(self, prompts: list[str], batch: list[int]) -> dict[str, Any]:
         """Generate one batch; its answers, seconds and the process's peak memory so far."""
         start, how, block = time.perf_counter(), self.decoding, self.block_name
-        try:
+        fault = EvalError(
+            f"Out of memory while {min(len(prompts), how.batch_size)} answers were written at once. "
+            f"Lower {block}.batch_size "
+            f"(now {how.batch_size}) or {block}.max_new_tokens (now {how.max_new_tokens}) and start again."
+        )
+        with out_of_memory_as(fault):
             completions = self.answer_batch(prompts, seed=int(content_id(how.seed, batch)[:7], 16))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise EvalError(
-                f"Out of memory while {min(len(prompts), how.batch_size)} answers were written at once. "
-                f"Lower {block}.batch_size "
-                f"(now {how.batch_size}) or {block}.max_new_tokens (now {how.max_new_tokens}) and start again."
-            ) from error
         return {
             "answers": [vars(completion) for completion in completions],
             "seconds": round(time.perf_counter() - start, 3),
