@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from rich.console import Console
@@ -64,6 +65,19 @@ def count_batches(monkeypatch, stop_after: int | None = None) -> list[int]:
         return generate(model, tokenizer, prompts, **settings)
 
     monkeypatch.setattr(eval.answering.batched, "generate", counted)
+    return calls
+
+
+def stopped_and_gone_on(recipe: Recipe, folder: Path, adapter: Path | None, arm: str, monkeypatch) -> list[int]:
+    """Sizes of the batches that are owed after a stop in the third; the answers are those of an undisturbed run."""
+    run(recipe, folder / "whole", adapter)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        count_batches(patch, stop_after=2)
+        run(recipe, folder / "killed", adapter)
+    calls = count_batches(monkeypatch)
+    run(recipe, folder / "killed", adapter)
+    whole, killed = ((folder / name / TASK / arm / "answers.jsonl").read_bytes() for name in ("whole", "killed"))
+    assert whole == killed
     return calls
 
 

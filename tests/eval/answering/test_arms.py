@@ -20,7 +20,6 @@ import eval.tasks.utils
 from cft.errors import EvalError, RecipeError
 from cft.export.export import export
 from cft.export.trained import open_trained
-from cft.files import sha256_file
 from cft.models.generate import generate
 from cft.recipe.blocks import Arm, ModelBlock, Recipe
 from cft.recipe.load import load_recipe
@@ -29,7 +28,7 @@ from eval.elicitors.table import ELICITORS
 from eval.grading import Grade
 from eval.prompts import is_chat
 from eval.report.report import write_report
-from tests.support.evaluating import TASK, count_batches, make_adapter, make_recipe, rows, run
+from tests.support.evaluating import TASK, count_batches, make_adapter, make_recipe, rows, run, stopped_and_gone_on
 from tests.support.exporting import make_base, make_run, save_adapter
 
 SAMPLED = {"samples": 3, "temperature": 0.8, "top_p": 0.95, "limit": 4, "batch_size": 3}
@@ -165,15 +164,7 @@ def test_samples_stand_item_by_item_and_differ(tiny_model, tmp_path):
 
 def test_killed_sampling_goes_on_and_ends_with_the_same_bytes(tiny_model, tmp_path, monkeypatch):
     recipe = make_recipe(tiny_model, arms=["base"], **SAMPLED)
-    run(recipe, tmp_path / "whole", None)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        count_batches(patch, stop_after=2)
-        run(recipe, tmp_path / "killed", None)
-    calls = count_batches(monkeypatch)
-    run(recipe, tmp_path / "killed", None)
-    assert calls == [3, 3]
-    files = [tmp_path / name / TASK / "base" / "answers.jsonl" for name in ("whole", "killed")]
-    assert sha256_file(files[0]) == sha256_file(files[1])
+    assert stopped_and_gone_on(recipe, tmp_path, None, "base", monkeypatch) == [3, 3]
 
 
 def test_another_seed_gives_other_samples_and_the_same_greedy_answers(tiny_model, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from cft.models.generate import generate
 from cft.models.graphs_fault import graphs_fault, tried
 from cft.recipe.load import load_recipe
 from eval.answering.batched import BatchedDecoding, Decoding
-from tests.support.evaluating import TASK, count_batches, make_adapter, make_recipe, rows, run
+from tests.support.evaluating import TASK, count_batches, make_adapter, make_recipe, rows, run, stopped_and_gone_on
 from tests.support.tiny import loud_model
 
 PROMPTS = [f"{'word ' * n}{n} + {n} =" for n in range(1, 12)]
@@ -48,15 +48,7 @@ def test_a_killed_evaluation_goes_on_from_its_last_group(tiny_model, adapter, tm
         "arms": ["adapter"],
     }
     recipe = make_recipe(tiny_model, **sampled)
-    run(recipe, tmp_path / "whole", adapter)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        count_batches(patch, stop_after=2)
-        run(recipe, tmp_path / "killed", adapter)
-    calls = count_batches(monkeypatch)
-    run(recipe, tmp_path / "killed", adapter)
-    assert calls == [16, 16, 8]
-    written = [(tmp_path / name / TASK / "adapter" / "answers.jsonl").read_bytes() for name in ("whole", "killed")]
-    assert written[0] == written[1]
+    assert stopped_and_gone_on(recipe, tmp_path, adapter, "adapter", monkeypatch) == [16, 16, 8]
 
 
 @pytest.mark.parametrize("decoder", ["steps", "graphs"])
