@@ -4,6 +4,7 @@
         recipe.yaml                 the resolved recipe
         data/                       {problems,candidates,critiques,examples,calls}.jsonl README.md manifest.json
         train/                      adapter/ steps/step-N/ checkpoints/ selection/ metrics.json manifest.json
+                                    of a method with rollouts also rollouts/step-N.jsonl signal.json
         eval/<task>/<arm>/          answers.jsonl arm.json and lm-eval's own files; eval/manifest.json
         report/                     report.html report.md report.json and pictures
         export/                     merged/ gguf/ adapter/; those of an earlier step in step-N/
@@ -39,6 +40,7 @@ PROBLEMS, CANDIDATES, CRITIQUES = "problems.jsonl", "candidates.jsonl", "critiqu
 EXAMPLES, CALLS, CARD = "examples.jsonl", "calls.jsonl", "README.md"
 ADAPTER, METRICS, CHECKPOINTS, STEPS = "adapter", "metrics.json", "checkpoints", "steps"
 SELECTION, CURVE = "selection", "curve.json"
+ROLLOUTS, SIGNAL = "rollouts", "signal.json"  # the completions trained on; what the base did before training
 ANSWERS, ARM = "answers.jsonl", "arm.json"
 REPORT_JSON, REPORT_TEXT, REPORT_PAGE = "report.json", "report.md", "report.html"
 EXPORT, SWEEPS = "export", "sweeps"

@@ -115,7 +115,7 @@ def _check(train: dict[str, Any], config: str, dtype: str, device: str) -> list[
     from peft import LoraConfig
     from transformers.utils import is_torch_bf16_gpu_available
 
-    package, name = config.split(".")
+    package, name = config.rsplit(".", 1)
     libraries = {"lora": Library("peft", LoraConfig), "args": Library(package, getattr(import_module(package), name))}
     values = {block: train[block] if isinstance(train[block], dict) else {} for block in libraries}
     with _undisturbed(), tempfile.TemporaryDirectory() as folder:

@@ -9,11 +9,26 @@ from cft.recipe.blocks.data import (
     FileTeacher,
     ModelTeacher,
     NoData,
+    PromptsData,
     StudentBlock,
     Style,
     Teacher,
+    VerdictsData,
 )
 from cft.recipe.blocks.endpoint import EndpointBlock
 from cft.recipe.blocks.recipe import ModelBlock, Recipe
 from cft.recipe.blocks.scoring import Arm, Decoder, ElicitorBlock, EvalBlock
-from cft.recipe.blocks.train import METHODS, Method, NoTrain, SelectBlock, SftTrain, TrainBlock
+from cft.recipe.blocks.train import (
+    METHODS,
+    DistilTrain,
+    FileReward,
+    GrpoTrain,
+    Method,
+    NoTrain,
+    RandomReward,
+    RolloutTrain,
+    RuleReward,
+    SelectBlock,
+    SftTrain,
+    TrainBlock,
+)

@@ -96,15 +96,53 @@ class CritiquesData(Block):
     )
     trim: float = Field(0.0, ge=0, lt=0.5, description="Share of the critiques to drop at each end of their lengths.")
     max_examples: Count | None = Field(None, description="Most training rows, spread over wrong answers; null: all.")
+    change: Literal["none", "shuffled", "no_verdict", "wrong_numbers"] = Field(
+        "none",
+        description="A control: shuffled puts each critique beside another candidate; no_verdict leaves out what it "
+        "concludes; wrong_numbers changes every number in it.",
+    )
 
 
 class DemonstrationsData(Block):
-    """Examples that show a question and train its worked solution (the SFT control)."""
+    """Examples that show a question and train a solution of it (the SFT controls)."""
 
     builder: Literal["demonstrations"]
     problems: Annotated[Names, File("problem")] = Field(
         min_length=1, description="Names in recipes/problems, or paths of YAML files."
     )
+    students: Annotated[list[StudentBlock], AfterValidator(once)] = Field(
+        default_factory=list,
+        description="Who writes the solutions, of which the right ones are taken; none: the problem files' own.",
+    )
+    max_examples: Count | None = Field(None, description="Most training rows; null: all.")
+    repeat: Count = Field(1, description="Times that each row stands among the examples.")
+
+
+class PromptsData(Block):
+    """Questions with their answers and no completion: the model's own are what reinforcement learning trains on."""
+
+    builder: Literal["prompts"]
+    problems: Annotated[Names, File("problem")] = Field(
+        min_length=1, description="Names in recipes/problems, or paths of YAML files."
+    )
+    students: Annotated[list[StudentBlock], AfterValidator(once)] = Field(
+        default_factory=list,
+        description="Whose most frequent answer, and most frequent wrong answer, are the labels of the rewards "
+        "majority and incorrect.",
+    )
+
+
+class VerdictsData(Block):
+    """Critique prompts on graded candidates, as many right as wrong; the reward `verdict` knows which is which."""
+
+    builder: Literal["verdicts"]
+    problems: Annotated[Names, File("problem")] = Field(
+        min_length=1, description="Names in recipes/problems, or paths of YAML files."
+    )
+    students: Annotated[list[StudentBlock], AfterValidator(once)] = Field(
+        min_length=1, description="Who writes the candidates."
+    )
+    max_examples: Count | None = Field(None, description="Most training rows, half right and half wrong; null: all.")
 
 
 class NoData(Block):
@@ -113,4 +151,6 @@ class NoData(Block):
     builder: Literal["none"]
 
 
-DataBlock = Annotated[CritiquesData | DemonstrationsData | NoData, Field(discriminator="builder")]
+DataBlock = Annotated[
+    CritiquesData | DemonstrationsData | PromptsData | VerdictsData | NoData, Field(discriminator="builder")
+]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from cft.recipe.blocks.base import Block, Count, File, Text, once
 
@@ -56,6 +56,80 @@ class SftTrain(Block):
     )
 
 
+class RuleReward(Block):
+    """A reward by a rule, through the one grader (`cft.train.rewards`)."""
+
+    kind: Literal["correct", "format", "incorrect", "majority", "python", "constant", "verdict"]
+    weight: float = Field(1.0, description="Factor of this reward in the sum.")
+
+
+class RandomReward(Block):
+    """1 or 0 by chance, whatever the completion (Spurious Rewards, arXiv 2506.10947, section 2)."""
+
+    kind: Literal["random"]
+    probability: float = Field(0.5, gt=0, lt=1, description="Of a 1.")
+    weight: float = Field(1.0, description="Factor of this reward in the sum.")
+
+
+class FileReward(Block):
+    """A function of yours: `reward(completions, **columns) -> list[float]`, called in a process of its own."""
+
+    kind: Literal["file"]
+    path: Annotated[Text, File("file")] = Field(description="Python file.")
+    function: Text = Field("reward", description="Name of the function in it.")
+    timeout: float = Field(10.0, gt=0, le=3600, description="Seconds that one call may take.")
+    weight: float = Field(1.0, description="Factor of this reward in the sum.")
+
+
+def _kind_alone(reward: Any) -> Any:
+    return {"kind": reward} if isinstance(reward, str) else reward
+
+
+Reward = Annotated[
+    Annotated[RuleReward | RandomReward | FileReward, Field(discriminator="kind")], BeforeValidator(_kind_alone)
+]
+Rewards = Annotated[list[Reward], AfterValidator(once)]
+
+
+class RolloutTrain(Block):
+    """What the methods share that train on the model's own completions."""
+
+    full: ClassVar[bool] = False
+    lora: Annotated[dict[str, Any], File("if it is one")] = Field(
+        default_factory=dict, description="Keys of peft.LoraConfig."
+    )
+    keep_steps: Annotated[list[Count], AfterValidator(once)] = Field(
+        default_factory=list, description="Optimizer steps after which the adapter is kept, as the arm step-N."
+    )
+    select: SelectBlock | None = Field(
+        None, description="Keep the step that is best on validation items; null: keep the last step."
+    )
+
+
+class GrpoTrain(RolloutTrain):
+    """Reinforcement learning with verifiable rewards, by TRL's GRPOTrainer (GRPO: arXiv 2402.03300, section 4.1)."""
+
+    method: Literal["grpo"]
+    rewards: Rewards = Field(
+        min_length=1, description="correct, format, random, incorrect, majority, python, constant, verdict, or a file."
+    )
+    args: Annotated[dict[str, Any], File("if it is one")] = Field(
+        default_factory=dict, description="Keys of trl.GRPOConfig."
+    )
+
+
+class DistilTrain(RolloutTrain):
+    """Self-distillation: the model that sees a critique teaches the model that does not, on its own completions.
+
+    sdft: arXiv 2601.19897. sdpo: arXiv 2601.20802, whose teacher sees a completion with a reward beside the critique.
+    """
+
+    method: Literal["sdft", "sdpo"]
+    args: Annotated[dict[str, Any], File("if it is one")] = Field(
+        default_factory=dict, description="Keys of trl.experimental.sdft.SDFTConfig, or of sdpo.SDPOConfig."
+    )
+
+
 class NoTrain(Block):
     """No training, for recipes that only score the base model. It has no other key; these are what readers ask for."""
 
@@ -72,7 +146,7 @@ class NoTrain(Block):
     select: ClassVar[None] = None
 
 
-TrainBlock = Annotated[SftTrain | NoTrain, Field(discriminator="method")]
+TrainBlock = Annotated[SftTrain | GrpoTrain | DistilTrain | NoTrain, Field(discriminator="method")]
 
 
 @dataclass(frozen=True)
@@ -81,7 +155,7 @@ class Method:
 
     block: type[Block]
     builders: tuple[str, ...]  # data.builder of the rows that it trains on
-    config: str | None = None  # the library's class that takes train.args, as package.Class
+    config: str | None = None  # the library's class that takes train.args, with its module
     module: str | None = None  # has train(recipe, examples, folder, *, console, tracker) -> summary
 
     def load(self) -> Callable[..., dict[str, Any]]:
@@ -92,5 +166,8 @@ class Method:
 METHODS = {
     "cft": Method(SftTrain, ("critiques",), "trl.SFTConfig", "cft.train.sft"),
     "sft": Method(SftTrain, ("critiques", "demonstrations"), "trl.SFTConfig", "cft.train.sft"),
+    "grpo": Method(GrpoTrain, ("prompts", "verdicts"), "trl.GRPOConfig", "cft.train.grpo"),
+    "sdft": Method(DistilTrain, ("critiques",), "trl.experimental.sdft.SDFTConfig", "cft.train.distil"),
+    "sdpo": Method(DistilTrain, ("critiques",), "trl.experimental.sdpo.SDPOConfig", "cft.train.distil"),
     "none": Method(NoTrain, ("none",)),
 }
