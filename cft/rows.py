@@ -36,15 +36,18 @@ class TokenRow:
         return len(self.input_ids) - trained, trained
 
 
-def load_rows(path: Path) -> list[dict]:
+def load_rows(path: Path, *, completions: bool = True) -> list[dict]:
     """The examples in `path`: {"id", "prompt": [messages], "completion": [messages]}; other keys are kept unread.
+
+    Args:
+        completions: whether rows have one; else they are prompts, for methods that train on the model's own.
 
     Raises:
         DataError: naming every line that is damaged, is no such row, or repeats an id.
     """
     faults, rows, first_line = [], [], {}
     for number, row in read_jsonl(path):
-        fault = _row_fault(row)
+        fault = _row_fault(row, ("prompt", "completion") if completions else ("prompt",))
         if not fault and row["id"] in first_line:
             fault = f"id {row['id']!r} stands on line {first_line[row['id']]} already; remove one of them"
         if fault:
@@ -57,10 +60,10 @@ def load_rows(path: Path) -> list[dict]:
     return rows
 
 
-def _row_fault(row: dict) -> str | None:
+def _row_fault(row: dict, keys: tuple[str, ...]) -> str | None:
     if not isinstance(row.get("id"), str):
         return f"`id` is {row.get('id')!r}; give each row a string of its own"
-    for key in ("prompt", "completion"):
+    for key in keys:
         messages = row.get(key)
         if not isinstance(messages, list) or not messages:
             return f"`{key}` is {messages!r:.60}; it must be a list of messages, at least one"

@@ -188,11 +188,12 @@ def make_cache(model: "PreTrainedModel", room: int):
 def shared_prefix(ids: Sequence[Sequence[int]]) -> int:
     """Tokens that all of several prompts begin with, such as few-shot examples; 0 where they are too few to matter.
 
-    Each prompt keeps at least one token of its own.
+    Each prompt keeps at least one token of its own. Equal prompts, the rollouts of one problem, are never too short.
     """
     most = min(map(len, ids)) - 1
     same = next((n for n in range(most) if len({row[n] for row in ids}) > 1), most)
-    return same if len(ids) > 1 and same >= SHARED else 0
+    equal = len(set(map(tuple, ids))) == 1
+    return same if len(ids) > 1 and (same >= SHARED or equal) else 0
 
 
 def stop_token_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:

@@ -7,7 +7,7 @@ Measured on CPUs in `benchmarks/`; on GPUs not measured.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cft.devices import decoder_for
 from cft.errors import ModelError
@@ -81,19 +81,55 @@ def generate(
     Raises:
         ModelError: `continuous` is asked to sample.
     """
+    added = tokenizer.chat_template is None if special_tokens is None else special_tokens
+    answers = sampled(
+        model,
+        tokenizer,
+        tokenizer(prompts, add_special_tokens=added)["input_ids"],
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        stop_strings=stop_strings,
+        decoder=decoder,
+        slots=slots,
+        on_step=on_step,
+        on_answer=on_answer,
+    )
+    texts = [until(text, stop_strings)[0] for text in tokenizer.batch_decode(answers.tokens, skip_special_tokens=True)]
+    return [Completion(text, len(t), r) for text, t, r in zip(texts, answers.tokens, answers.reasons, strict=True)]
+
+
+def sampled(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: list[list[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    decoder: str = "auto",
+    slots: int | None = None,
+    **more: Any,
+) -> Answers:
+    """`generate` from token ids to token ids.
+
+    Args:
+        more: `stop_strings`, `on_step` and `on_answer`.
+    """
     import torch
 
     generator = torch.Generator(model.device).manual_seed(seed)
-    added = tokenizer.chat_template is None if special_tokens is None else special_tokens
     answers = Answers(
-        tokenizer(prompts, add_special_tokens=added)["input_ids"],
+        prompts,
         max_new_tokens,
         lambda logits: choose(logits, temperature, top_k, top_p, generator),
         stop_token_ids(model, tokenizer),
-        stop_strings,
-        tokenizer.decode,
-        on_step,
-        on_answer,
+        decode=tokenizer.decode,
+        **more,
     )
     name = decoder_for(decoder, model.device.type)
     if name == "continuous" and temperature:
@@ -101,5 +137,4 @@ def generate(
     if name == "graphs" and graphs_fault(model):
         name = "steps"
     DECODERS[name](model, answers, min(slots or len(prompts), len(prompts)))
-    texts = [until(text, stop_strings)[0] for text in tokenizer.batch_decode(answers.tokens, skip_special_tokens=True)]
-    return [Completion(text, len(t), r) for text, t, r in zip(texts, answers.tokens, answers.reasons, strict=True)]
+    return answers

@@ -51,6 +51,7 @@ from cft.train.loop.progress import TrainProgress
 from cft.train.loop.stopping import SaveOnTerm
 from cft.train.loop.trainer import StopIfDiverged
 from cft.train.preflight import Preflight
+from cft.train.prompts import PromptRows
 from cft.train.select.choice import StoppedEarly, drop_adapters
 from cft.weights.adapter import files_left
 
@@ -71,7 +72,7 @@ class Job:
     tracker: str
     source: ModelSource
     tokenizer: PreTrainedTokenizerBase
-    rows: Preflight
+    rows: Preflight | PromptRows
     args: dict[str, Any]  # of the method's configuration: train.args over our defaults
     attention: str  # that training uses
 
@@ -227,7 +228,7 @@ def fit_into_memory(job: Job, fit: Fit) -> tuple[Trainer, Setting]:
 def train_to_end(job: Job, setting: Setting, trainer: Trainer) -> Trainer:
     """Train from the newest checkpoint, or from the start, to the last step; its `select` says what chose the step."""
     foresee(trainer.model, job.console, merged="merged" in job.recipe.eval.models)
-    progress, term = TrainProgress(job.console), SaveOnTerm(job.console)
+    progress, term = TrainProgress(job.console), SaveOnTerm(job.console, getattr(trainer, "steps_a_generation", 1))
     trainer.remove_callback(PrinterCallback)
     for adapter in getattr(trainer.model, "peft_config", {}).values():
         if isinstance(adapter.target_modules, set):  # else a pattern, or None; a set is saved in any order

@@ -59,6 +59,28 @@ def our_defaults(
     }
 
 
+def rollout_defaults(device: str, dtype: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """What the configurations of GRPO and self-distillation share, ours as in `our_defaults`.
+
+    Sizes are for a CPU and 0.5B parameters: 32 completions a generation, in groups of 16 for one prompt, trained on in
+    micro-batches of 8.
+    """
+    kept = ("optim", "bf16", "fp16", "use_cpu", "activation_checkpointing", "save_strategy", "save_total_limit")
+    kept += ("logging_steps", "dataloader_num_workers", "dataloader_pin_memory", "report_to", "disable_tqdm")
+    ours = our_defaults(device, dtype, asked)
+    return {key: ours[key] for key in kept if key in ours} | {
+        "learning_rate": 1e-4,  # TRL's 1e-6 is one of full fine-tuning
+        "lr_scheduler_type": "constant",
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 4,
+        "num_generations": 16,
+        "max_completion_length": 256,  # tokens
+        "temperature": 1.0,
+        "disable_dropout": True,  # rollouts are sampled without it
+        "shuffle_dataset": False,  # `cft.train.prompts` gives the order
+    }
+
+
 def recomputes(args: dict[str, Any]) -> bool | None:
     """Whether activations are computed again, under transformers' name of it or the older one; None: not said."""
     return args.get("activation_checkpointing", args.get("gradient_checkpointing"))

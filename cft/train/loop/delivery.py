@@ -92,7 +92,8 @@ def probed_rows(trainer: Trainer) -> list[list[int]]:
     """Token ids that show what was trained: the first row, and the tokens whose embeddings are trained."""
     tokens = config_of(trainer.model).get("trainable_token_indices") or []
     tokens = tokens if isinstance(tokens, list) else [token for some in tokens.values() for token in some]
-    return [row for row in (trainer.train_dataset[0].get("input_ids"), tokens) if row]
+    first = trainer.train_dataset[0].get("input_ids") or trainer.processing_class("The answer is 12.")["input_ids"]
+    return [row for row in (first, tokens) if row]
 
 
 def refuse_other(folder: Path, model: "PreTrainedModel", kept: list[torch.Tensor], read: list[torch.Tensor]) -> None:

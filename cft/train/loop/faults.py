@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainingArguments
 from trl import SFTConfig
 
 import cft
@@ -19,14 +20,16 @@ from cft.recipe.faults import cut
 from cft.train.loop.fallback import Setting, next_safer
 
 
-def training_arguments(args: dict[str, Any], seed: int, output_dir: Path) -> SFTConfig:
-    """SFTConfig of the recipe's `train.args`, already checked by `cft.recipe.load`, with our defaults filled in.
+def training_arguments(
+    args: dict[str, Any], seed: int, output_dir: Path, config: type[TrainingArguments] = SFTConfig
+) -> TrainingArguments:
+    """A `config` of the recipe's `train.args`, already checked by `cft.recipe.load`, with our defaults filled in.
 
     Raises:
-        TrainError: with what SFTConfig says of settings that do not go together.
+        TrainError: with what the class says of settings that do not go together.
     """
     with judged({"args": args}):
-        config = SFTConfig(output_dir=str(output_dir), seed=seed, data_seed=seed, **args)
+        config = config(output_dir=str(output_dir), seed=seed, data_seed=seed, **args)
     config._n_gpu = min(config.n_gpu, 1)  # of several GPUs a lone process takes the first; TRL refuses DataParallel
     return config
 
@@ -58,7 +61,7 @@ def judged(
         shown = cut(", ".join(f"{name}={value}" for name, value in (named or given).items()), 400)
         raise TrainError(
             f"training cannot begin with these settings: {shown}\n{type(error).__name__}: {said}.\n"
-            "Correct or leave out what it speaks of. See trl.SFTConfig (TRL 1.16) and peft.LoraConfig."
+            "Correct or leave out what it speaks of. TRL 1.16 and PEFT document the keys of train.args and train.lora."
         ) from error
 
 

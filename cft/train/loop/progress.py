@@ -13,6 +13,15 @@ from cft.models.fetch import quiet
 from cft.terminal import Terminal, text_column
 from cft.words import duration
 
+# What a step of reinforcement learning shows instead of its loss, which says nothing: TRL's key, name, format
+SHOWN = [
+    ("reward", "reward", ".2f"),
+    ("entropy", "entropy", ".2f"),
+    ("completions/mean_length", "length", ".0f"),
+    ("completions/clipped_ratio", "cut off", ".0%"),
+    ("clip_ratio/region_mean", "clipped", ".1%"),
+    ("frac_reward_zero_std", "no signal", ".0%"),
+]
 LINES = 20  # about so many lines are printed where there is no terminal
 
 
@@ -60,7 +69,9 @@ class TrainProgress(TrainerCallback):
         left = (now - self.start) / done * (state.max_steps - state.global_step)
         self.last, self.last_tokens = now, tokens
         step = f"step {state.global_step}/{state.max_steps}"
-        text = f"{step}  loss {logs['loss']:.3f}  {speed:.0f} tokens/s  {duration(left)} left"
+        shown = [f"{name} {logs[key]:{form}}" for key, name, form in SHOWN if logs.get(key) is not None]
+        shown = shown if "reward" in logs else [f"loss {logs['loss']:.3f}"]
+        text = "  ".join([step, *shown, f"{speed:.0f} tokens/s", f"{duration(left)} left"])
         if self.bar:
             self.bar.update(self.task, completed=state.global_step, text=text)
         elif state.global_step % max(1, state.max_steps // LINES) == 0 or state.global_step == state.max_steps:

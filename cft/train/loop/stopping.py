@@ -13,10 +13,13 @@ from cft.train.loop import ranks
 
 
 class SaveOnTerm(TrainerCallback):
-    """Saves a checkpoint at the end of the step in which SIGTERM came, and ends the training."""
+    """Saves a checkpoint at the end of the step in which SIGTERM came, and ends the training.
 
-    def __init__(self, console: Terminal) -> None:
-        self.console, self.requested = console, False
+    Where several steps train on the same rollouts (`every` of them), only the last of them can be gone on from.
+    """
+
+    def __init__(self, console: Terminal, every: int = 1) -> None:
+        self.console, self.every, self.requested = console, every, False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -39,4 +42,5 @@ class SaveOnTerm(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         self.requested = ranks.any_of(self.requested)  # all processes end with the same step
         if self.requested:
-            control.should_save = control.should_training_stop = True
+            control.should_save = state.global_step % self.every == 0
+            control.should_training_stop = True

@@ -1,27 +1,22 @@
 """TRL's SFTTrainer, with what a laptop needs: loss without logits, little padding, the longest batch tried first."""
 
-import copy
 import inspect
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import datasets
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 from transformers.utils import is_triton_available
 from trl import SFTTrainer
 from trl.models import enable_selective_activation_checkpointing
 
-from cft.devices import pick_device, random_numbers_forked
+from cft.devices import random_numbers_forked
 from cft.errors import TrainError
-from cft.files import let_others_read
 from cft.train.loop import ranks
 from cft.train.loop.head import FrozenHeadLoss, is_plain_frozen_head
-
-MPS_RANDOM = "rng_state_mps.safetensors"  # in a checkpoint
+from cft.train.loop.saving import AdapterSaving
 
 
 class StepSampler(torch.utils.data.Sampler[int]):
@@ -92,27 +87,7 @@ def without_padding_mask(model: torch.nn.Module, args: tuple, given: dict) -> tu
     return args, given
 
 
-def first_names(model: torch.nn.Module) -> dict[str, str]:
-    """For each parameter's name the first name of the same parameter: another one where a head is the embedding."""
-    first: dict[int, str] = {}
-    named = model.named_parameters(remove_duplicate=False)
-    return {name: first.setdefault(id(parameter), name) for name, parameter in named}
-
-
-def in_dtype(weights: dict[str, torch.Tensor], dtype: torch.dtype, first: dict[str, str]) -> dict[str, torch.Tensor]:
-    """The weights in a type, those of one parameter as one tensor: gathered from several processes they are copies.
-
-    Args:
-        first: `first_names` of the model.
-    """
-    cast: dict[str, torch.Tensor] = {}
-    for name, weight in weights.items():
-        if (key := first.get(name, name)) not in cast:
-            cast[key] = weight.to(dtype) if weight.is_floating_point() else weight
-    return {name: cast[first.get(name, name)] for name in weights}
-
-
-class CompletionTrainer(SFTTrainer):
+class CompletionTrainer(AdapterSaving, SFTTrainer):
     """SFTTrainer that without Triton (on a CPU, say) computes the output layer only where a completion is predicted.
 
     TRL's fused head skips the prompt on GPUs; without Triton it projects every position, padding too, computes each
@@ -120,8 +95,6 @@ class CompletionTrainer(SFTTrainer):
     the positions with loss are projected, by `cft.train.loop.head` where the layer is frozen, else by the model's own
     `logits_to_keep`. The loss is the same to rounding.
     """
-
-    product_dtype = "float32"  # of a whole model that is saved; the recipe's model.dtype
 
     def __init__(self, model, args, **kwargs) -> None:
         if (args.activation_checkpointing_kwargs or {}).get("selective"):
@@ -190,50 +163,6 @@ class CompletionTrainer(SFTTrainer):
         self.model_wrapped.zero_grad()
         self._metrics["train"].clear()  # TRL's running means and token count
         self._total_train_tokens = 0
-
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
-        """Keep the types of trained weights: PEFT loads an adapter in float32, that of a 4-bit base was bfloat16."""
-        types = {name: p.dtype for name, p in self.model.named_parameters() if p.requires_grad}
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        for name, parameter in self.model.named_parameters():
-            if parameter.dtype != types.get(name, parameter.dtype):
-                parameter.data = parameter.data.to(types[name])
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the adapter only (or the whole model and its tokenizer): no pickled arguments, no question to the hub.
-
-        A whole model is trained in float32 and written in `product_dtype`; a checkpoint keeps float32, to go on from.
-        Of several processes all must call it, and the main one writes, when it has the others' shares of the weights.
-        """
-        weights = self.accelerator.get_state_dict(self.model_wrapped) if ranks.sharded() else None
-        if ranks.is_main():
-            folder = output_dir or self.args.output_dir
-            if isinstance(self.model, PeftModel):
-                self.model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
-            else:
-                weights = self.model.state_dict() if weights is None else weights
-                dtype = self.model.dtype if _internal_call else getattr(torch, self.product_dtype)
-                self.model.save_pretrained(folder, state_dict=in_dtype(weights, dtype, first_names(self.model)))
-                config = copy.deepcopy(self.model.config)
-                config.dtype = dtype  # save_pretrained has written that of the training
-                config.save_pretrained(folder)
-                self.processing_class.save_pretrained(folder)  # so that it loads by itself
-            let_others_read(Path(folder))
-        ranks.wait()
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        """As transformers does, and the state of an Apple GPU's random numbers, which it leaves out."""
-        super()._save_rng_state(output_dir)
-        if pick_device() == "mps":
-            save_file({"mps": torch.mps.get_rng_state()}, Path(output_dir) / MPS_RANDOM)
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        super()._load_rng_state(checkpoint)
-        if checkpoint and pick_device() == "mps":
-            torch.mps.set_rng_state(load_file(Path(checkpoint) / MPS_RANDOM)["mps"])
-
-    def create_model_card(self, *args, **kwargs) -> None:
-        """Nothing: the adapter gets a card of ours (`cft.train.card`), a checkpoint needs none."""
 
 
 def check_rows_stay_apart(trainer: CompletionTrainer) -> None:

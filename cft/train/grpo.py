@@ -1,0 +1,201 @@
+"""Reinforcement learning with verifiable rewards: rows -> arguments -> trainer -> train, with TRL's GRPOTrainer and LoRA.
+
+GRPO is section 4.1 of DeepSeekMath (arXiv 2402.03300); on one problem it is One-Shot-RLVR (arXiv 2504.20571). The
+reference model of `beta` is the base with the adapter switched off. What is not about this method is in
+`cft.train.job`.
+"""
+
+import math
+from pathlib import Path
+
+import datasets
+import torch
+from accelerate.utils import gather_object
+from transformers import Trainer, TrainingArguments
+from trl import GRPOConfig, GRPOTrainer
+
+from cft.devices import pick_device, random_numbers_forked
+from cft.errors import TrainError
+from cft.files import write_jsonl
+from cft.models.load import load_tokenizer
+from cft.models.source import architecture_of, resolve
+from cft.recipe.blocks import Recipe
+from cft.runs import ROLLOUTS, step_name
+from cft.terminal import Terminal
+from cft.train.job import Job, run, train_to_end
+from cft.train.loop import ranks
+from cft.train.loop.defaults import rollout_defaults
+from cft.train.loop.fallback import Setting
+from cft.train.loop.faults import judged, training_arguments
+from cft.train.loop.head import is_plain_frozen_head
+from cft.train.loop.progress import only_our_progress
+from cft.train.loop.rollouts import completion_log_probs, is_ours, reads_prompt_once, sample, shared_prompt, texts
+from cft.train.loop.saving import AdapterSaving
+from cft.train.loop.speed import training_attention
+from cft.train.loop.trackers import reporting
+from cft.train.loop.trainer import LongestBatchFirst, plain
+from cft.train.prompts import prompt_rows
+from cft.train.rewards import reward_functions
+from cft.train.sft import lora_config
+from eval.statistics.behaviour import loops
+
+
+@only_our_progress()
+def train(recipe: Recipe, examples: Path, folder: Path, *, console: Terminal, tracker: str = "none") -> dict:
+    """Train `folder`/adapter on rollouts for the prompts; arguments, files and errors as `cft.train.sft.train`.
+
+    Writes beside that folder/rollouts/step-N.jsonl: the completions sampled after N optimizer steps, each with its
+    rewards.
+    """
+    asked, device = recipe.train.args, pick_device()
+    attention = training_attention(recipe.model, device, sharded=ranks.sharded())
+    args = rollout_defaults(device, recipe.model.dtype, asked) | asked
+    source, tokenizer = resolve(recipe.model), load_tokenizer(recipe.model)
+    context = architecture_of(source)
+    rows = prompt_rows(examples, tokenizer, args["max_completion_length"], context and context.context)
+    return run(Job(recipe, examples, folder, console, tracker, source, tokenizer, rows, args, attention), fit)
+
+
+def fit(job: Job, setting: Setting) -> Trainer:
+    """Train from the newest checkpoint, or from the start, to the last step."""
+    recipe = job.recipe
+    keys = job.args | (setting.args if setting != job.setting else {}) | reporting(job.tracker, job.folder)
+    if setting != job.setting and "steps_per_generation" in keys:  # as many completions a generation as before
+        keys["steps_per_generation"] *= job.setting.rows // setting.rows
+    keys["gradient_accumulation_steps"] = ranks.share_of(setting.accumulation, setting.rows)
+    args = training_arguments(keys, recipe.seed, job.checkpoints, GRPOConfig)
+    prompts = job.rows.in_order(plan_generations(args, len(job.rows.rows)), recipe.seed)
+    if job.tokenizer.chat_template is None:
+        from cft.models.generate import render
+
+        prompts = [row | {"prompt": render(job.tokenizer, row["prompt"])} for row in prompts]
+    with judged({"lora": recipe.train.lora, "args": recipe.train.args}):
+        trainer = RolloutTrainer(
+            model=job.load_base(setting),
+            args=args,
+            processing_class=job.tokenizer,
+            peft_config=lora_config(job),
+            train_dataset=datasets.Dataset.from_list(prompts),
+            reward_funcs=reward_functions(recipe.train.rewards, recipe.seed),
+        )
+    trainer.rollouts = job.folder / ROLLOUTS
+    trainer.add_callback(LongestBatchFirst(trainer))
+    return train_to_end(job, setting, trainer)
+
+
+def plan_generations(args: TrainingArguments, rows: int) -> int:
+    """How many prompts all generations draw together; sets `max_steps`, and `save_steps` to ends of generations.
+
+    Args:
+        args: GRPOConfig, or one of self-distillation.
+
+    Raises:
+        TrainError: a generation is used for no whole number of optimizer steps.
+    """
+    batches, accumulation = args.steps_per_generation * args.num_iterations, args.gradient_accumulation_steps
+    if batches % accumulation and accumulation % batches:
+        raise TrainError(
+            f"train.args: a generation is used for {args.steps_per_generation} micro-batches (steps_per_generation) x "
+            f"{args.num_iterations} (num_iterations), which is no whole number of optimizer steps of {accumulation} "
+            "micro-batches (gradient_accumulation_steps). Choose numbers that divide each other."
+        )
+    steps, prompts = max(1, batches // accumulation), args.generation_batch_size // args.num_generations
+    generations_a_step = max(1, accumulation // batches)
+    if args.max_steps <= 0:
+        generations = math.ceil(rows * args.num_train_epochs / prompts)
+        args.max_steps = math.ceil(generations / generations_a_step) * steps
+    if args.save_steps >= 1 and args.save_steps % steps:
+        raise TrainError(
+            f"train.args.save_steps is {args.save_steps:g}, but {steps} optimizer steps share a generation, and only "
+            f"after the last of them a training can be gone on from. Take a multiple of {steps}."
+        )
+    if args.save_steps < 1:  # a share of all steps
+        args.save_steps = max(1, round(args.save_steps * args.max_steps / steps)) * steps
+    return math.ceil(args.max_steps / steps) * generations_a_step * prompts
+
+
+class RolloutTrainer(AdapterSaving, GRPOTrainer):
+    """GRPOTrainer whose rollouts and log-probabilities come from `cft.train.loop.rollouts`, and are kept in files."""
+
+    rollouts: Path  # folder of the files
+
+    def __init__(self, **settings) -> None:
+        super().__init__(**settings)
+        self.reads_prompt_once = (
+            reads_prompt_once(plain(self.model), self.args)
+            and self.accelerator.num_processes == 1
+            and is_plain_frozen_head(plain(self.model))
+        )
+        uses = self.args.steps_per_generation * self.num_iterations  # micro-batches of a generation
+        self.steps_a_generation = max(1, uses // self.args.gradient_accumulation_steps)
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, **more):
+        if not is_ours(self.args):
+            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, **more)
+        accumulation = self.args.gradient_accumulation_steps
+        return sample(self, prompt_ids, draw=self.state.global_step * accumulation + self._step % accumulation), None
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, **more
+    ):
+        """Log-probabilities and entropies (B, T) of completions of T = `logits_to_keep` tokens."""
+        prompt = shared_prompt(input_ids[:, :-logits_to_keep], attention_mask[:, :-logits_to_keep])
+        if prompt is None or not self.reads_prompt_once or more.get("compute_aux_loss"):
+            arguments = input_ids, attention_mask, logits_to_keep, batch_size
+            return super()._get_per_token_logps_and_entropies(model, *arguments, **more)
+        size = batch_size or len(input_ids)
+        parts = zip(input_ids[:, -logits_to_keep:].split(size), attention_mask[:, -logits_to_keep:].split(size))
+        results = [
+            completion_log_probs(self, prompt, ids, mask, entropy_trains=self._entropy_bonus_enabled)
+            for ids, mask in parts
+        ]
+        log_probs, entropies = (torch.cat(tensors) for tensors in zip(*results, strict=True))
+        return log_probs, entropies, None
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        """Rewards (N, functions) of all processes' completions, which are written to a file with them."""
+        written = texts(completions)
+        messages = [[{"role": "assistant", "content": text}] for text in written]
+        rewards = super()._calculate_rewards(inputs, prompts, messages, completion_ids_list)
+        step, names = self.state.global_step, self.reward_func_names
+        rows = [
+            {
+                "step": step,
+                "row": row["id"],
+                "problem": row.get("problem"),
+                "text": text,
+                "tokens": len(ids),
+                "finish_reason": "stop" if ids[-1] in self.eos_token_ids else "length",
+            }
+            for row, text, ids in zip(inputs, written, completion_ids_list, strict=True)
+        ]
+        rows = gather_object(rows)
+        sums = (rewards.cpu() * self.reward_weights.cpu()).nansum(1).tolist()
+        for row, values, total in zip(rows, rewards.tolist(), sums, strict=True):
+            row |= {"rewards": dict(zip(names, values, strict=True)), "reward": total}
+        if ranks.is_main():
+            write_jsonl(self.rollouts / f"{step_name(step)}.jsonl", rows)
+        self._metrics["train"]["gibberish"].append(sum(loops(row["text"]) for row in rows) / len(rows))
+        return rewards
+
+    def try_longest_batch(self) -> None:
+        """One forward and backward of a micro-batch of the longest completions there can be; nothing changes."""
+        rows, length = self.args.per_device_train_batch_size, self.args.max_completion_length
+        prompt = max(map(tuple, self._tokenize_prompts(self.train_dataset["prompt"])[0]), key=len)
+        ids = torch.tensor([prompt] * rows, device=self.args.device)
+        completions = ids[:, -1:].repeat(1, length)
+        blank = torch.zeros(rows, length, device=self.args.device)
+        batch = {
+            "prompt_ids": ids,
+            "prompt_mask": torch.ones_like(ids),
+            "completion_ids": completions,
+            "completion_mask": torch.ones_like(completions),
+            "advantages": torch.ones(rows, device=self.args.device),
+            "num_items_in_batch": torch.tensor(rows * length, device=self.args.device),
+            "ref_per_token_logps": blank,
+        }
+        self.current_gradient_accumulation_steps = self.args.gradient_accumulation_steps
+        with random_numbers_forked():
+            self.accelerator.backward(self.compute_loss(self.model_wrapped, batch))
+        self.model_wrapped.zero_grad()
+        self._metrics["train"].clear()
