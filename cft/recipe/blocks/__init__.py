@@ -20,6 +20,7 @@ from cft.recipe.blocks.recipe import ModelBlock, Recipe
 from cft.recipe.blocks.scoring import Arm, Decoder, ElicitorBlock, EvalBlock
 from cft.recipe.blocks.train import (
     METHODS,
+    ROLLOUT_ARGS,
     DistilTrain,
     FileReward,
     GrpoTrain,

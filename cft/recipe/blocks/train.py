@@ -106,6 +106,10 @@ class RolloutTrain(Block):
     )
 
 
+# What the batches of a RolloutTrain are where `args` says nothing: a step trains on 32 completions, two groups of 16
+ROLLOUT_ARGS = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 4, "num_generations": 16}
+
+
 class GrpoTrain(RolloutTrain):
     """Reinforcement learning with verifiable rewards, by TRL's GRPOTrainer (GRPO: arXiv 2402.03300, section 4.1)."""
 

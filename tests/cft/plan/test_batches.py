@@ -1,0 +1,41 @@
+"""The arithmetic of completions and optimizer steps, held against TRL's own configuration and sampler."""
+
+import pytest
+from trl import GRPOConfig
+from trl.trainer.utils import RepeatSampler
+
+from cft.train.loop.batches import RolloutBatches
+
+
+@pytest.mark.parametrize(
+    ("args", "rows"),
+    [
+        ({}, 1),
+        ({"num_train_epochs": 3}, 5),
+        ({"steps_per_generation": 16, "num_train_epochs": 2}, 1),
+        ({"generation_batch_size": 96, "num_iterations": 2}, 4),
+        ({"steps_per_generation": 2, "num_train_epochs": 4}, 1),
+        ({"per_device_train_batch_size": 4, "num_generations": 4}, 3),
+    ],
+)
+def test_the_batches_are_those_of_trl(args, rows, tmp_path):
+    batches = RolloutBatches.of(args)
+    config = GRPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **batches.args)
+    assert config.steps_per_generation * config.per_device_train_batch_size == batches.completions
+    generate_every = config.steps_per_generation * config.num_iterations
+    assert batches.clips == (config.gradient_accumulation_steps % generate_every != 0)
+
+    data_set = [row for row in range(rows) for _ in range(batches.copies(rows))]
+    drawn = list(RepeatSampler(data_set, config.num_generations, batches.prompts, generate_every, shuffle=False))
+    assert {data_set[index] for index in drawn} == set(range(rows))  # none is left out
+    steps = len(drawn) / batches.completions / config.gradient_accumulation_steps  # TRL loads a generation at a time
+    assert steps == int(steps)
+    assert batches.planned_steps(args, rows) == steps * args.get("num_train_epochs", 1)
+    assert batches.planned_steps({"max_steps": 7}, rows) == 7
+
+
+def test_one_step_a_generation_does_not_clip_and_several_do():
+    assert not RolloutBatches.of({}).clips and RolloutBatches.of({}).steps == 1
+    several = RolloutBatches.of({"steps_per_generation": 16})
+    assert several.clips and several.steps == 4 and several.generations(24) == 6
+    assert RolloutBatches.of({"num_iterations": 2}).clips
