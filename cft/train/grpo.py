@@ -1,29 +1,31 @@
-"""Reinforcement learning with verifiable rewards: rows -> arguments -> trainer -> train, with TRL's GRPOTrainer and LoRA.
+"""Reinforcement learning with verifiable rewards: rows, arguments, trainer; with TRL's GRPOTrainer and LoRA.
 
 GRPO is section 4.1 of DeepSeekMath (arXiv 2402.03300); on one problem it is One-Shot-RLVR (arXiv 2504.20571). The
 reference model of `beta` is the base with the adapter switched off. What is not about this method is in
 `cft.train.job`.
 """
 
-import math
 from pathlib import Path
+from typing import Any
 
 import datasets
 import torch
 from accelerate.utils import gather_object
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer
 
 from cft.devices import pick_device, random_numbers_forked
 from cft.errors import TrainError
 from cft.files import write_jsonl
+from cft.models.generate import render
 from cft.models.load import load_tokenizer
-from cft.models.source import architecture_of, resolve
+from cft.models.source import resolve
 from cft.recipe.blocks import Recipe
 from cft.runs import ROLLOUTS, step_name
 from cft.terminal import Terminal
 from cft.train.job import Job, run, train_to_end
 from cft.train.loop import ranks
+from cft.train.loop.batches import RolloutBatches
 from cft.train.loop.defaults import rollout_defaults
 from cft.train.loop.fallback import Setting
 from cft.train.loop.faults import judged, training_arguments
@@ -51,23 +53,21 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Terminal, tr
     attention = training_attention(recipe.model, device, sharded=ranks.sharded())
     args = rollout_defaults(device, recipe.model.dtype, asked) | asked
     source, tokenizer = resolve(recipe.model), load_tokenizer(recipe.model)
-    context = architecture_of(source)
-    rows = prompt_rows(examples, tokenizer, args["max_completion_length"], context and context.context)
+    rows = prompt_rows(examples, tokenizer, args["max_completion_length"])
     return run(Job(recipe, examples, folder, console, tracker, source, tokenizer, rows, args, attention), fit)
 
 
 def fit(job: Job, setting: Setting) -> Trainer:
     """Train from the newest checkpoint, or from the start, to the last step."""
     recipe = job.recipe
-    keys = job.args | (setting.args if setting != job.setting else {}) | reporting(job.tracker, job.folder)
-    if setting != job.setting and "steps_per_generation" in keys:  # as many completions a generation as before
-        keys["steps_per_generation"] *= job.setting.rows // setting.rows
+    batches = RolloutBatches.of(job.args)
+    keys = job.args | batch_arguments(batches, job.args, len(job.rows.rows))
+    keys |= (setting.args if setting != job.setting else {}) | reporting(job.tracker, job.folder)
     keys["gradient_accumulation_steps"] = ranks.share_of(setting.accumulation, setting.rows)
+    keys["reward_weights"] = [reward.weight for reward in recipe.train.rewards]
     args = training_arguments(keys, recipe.seed, job.checkpoints, GRPOConfig)
-    prompts = job.rows.in_order(plan_generations(args, len(job.rows.rows)), recipe.seed)
+    prompts = job.rows.in_order(batches.generations(args.max_steps) * batches.prompts, recipe.seed)
     if job.tokenizer.chat_template is None:
-        from cft.models.generate import render
-
         prompts = [row | {"prompt": render(job.tokenizer, row["prompt"])} for row in prompts]
     with judged({"lora": recipe.train.lora, "args": recipe.train.args}):
         trainer = RolloutTrainer(
@@ -78,46 +78,43 @@ def fit(job: Job, setting: Setting) -> Trainer:
             train_dataset=datasets.Dataset.from_list(prompts),
             reward_funcs=reward_functions(recipe.train.rewards, recipe.seed),
         )
-    trainer.rollouts = job.folder / ROLLOUTS
+    trainer.rollouts, trainer.steps_a_generation = job.folder / ROLLOUTS, max(1, round(batches.steps))
     trainer.add_callback(LongestBatchFirst(trainer))
     return train_to_end(job, setting, trainer)
 
 
-def plan_generations(args: TrainingArguments, rows: int) -> int:
-    """How many prompts all generations draw together; sets `max_steps`, and `save_steps` to ends of generations.
+def batch_arguments(batches: RolloutBatches, args: dict[str, Any], rows: int) -> dict[str, Any]:
+    """The keys of a configuration that say how many completions are sampled, and when training is saved.
 
     Args:
-        args: GRPOConfig, or one of self-distillation.
+        args: of the recipe, over our defaults.
+        rows: prompts to train on.
 
     Raises:
-        TrainError: a generation is used for no whole number of optimizer steps.
+        TrainError: a generation is used for no whole number of optimizer steps, or saved in the middle of one.
     """
-    batches, accumulation = args.steps_per_generation * args.num_iterations, args.gradient_accumulation_steps
-    if batches % accumulation and accumulation % batches:
+    steps, last = batches.steps, batches.planned_steps(args, rows)
+    if steps % 1 and 1 / steps % 1:
         raise TrainError(
-            f"train.args: a generation is used for {args.steps_per_generation} micro-batches (steps_per_generation) x "
-            f"{args.num_iterations} (num_iterations), which is no whole number of optimizer steps of {accumulation} "
-            "micro-batches (gradient_accumulation_steps). Choose numbers that divide each other."
+            f"train.args: a generation of {batches.completions} completions is trained on {batches.iterations} time(s) "
+            f"in optimizer steps of {batches.rows * batches.accumulation}, which makes {steps:g} steps. Choose "
+            "per_device_train_batch_size, gradient_accumulation_steps and steps_per_generation that divide each other."
         )
-    steps, prompts = max(1, batches // accumulation), args.generation_batch_size // args.num_generations
-    generations_a_step = max(1, accumulation // batches)
-    if args.max_steps <= 0:
-        generations = math.ceil(rows * args.num_train_epochs / prompts)
-        args.max_steps = math.ceil(generations / generations_a_step) * steps
-    if args.save_steps >= 1 and args.save_steps % steps:
+    every, save = max(1, round(steps)), args.get("save_steps", 0.05)
+    if save >= 1 and save % every:
         raise TrainError(
-            f"train.args.save_steps is {args.save_steps:g}, but {steps} optimizer steps share a generation, and only "
-            f"after the last of them a training can be gone on from. Take a multiple of {steps}."
+            f"train.args.save_steps is {save:g}, but {every} optimizer steps share a generation, and only after the "
+            f"last of them a training can be gone on from. Take a multiple of {every}."
         )
-    if args.save_steps < 1:  # a share of all steps
-        args.save_steps = max(1, round(args.save_steps * args.max_steps / steps)) * steps
-    return math.ceil(args.max_steps / steps) * generations_a_step * prompts
+    save = save if save >= 1 else max(1, round(save * last / every)) * every  # below 1: a share of all steps
+    return batches.args | {"steps_per_generation": None, "max_steps": last, "save_steps": save}
 
 
 class RolloutTrainer(AdapterSaving, GRPOTrainer):
     """GRPOTrainer whose rollouts and log-probabilities come from `cft.train.loop.rollouts`, and are kept in files."""
 
     rollouts: Path  # folder of the files
+    steps_a_generation: int  # optimizer steps that train on the same completions
 
     def __init__(self, **settings) -> None:
         super().__init__(**settings)
@@ -126,8 +123,6 @@ class RolloutTrainer(AdapterSaving, GRPOTrainer):
             and self.accelerator.num_processes == 1
             and is_plain_frozen_head(plain(self.model))
         )
-        uses = self.args.steps_per_generation * self.num_iterations  # micro-batches of a generation
-        self.steps_a_generation = max(1, uses // self.args.gradient_accumulation_steps)
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, **more):
         if not is_ours(self.args):
@@ -144,10 +139,10 @@ class RolloutTrainer(AdapterSaving, GRPOTrainer):
             arguments = input_ids, attention_mask, logits_to_keep, batch_size
             return super()._get_per_token_logps_and_entropies(model, *arguments, **more)
         size = batch_size or len(input_ids)
-        parts = zip(input_ids[:, -logits_to_keep:].split(size), attention_mask[:, -logits_to_keep:].split(size))
+        completions, masks = (both[:, -logits_to_keep:].split(size) for both in (input_ids, attention_mask))
         results = [
             completion_log_probs(self, prompt, ids, mask, entropy_trains=self._entropy_bonus_enabled)
-            for ids, mask in parts
+            for ids, mask in zip(completions, masks, strict=True)
         ]
         log_probs, entropies = (torch.cat(tensors) for tensors in zip(*results, strict=True))
         return log_probs, entropies, None
@@ -181,7 +176,7 @@ class RolloutTrainer(AdapterSaving, GRPOTrainer):
     def try_longest_batch(self) -> None:
         """One forward and backward of a micro-batch of the longest completions there can be; nothing changes."""
         rows, length = self.args.per_device_train_batch_size, self.args.max_completion_length
-        prompt = max(map(tuple, self._tokenize_prompts(self.train_dataset["prompt"])[0]), key=len)
+        prompt = max(self._tokenize_prompts(list(self.train_dataset["prompt"]))[0], key=len)
         ids = torch.tensor([prompt] * rows, device=self.args.device)
         completions = ids[:, -1:].repeat(1, length)
         blank = torch.zeros(rows, length, device=self.args.device)

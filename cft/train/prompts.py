@@ -49,13 +49,8 @@ class PromptRows:
         return [row for order in passes for row in order][:count]
 
 
-def prompt_rows(
-    examples: Path, tokenizer: "PreTrainedTokenizerBase", max_completion_length: int, context: int | None
-) -> PromptRows:
+def prompt_rows(examples: Path, tokenizer: "PreTrainedTokenizerBase", max_completion_length: int) -> PromptRows:
     """Read the prompts and count their tokens.
-
-    Args:
-        context: most tokens of prompt and completion that the model takes, None if it is not known.
 
     Raises:
         DataError, TrainError: a row is damaged, or a prompt leaves no room for a completion.
@@ -64,7 +59,7 @@ def prompt_rows(
     prompts = [render(tokenizer, row["prompt"]) for row in rows]
     added = tokenizer.chat_template is None  # else the template has written them
     lengths = [len(ids) for ids in tokenizer(prompts, add_special_tokens=added)["input_ids"]]
-    limit = min(context or tokenizer.model_max_length, tokenizer.model_max_length)
+    limit = tokenizer.model_max_length
     faults = [
         f"row {number} ({row['id']}): {length} tokens and a completion of {max_completion_length} are more than {limit}"
         for number, (row, length) in enumerate(zip(rows, lengths, strict=True))

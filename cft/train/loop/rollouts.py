@@ -1,6 +1,6 @@
-"""Rollouts: completions of the model in training, sampled by the decoders of the evaluation, and their log-probabilities.
+"""Rollouts: completions that the model in training writes, by the decoders of the evaluation; their log-probabilities.
 
-TRL's plain path pads a group to its longest completion, keeps ended rows in the batch, and reads the one prompt once for
+TRL's plain path pads a group to its longest completion, keeps ended rows in the batch, and reads the one prompt for
 each of them, in sampling and in the loss alike. Here ended rows leave, and a prompt that all rows share is read once.
 """
 
@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from cft.models.generate import sampled
+from cft.train.loop import ranks
 from cft.train.loop.asking import answering
 from cft.train.loop.head import FrozenHeadLogProbs
 from cft.train.loop.trainer import plain
 
 if TYPE_CHECKING:
-    from transformers import Trainer
+    from transformers import PreTrainedModel, Trainer
 
 SEEDS_A_TRAINING = 2**32  # seeds of sampling between those of two trainings
 # Arguments of TRL's own sampling that ours has not
@@ -48,6 +50,12 @@ def sample(trainer: "Trainer", prompts: list[list[int]], *, draw: int, decoder: 
 def is_ours(args) -> bool:
     """Whether TRL's sampling arguments ask for nothing but what `sample` does."""
     return all(getattr(args, key, default) == default for key, default in NOT_OURS.items())
+
+
+def reads_prompt_once(model: "PreTrainedModel", args) -> bool:
+    """Whether `completion_log_probs` can be had: the cache only grows, and no activations are computed again."""
+    plain_cache = all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
+    return plain_cache and not args.gradient_checkpointing and not ranks.sharded()
 
 
 def shared_prompt(prompt_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
@@ -94,4 +102,6 @@ def completion_log_probs(
 
 def texts(completions: Sequence) -> list[str]:
     """The text of each completion, be it text or messages."""
-    return [one if isinstance(one, str) else "".join(message["content"] or "" for message in one) for one in completions]
+    return [
+        one if isinstance(one, str) else "".join(message["content"] or "" for message in one) for one in completions
+    ]
