@@ -1,6 +1,7 @@
 """A random Qwen2 model of about 0.2M parameters with its own byte-level tokenizer, for tests that really train."""
 
 import hashlib
+import math
 import zipfile
 from pathlib import Path
 
@@ -61,6 +62,40 @@ def loud_model(folder: Path):
         for weight in model.parameters():
             weight.copy_(torch.randn_like(weight) * 0.3)
     return model, AutoTokenizer.from_pretrained(folder)
+
+
+ARMS = "\\boxed{4}", "\\boxed{5}"  # one token each
+
+
+def two_armed_model(folder: Path, prompt: str, share: float) -> Path:
+    """The tiny model in float32 with two tokens more, one of which it answers a user's prompt with.
+
+    Args:
+        share: probability of the first of ARMS; training that turns the last hidden state moves it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    make_tiny_model(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(list(ARMS))
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model.resize_token_embeddings(len(tokenizer))
+    model.config.tie_word_embeddings = False
+    model.lm_head = torch.nn.Linear(model.config.hidden_size, len(tokenizer), bias=False)
+    chat = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], add_generation_prompt=True)
+    with torch.no_grad():
+        hidden = model.model(input_ids=torch.tensor([chat["input_ids"]])).last_hidden_state[0, -1]
+        across = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(0))
+        across -= hidden * (across @ hidden) / (hidden @ hidden)  # the direction that moves between the arms
+        along = hidden / (hidden @ hidden)
+        model.lm_head.weight[:] = -20 * along
+        for sign, arm in zip((1, -1), tokenizer.convert_tokens_to_ids(ARMS), strict=True):
+            odds = math.log(share / (1 - share)) / 2
+            model.lm_head.weight[arm] = sign * (odds * along + across / across.norm())
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def late_stop(tokenizer, answers: list[list[int]]) -> list[int]:

@@ -81,12 +81,13 @@ def completion_log_probs(
     base, rows = plain(trainer.model), len(completion_ids)
     with trainer.accelerator.autocast():
         read = base.base_model(input_ids=prompt, use_cache=True)
-        cache = read.past_key_values
-        cache.batch_repeat_interleave(rows)
-        # Padding stands behind, where no token sees it; the last token predicts nothing
-        written = base.base_model(input_ids=completion_ids[:, :-1], past_key_values=cache, use_cache=True)
-        first = read.last_hidden_state[:, -1:].expand(rows, -1, -1)
-        hidden = torch.cat([first, written.last_hidden_state], 1)  # (B, T, D)
+        hidden = read.last_hidden_state[:, -1:].expand(rows, -1, -1)  # that predicts the first token
+        if completion_ids.shape[1] > 1:
+            cache = read.past_key_values
+            cache.batch_repeat_interleave(rows)
+            # Padding stands behind, where no token sees it; the last token predicts nothing
+            written = base.base_model(input_ids=completion_ids[:, :-1], past_key_values=cache, use_cache=True)
+            hidden = torch.cat([hidden, written.last_hidden_state], 1)  # (B, T, D)
     head, kept = base.get_output_embeddings(), mask.bool()
     log_probs, entropies = FrozenHeadLogProbs.apply(
         hidden[kept].to(head.weight.dtype),
