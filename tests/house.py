@@ -23,7 +23,7 @@ OTHER_CALLS = {"Console", "print", "print_json", "from_markup", "echo", "secho"}
 FLOORS = """
 cft.errors
 cft.suggest cft.words
-cft.foreign cft.terminal
+cft.foreign cft.sandbox cft.terminal
 cft.files
 cft.cache
 eval.grading

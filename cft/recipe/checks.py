@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from cft.recipe.blocks.train import METHODS
 from cft.recipe.faults import Fault, KeyPath
+from cft.recipe.reward_checks import reward_faults
 from cft.suggest import nearest
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def cross_faults(
     """The faults between blocks. A block that could not be read is None, and what concerns it is not checked."""
     if data and train:
         yield from _method_faults(data, train)
+    if train and train.method == "grpo":
+        yield from reward_faults(data, train)
     if train and train.full:
         if train.lora:
             fix = "Leave it out, or train.full"

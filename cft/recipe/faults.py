@@ -104,7 +104,7 @@ class Schema:
         elif kind in (Union, UnionType) and tag:
             models = {value: part for part in parts for value in get_args(part.model_fields[tag].annotation)}
             self.tags[path] = tag, models
-            chosen = raw.get(tag) if isinstance(raw, dict) else None
+            chosen = raw.get(tag) if isinstance(raw, dict) else raw  # of rewards the kind alone may stand there
             if isinstance(chosen, str) and chosen in models:
                 self._add(models[chosen], raw, path)
         elif kind in (Union, UnionType) and isinstance(raw, dict):

@@ -8,32 +8,41 @@ Only the completion is judged: the prompt itself says `\\boxed{}`.
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from cft.errors import TrainError
 from cft.recipe.blocks.train import FileReward, RandomReward, RuleReward
+from cft.sandbox import Sandbox, SandboxError
 from data_builders.filter.verdict import find_verdict, takes_back
 from eval.grading import grade, last_box
 
+MOST = 1e30  # of a reward: TRL has them in float32
 RewardFunction = Callable[..., list[float]]
 
 
 def reward_functions(blocks: Sequence[RuleReward | RandomReward | FileReward], seed: int) -> list[RewardFunction]:
-    """A function for each reward of a recipe, in their order; its `__name__` is the reward's kind.
+    """A function for each reward of a recipe, in their order; its `__name__` is the kind, or the user's.
 
     Args:
         seed: of the reward `random`.
 
     Raises:
-        TrainError: by a call, if the rows lack what a reward compares with.
+        TrainError: a user's file cannot be used. A call raises it for what the function in it does wrong, and where a
+            row has nothing to compare its completion with.
     """
-    return [_random_reward(block, seed) if block.kind == "random" else _rule_reward(block) for block in blocks]
+    made = []
+    for block in blocks:
+        reward = {"random": _random, "file": _from_file}.get(block.kind, _by_rule)(block, seed)
+        reward.__name__ = block.function if block.kind == "file" else block.kind
+        made.append(reward)
+    return made
 
 
 def _is_answer(text: str, label: str) -> bool:
     """Whether the evaluation would call a completion correct if `label` were the gold answer.
 
-    A completion that the token limit ended is judged by the box that it has, and without one has no answer.
+    There too a completion that hit the token limit is judged by its last complete box, and without one not correct.
     """
     return grade(label, text).outcome == "correct"
 
@@ -43,55 +52,75 @@ def _is_verdict(text: str, correct: bool) -> bool:
     return not takes_back(text) and find_verdict(text) == ("correct" if correct else "incorrect")
 
 
-_LABELS = {"correct": "answer", "incorrect": "incorrect", "majority": "majority", "verdict": "correct"}  # their columns
-_RULES: dict[str, Callable[[str, Any], bool]] = {  # kind -> whether a text, beside the row's label, earns a 1
-    "correct": _is_answer,
-    "incorrect": _is_answer,
-    "majority": _is_answer,
-    "verdict": _is_verdict,
-    "format": lambda text, _: bool(last_box(text)),
-    "python": lambda text, _: "python" in text.lower(),
-    "constant": lambda text, _: True,
+_RULES: dict[str, tuple[str, Callable[[str, Any], bool]]] = {  # kind -> column of labels, whether a text earns a 1
+    "correct": ("answer", _is_answer),
+    "incorrect": ("incorrect", _is_answer),
+    "majority": ("majority", _is_answer),
+    "verdict": ("correct", _is_verdict),
+    "format": ("", lambda text, _: bool(last_box(text))),
+    "python": ("", lambda text, _: "python" in text.lower()),  # Spurious Rewards, arXiv 2506.10947, section 2
+    "constant": ("", lambda text, _: True),
 }
 
 
-def _rule_reward(block: RuleReward) -> RewardFunction:
-    rule, column = _RULES[block.kind], _LABELS.get(block.kind)
+def _by_rule(block: RuleReward, seed: int) -> RewardFunction:
+    column, rule = _RULES[block.kind]
 
     def reward(completions: list, **columns: Any) -> list[float]:
-        labels = _labels(block.kind, column, columns) if column else [None] * len(completions)
+        labels = columns[column] if column else [""] * len(completions)
+        if None in labels:
+            row = columns["id"][labels.index(None)]
+            raise TrainError(f"reward {block.kind}: the row {row} has no {column!r}. Add samples to data.students.")
         return [float(rule(text, label)) for text, label in zip(_texts(completions), labels, strict=True)]
 
-    reward.__name__ = block.kind
     return reward
 
 
-def _labels(kind: str, column: str, columns: dict[str, Any]) -> list[Any]:
-    """What the completions are compared with, one for each."""
-    labels = columns[column]
-    if None in labels:
-        row = columns["id"][labels.index(None)]
-        raise TrainError(f"reward {kind}: the row {row} has no {column!r} answer. Add samples to data.students.")
-    return labels
+def _random(block: RandomReward, seed: int) -> RewardFunction:
+    """By a hash, not by a generator: a resumed run has no state to restore."""
+    rank = os.environ.get("RANK", "0")  # each process of a training counts its own places
 
+    def reward(completions: list, trainer_state: Any, **_: Any) -> list[float]:
+        values = []
+        for place, text in enumerate(_texts(completions)):
+            drawn = repr((seed, rank, trainer_state.global_step, place, text)).encode()
+            share = int.from_bytes(hashlib.blake2b(drawn, digest_size=8).digest()) / 2**64
+            values.append(float(share < block.probability))
+        return values
 
-def _random_reward(block: RandomReward, seed: int) -> RewardFunction:
-    rank = os.environ.get("RANK", "0")  # places are counted in each process of a training on several GPUs
-
-    def reward(completions: list, trainer_state: Any = None, **_: Any) -> list[float]:
-        step = getattr(trainer_state, "global_step", 0)
-        return [
-            float(_share(seed, rank, step, place, text) < block.probability)
-            for place, text in enumerate(_texts(completions))
-        ]
-
-    reward.__name__ = block.kind
     return reward
 
 
-def _share(*parts: object) -> float:
-    """A number in [0, 1) that looks like chance and is always the same for the same parts."""
-    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()) / 2**64
+def _from_file(block: FileReward, seed: int) -> RewardFunction:
+    """A user's function, in one child process for all calls."""
+    try:
+        sandbox = Sandbox(Path(block.path), block.function, block.timeout)
+    except SandboxError as error:
+        raise TrainError(f"{block.path}: {error}.") from None
+
+    def reward(completions: list, **columns: Any) -> list[float]:
+        texts = _texts(completions)
+        lists = {name: values for name, values in columns.items() if isinstance(values, list)}
+        try:
+            values = sandbox.call(texts, **lists)
+        except SandboxError as error:
+            raise TrainError(f"{block.path}: {error}.") from None
+        if fault := _fault(values, texts):
+            raise TrainError(f"{block.path}: {block.function}() returned {fault}.")
+        return [float(value) for value in values]
+
+    return reward
+
+
+def _fault(values: Any, texts: list[str]) -> str:
+    """What is wrong with the values that a user's function returned, and how to fix it; "" if nothing is."""
+    if not isinstance(values, list) or len(values) != len(texts):
+        found = f"{len(values)} values" if isinstance(values, list) else f"{values!r:.80}"
+        return f"{found} for {len(texts)} completions. Return a list with one number for each"
+    for value, text in zip(values, texts, strict=True):
+        if not isinstance(value, int | float) or not abs(value) <= MOST:  # NaN is no less than anything
+            return f"{value!r:.80} for the completion {text!r:.80}. Return a finite number, 0.0 for no reward"
+    return ""
 
 
 def _texts(completions: list[list[dict[str, str]]]) -> list[str]:
