@@ -7,6 +7,7 @@ Only the completion is judged: the prompt itself says `\\boxed{}`.
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,18 +78,22 @@ def _by_rule(block: RuleReward, seed: int) -> RewardFunction:
 
 
 def _random(block: RandomReward, seed: int) -> RewardFunction:
-    """By a hash, not by a generator: a resumed run has no state to restore."""
+    """By a hash, not by a generator: a resumed run, which begins at a step, has no state to restore."""
     rank = os.environ.get("RANK", "0")  # each process of a training counts its own places
+    calls = Counter()  # of each optimizer step: one step may train on several generations
 
     def reward(completions: list, trainer_state: Any, **_: Any) -> list[float]:
-        values = []
-        for place, text in enumerate(_texts(completions)):
-            drawn = repr((seed, rank, trainer_state.global_step, place, text)).encode()
-            share = int.from_bytes(hashlib.blake2b(drawn, digest_size=8).digest()) / 2**64
-            values.append(float(share < block.probability))
-        return values
+        step = trainer_state.global_step
+        calls[step] += 1
+        drawn = ((seed, rank, step, calls[step], *placed) for placed in enumerate(_texts(completions)))
+        return [float(_share(drawing) < block.probability) for drawing in drawn]
 
     return reward
+
+
+def _share(drawing: tuple) -> float:
+    """A number in [0, 1) that is as good as drawn, and the same for the same tuple."""
+    return int.from_bytes(hashlib.blake2b(repr(drawing).encode(), digest_size=8).digest()) / 2**64
 
 
 def _from_file(block: FileReward, seed: int) -> RewardFunction:
