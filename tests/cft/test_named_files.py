@@ -25,7 +25,7 @@ from tests.support.tiny import CHAT_TEMPLATE
 NO_FILES = {
     *("Recipe.name", "Recipe.description", "ModelBlock.revision", "ModelBlock.attn_implementation"),
     *("FileTeacher.styles", "SelectBlock.task", "EvalBlock.tasks", "EvalBlock.served"),
-    *("Arm.model", "Arm.prompt", "Arm.name", "ElicitorBlock.name"),
+    *("Arm.model", "Arm.prompt", "Arm.name", "ElicitorBlock.name", "FileReward.function"),
     *("EndpointBlock.base_url", "EndpointBlock.api_key_env", "EndpointBlock.extra_body"),
 }
 KINDS = {*LOOK_UP, "model", "items", "tasks", "if it is one"}

@@ -77,7 +77,7 @@ def test_all_faults_of_a_recipe_are_told_at_once_in_the_order_of_the_file(write_
         ("{id: some-model}", "some-model", 'demo.yaml:2 model = "some-model": must be a mapping.'),
         ("some-model", '""', 'demo.yaml:2 model.id = "": is empty.'),
         ("some-model", "true", "demo.yaml:2 model.id = true: must be text. Put it in quotes."),
-        ("builder: critiques", "builder: prompts", 'demo.yaml:4 data.builder = "prompts": is not known. Known here: '),
+        ("builder: critiques", "builder: xyz", 'demo.yaml:4 data.builder = "xyz": is not known. Known here: '),
         ("builder: critiques", "builder: [a]", 'demo.yaml:4 data.builder = ["a"]: is not known.'),
         ("  builder: critiques\n", "", "demo.yaml:3 data.builder: is missing. Add one of: critiques, demons"),
         (
@@ -87,8 +87,8 @@ def test_all_faults_of_a_recipe_are_told_at_once_in_the_order_of_the_file(write_
         ),
         ("    - kind: exact\n", "    - exact\n", 'demo.yaml:8 data.teachers.0 = "exact": must be a mapping.'),
         ("method: cft", "method: cftt", 'demo.yaml:11 train.method = "cftt": is not known. Did you mean cft?'),
-        ("method: cft", "method: grpo", 'demo.yaml:11 train.method = "grpo": is not known. Known here: cft, sft, '),
-        ("  method: cft\n", "", "demo.yaml:10 train.method: is missing. Add one of: cft, sft, none."),
+        ("method: cft", "method: ppo", 'demo.yaml:11 train.method = "ppo": is not known. Known here: cft, sft, '),
+        ("  method: cft\n", "", "demo.yaml:10 train.method: is missing. Add one of: cft, sft, grpo, sdft, "),
         ("- kind: exact", "- {kind: file, path: critiques.jsonl}", "demo.yaml:7 data.teachers = "),
         (
             "{samples: 4}",
@@ -141,7 +141,7 @@ def test_very_many_faults_still_fit_on_one_screen(write_recipe):
             'demo.yaml:4 data.builder = "critiques": train.method none needs the builder none.',
             'demo.yaml:15 eval.arms = ["base", "adapter"]: train.method is none, so there is no adapter to score.']),
         (["train={method: none, keep_steps: [4]}", "data={builder: none}", "eval.arms=[base]"], [
-            "override train.keep_steps = [4]: unknown key. With method cft or sft it is a key; leave it out, or "]),
+            "override train.keep_steps = [4]: unknown key. With method cft or sft or grpo or "]),
         (["data.teachers=[{kind: exact}]", "data.students=[]"], [
             "override data.students = []: is empty, so there is nothing to criticise."]),
         (["data.students=[{samples: 1, endpoint: {base_url: 'http://localhost:1/v1', extra_body: {seed: 3}}}]"], [
