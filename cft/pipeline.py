@@ -14,10 +14,11 @@ from cft.models.generate import render
 from cft.models.load import load_tokenizer
 from cft.models.source import resolve
 from cft.recipe.blocks import METHODS, Recipe, named_files
-from cft.runs import ANSWERS, ARM, EVAL, MANIFEST, STAGES, Run, Stage, open_run, versions
+from cft.runs import ANSWERS, ARM, EVAL, MANIFEST, STAGES, TRAIN, Run, Stage, open_run, versions
 from cft.terminal import Terminal, Text
 from cft.train.launch.start import Launch, check_launch, launch_training
 from cft.train.loop.trackers import check_tracker
+from cft.train.rewards import reward_functions
 from cft.weights.adapter import CONFIG, changes_base, files_left, is_whole, read_config
 from data_builders.asking.backends import Asking, local_identities
 from data_builders.build import build
@@ -100,6 +101,8 @@ def run_stages(
     if EVAL in stages:
         check_prompts(recipe)
     run = open_run(recipe, file_hashes(recipe), root)
+    if TRAIN in stages and recipe.train.method == "grpo":
+        reward_functions(recipe.train.rewards, recipe.seed)  # says what is wrong with a user's file before data is made
     device = pick_device()
     for told in filter(None, [idle_gpu() if device == "cpu" else None, slow_dtype(recipe.model, device)]):
         console.print(Text.assemble(("warning:", "yellow"), f" {told}"))

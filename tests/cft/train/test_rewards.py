@@ -10,8 +10,11 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from pydantic import TypeAdapter
+from rich.console import Console
 
 from cft.errors import TrainError
+from cft.pipeline import run_stages
+from cft.recipe.blocks import Recipe
 from cft.recipe.blocks.train import Reward
 from cft.train.rewards import reward_functions
 from data_builders.prompts import CRITIQUE_PROMPT, SOLVE_PROMPT
@@ -148,6 +151,15 @@ def test_a_users_function_gets_texts_and_columns_in_one_process_of_its_own(writt
 def test_what_is_wrong_with_a_users_function_is_said_with_its_file_and_a_way_out(written, text, words) -> None:
     with pytest.raises(TrainError, match=rf"mine\.py: .*{words}"):
         earned(written(text, timeout=0.7), ["first", "second"])
+
+
+def test_a_file_that_cannot_be_used_is_told_before_data_is_made(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import nothing_of_this_name")
+    data = {"builder": "prompts", "problems": ["bakery"], "students": [{"samples": 64}]}
+    train = {"method": "grpo", "rewards": [{"kind": "file", "path": str(tmp_path / "mine.py")}]}
+    recipe = {"name": "a", "model": {"id": "nowhere"}, "data": data, "train": train, "eval": {"tasks": ["cft_math500"]}}
+    with pytest.raises(TrainError, match=r"mine\.py: its import raised ModuleNotFoundError"):
+        run_stages(Recipe.model_validate(recipe), tmp_path, Console(quiet=True), ["data", "train"])
 
 
 def test_a_training_that_is_killed_leaves_no_process_of_the_users_function(tmp_path: Path) -> None:
