@@ -118,6 +118,7 @@ class RolloutTrainer(AdapterSaving, GRPOTrainer):
 
     def __init__(self, **settings) -> None:
         super().__init__(**settings)
+        self.sampled: list[dict[str, Any]] = []  # rows of the newest file
         self.reads_prompt_once = (
             reads_prompt_once(plain(self.model), self.args)
             and self.accelerator.num_processes == 1
@@ -168,8 +169,11 @@ class RolloutTrainer(AdapterSaving, GRPOTrainer):
         sums = (rewards.cpu() * self.reward_weights.cpu()).nansum(1).tolist()
         for row, values, total in zip(rows, rewards.tolist(), sums, strict=True):
             row |= {"rewards": dict(zip(names, values, strict=True)), "reward": total}
+        self.sampled = [
+            row for row in self.sampled if row["step"] == step
+        ] + rows  # a step may take several generations
         if ranks.is_main():
-            write_jsonl(self.rollouts / f"{step_name(step)}.jsonl", rows)
+            write_jsonl(self.rollouts / f"{step_name(step)}.jsonl", self.sampled)
         self._metrics["train"]["gibberish"].append(sum(loops(row["text"]) for row in rows) / len(rows))
         return rewards
 
