@@ -34,6 +34,7 @@ from cft.terminal import Terminal, Text
 from cft.train.card import write_card
 from cft.train.loop import ranks
 from cft.train.loop.asking import casting_inputs
+from cft.train.loop.batches import RolloutBatches
 from cft.train.loop.checkpoints import (
     KeepAdapters,
     MarkComplete,
@@ -315,6 +316,13 @@ def summary_of(job: Job, trainer: Trainer, used: Setting, log: list[dict[str, An
         "tokens_per_second": round(log[-1]["tokens"] / seconds, 1),
         "peak_memory_mb": peak_memory_mb(),
     }
+    lengths = [row["completions/mean_length"] for row in log if "completions/mean_length" in row]
+    if lengths:  # of the completions that the model wrote itself
+        batches = RolloutBatches.of(job.args)
+        each = batches.completions * max(1, round(1 / batches.steps))
+        summary |= {"completions": each * len(lengths), "sampled_tokens": round(each * sum(lengths))}
+        rewards = [row["reward"] for row in log if row.get("reward") is not None]
+        summary |= {"first_reward": rewards[0], "last_reward": rewards[-1]} if rewards else {}
     if trainer.select:
         summary |= trainer.select.summary()
     if skipped := sum(row.get("skipped_steps", 0) for row in log):
