@@ -56,20 +56,21 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(
-    path: Path, shape: Mapping[str, Any] | None = None, error: type[CFTError] = RunError
+    path: Path, shape: Mapping[str, Any] | None = None, error: type[CFTError] = RunError, *, exact: bool = True
 ) -> dict[str, Any] | None:
     """The JSON object in `path`, or None if there is no such file.
 
     Args:
         shape: key -> type of the values that the caller reads, in whatever form pydantic knows: {"counts": dict,
             "r": Annotated[int, Field(gt=0)], "seed": NotRequired[int]}. Other keys may hold anything.
+        exact: as in `cft.foreign.parse_json`; never for a ModelError, whose files others wrote.
 
     Raises:
         CFTError: of the class `error`, naming file and place: it is no ordinary file, no JSON, not an object, or some
             values are missing or of another type; all of them are named.
     """
     try:
-        value = parse_json(decoded(read_bytes(path, error)), exact=error is not ModelError)
+        value = parse_json(decoded(read_bytes(path, error)), exact=exact and error is not ModelError)
         if not isinstance(value, dict):
             raise ValueError(f"is a JSON {type(value).__name__}, not an object")
         check_shape(value, shape or {})

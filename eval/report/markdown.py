@@ -6,7 +6,7 @@ from typing import Any
 
 from cft.words import in_markdown, spread, tidy
 from eval.answering.answers import TaskAnswers, model_of, parts_of
-from eval.report import curve, tables
+from eval.report import curve, stack, tables, training
 from eval.report.tables import RECIPE, TESTS, Table, bounds, count_words, interval, p_value, percent, points
 from eval.statistics.power import ALPHA
 
@@ -279,6 +279,9 @@ def page(report: dict, answers: dict[str, TaskAnswers], pictures: dict[str, dict
     blocks.append("[report.html](report.html) has all this and every answer.")
     for task in tasks:
         blocks += task_section(task, answers[task["task"]], pictures.get(task["task"], {}))
+    if stack.PANEL.is_there(report):
+        blocks += [f"## {stack.PANEL.caption}", f"![{stack.described(report)}]({stack.FILE})"]
+        blocks.append("  \n".join(training.caption(report["training"])))
     blocks.append("Long texts are shortened in the middle; `answers.jsonl` of each arm holds them in full.")
     blocks.append("## Environment")
     blocks.append("\n".join(f"- {key}: {inline(value)}" for key, value in facts(environment)) or "Not recorded.")

@@ -27,12 +27,16 @@ MOST_PUBLISHED = 14  # published scores that are drawn; the table has all
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture of a task's report: `draw(task, axes)` on a sheet of `height(task)` inches, if it `is_there(task)`."""
+    """A picture of a task's report: `draw(task, axes)` on a sheet of `height(task)` inches, if it `is_there(task)`.
+
+    With `rows` it is a stack: `draw` is given so many axes above each other, and makes their legends.
+    """
 
     caption: str
     draw: "Callable[[dict, Axes], None]"
     height: Callable[[dict], float]
     is_there: Callable[[dict], bool] = lambda task: True
+    rows: Callable[[dict], int] | None = None
 
 
 def error_bars(axes: "Axes", value: float, place: float, ci: list[float], **style) -> None:

@@ -9,7 +9,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from cft.files import write_bytes
-from eval.report import curve
+from eval.report import curve, stack
 from eval.report.panels import PANELS, Panel, draw_changes, draw_outcomes
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def panels(task: dict) -> Iterator[tuple[str, Panel]]:
 
 
 def draw_panels(report: dict, folder: Path) -> dict[str, dict[str, str]]:
-    """Draw every panel as a PNG of its own in `folder`; {task: {what it shows: file name}}."""
+    """Draw every panel as a PNG of its own in `folder`; {task: {what it shows: file name}}, without the training's."""
     files: dict[str, dict[str, str]] = {}
     for task in report["tasks"]:
         for name, panel in panels(task):
@@ -55,6 +55,9 @@ def draw_panels(report: dict, folder: Path) -> dict[str, dict[str, str]]:
             with sheet_of(panel, task) as sheet:
                 save_png(sheet, folder / file)
             files.setdefault(task["task"], {})[panel.caption] = file
+    if stack.PANEL.is_there(report):
+        with sheet_of(stack.PANEL, report) as sheet:
+            save_png(sheet, folder / stack.FILE)
     return files
 
 
@@ -97,9 +100,12 @@ def figure(width: float, height: float) -> "Iterator[Figure]":
 def sheet_of(panel: Panel, task: dict) -> "Iterator[Figure]":
     """One panel on a sheet of its own, its legend below."""
     with figure(WIDTH, panel.height(task)) as sheet:
-        axes = sheet.subplots()
-        panel.draw(task, axes)
-        legend(sheet, [axes], "outside lower center")
+        if panel.rows:
+            panel.draw(task, sheet.subplots(panel.rows(task), sharex=True, squeeze=False)[:, 0])
+        else:
+            axes = sheet.subplots()
+            panel.draw(task, axes)
+            legend(sheet, [axes], "outside lower center")
         yield sheet
 
 

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cft.files import write_json, write_text
-from cft.runs import METRICS, REPORT_JSON, REPORT_PAGE, REPORT_TEXT, Run, read_known
+from cft.runs import REPORT_JSON, REPORT_PAGE, REPORT_TEXT, Run
 from cft.terminal import Terminal, Text
 from eval.answering.answers import BASE, Row, TaskAnswers, load_task
 from eval.report import findings, markdown
 from eval.report.curve import load_curve, selection_of
 from eval.report.tables import RECIPE, arms_across
+from eval.report.training import load_log, training_of
 from eval.statistics import intervals, statistics
 from eval.statistics.behaviour import describe
 
@@ -22,8 +23,8 @@ def write_report(
     """Compare the arms in `eval_folder/<task>/<arm>/` and write the report into the folder `out`.
 
     `environment` is JSON and is printed as it is; its key `command`, if any, is shown as the way to run again.
-    `eval_folder` stands in a run folder, whose recipe and number of training steps are told if they are there.
-    Returns what report.json holds: the first task's report, and under `tasks` the report of every task.
+    `eval_folder` stands in a run folder, whose recipe and training are told if they are there.
+    Returns what report.json holds: the first task's report, under `tasks` the report of every task, and `training`.
 
     Raises:
         EvalError: an arm is missing, unfinished, empty or damaged, or was not asked the same questions as the base.
@@ -32,13 +33,15 @@ def write_report(
     run = Run(eval_folder.parent)
     if run.recipe.is_file():
         environment = environment | {RECIPE: run.recipe.read_text(encoding="utf-8")}
-    trained = (read_known(run.train / METRICS) or {}).get("summary", {})
+    trained, log, notes = load_log(run.train)
     adapter_step = trained.get("selected_step", trained.get("steps"))
     selection = load_curve(run.train)
     for arms_of_task in answers.values():
         for arm, (about, _) in arms_of_task.items():
             about["selection"] = selection_of(selection, arm)
-    report = build_report(recipe_name, answers, environment, adapter_step=adapter_step, selection=selection)
+    chosen = {"adapter_step": adapter_step if type(adapter_step) is int else None, "selection": selection}
+    report = build_report(recipe_name, answers, environment, notes=notes, **chosen)
+    report["training"] = training_of(log, selection)
     write_pages(report, answers, out)
     return report
 

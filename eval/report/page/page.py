@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 
 from eval.answering.answers import TaskAnswers
-from eval.report import curve, markdown, plots, tables
+from eval.report import curve, markdown, plots, stack, tables, training
 from eval.report.page.items import collect, script, tidy
 from eval.report.panels import Panel
 from eval.report.tables import RECIPE, Table
@@ -26,7 +26,9 @@ def page(report: dict, answers: dict[str, TaskAnswers]) -> str:
         "title": text(report["recipe"]),
         "style": (HERE / "page.css").read_text(encoding="utf-8"),
         "head": head(report),
-        "sections": "\n".join(task_section(task, number) for number, task in enumerate(tasks)),
+        "sections": "\n".join(
+            [*(task_section(task, number) for number, task in enumerate(tasks)), training_section(report)]
+        ),
         "again": run_again(report),
         "data": script(collect(report, answers)),
         "script": (HERE / "page.js").read_text(encoding="utf-8"),
@@ -67,10 +69,10 @@ def html_table(shown: Table | None) -> str:
     )
 
 
-def picture(panel: Panel, task: dict, *, titled: bool) -> str:
+def picture(panel: Panel, task: dict, *, titled: bool, described: str = "") -> str:
     """A panel as a figure, with a title inside where no heading of the page says the same."""
-    label = text(f"{panel.caption}; the table has the numbers")
-    drawn = f'<div role="img" aria-label="{label}">{plots.svg(panel, task, titled=titled)}</div>'
+    label = described or f"{panel.caption}; the table has the numbers"
+    drawn = f'<div role="img" aria-label="{text(label)}">{plots.svg(panel, task, titled=titled)}</div>'
     return f"<figure>{drawn}<figcaption>{text(panel.caption)}</figcaption></figure>"
 
 
@@ -120,6 +122,16 @@ def task_section(task: dict, number: int) -> str:
         cards.append(published_card(task, figures["published"]))
     anchor = f' id="task-{number}"'
     return f'<section{anchor} class="task"><h2>{text(task["task"])}</h2>\n{"".join(cards)}</section>'
+
+
+def training_section(report: dict) -> str:
+    """The training of the run, if its log has something to draw."""
+    if not stack.PANEL.is_there(report):
+        return ""
+    figure = picture(stack.PANEL, report, titled=True, described=stack.described(report))
+    told = "".join(map(paragraph, training.caption(report["training"])))
+    beside = f'<div class="beside">{figure}<div class="wide">{told}</div></div>'
+    return f'<section id="training"><h2>Training</h2>\n{card(stack.PANEL.caption, beside)}</section>'
 
 
 def card(title: str, *parts: str) -> str:
