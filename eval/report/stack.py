@@ -8,12 +8,13 @@ import numpy as np
 
 from eval.report.curve import base_of
 from eval.report.panels import COLOURS, Panel, ink, upright_bars
-from eval.report.training import parts
+from eval.report.training import SUM, parts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FILE = "training.png"
+MOST_MARKS = 60  # of a line; between gaps a point needs its mark
 
 
 def described(report: dict) -> str:
@@ -30,7 +31,7 @@ def draw_training(report: dict, panels: "Sequence[Axes]") -> None:
         else:
             draw_validation(training["validation"], axes)
         if found and found["shown"]:
-            named = {"label": f"saturated: step {found['step']}"} if axes is panels[0] else {}
+            named = {"label": f"reward saturated: step {found['step']}"} if axes is panels[0] else {}
             axes.axvline(found["step"], color=ink(axes), linewidth=1, linestyle="-.", **named)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
@@ -52,12 +53,14 @@ def draw_validation(points: list[dict], axes: "Axes") -> None:
 def draw_series(training: dict, axes: "Axes", columns: dict[str, str], share: bool) -> None:
     """Running means as thick lines, single values as thin ones, which in a short training is all there is."""
     for number, (name, label) in enumerate(columns.items(), 1):
-        series, style = training["series"][name], {"color": COLOURS[number % len(COLOURS)], "marker": "."}
+        series, style = training["series"][name], {"color": COLOURS[number % len(COLOURS)]}
+        style["marker"] = "." if len(series["steps"]) <= MOST_MARKS or None in series["values"] else None
         values, smoothed = (np.array(series[key], float) * (100 if share else 1) for key in ("values", "smoothed"))
         thick = {"label": f" {label}"} if label else {}  # legends leave out what begins with _
+        thick["linewidth"] = 3.2 if label == SUM else 1.8  # a single reward that counts hides it
         if training["window"] > 1:
-            axes.plot(series["steps"], values, linewidth=0.5, markersize=1.5, alpha=0.5, **style)
-            thick |= {"linewidth": 1.8, "markersize": 2}
+            axes.plot(series["steps"], values, linewidth=0.7, markersize=1.5, alpha=0.55, **style)
+            thick["markersize"] = 2
         axes.plot(series["steps"], smoothed, **style | thick)
     if share:
         top = max(1.0, axes.get_ylim()[1])  # 0 % is at the bottom, and less than 1 % looks like little
@@ -72,7 +75,7 @@ def entitle(axes: "Axes", title: str) -> None:
         return
     row = {"ncols": 4 if max(map(len, labels)) < 9 else 2, "fontsize": 9, "columnspacing": 1.2, "handlelength": 1.4}
     place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.98), "alignment": "left", "borderpad": 0.1}
-    for text in axes.legend(handles, [fill(label, 24) for label in labels], title=title, **place, **row).get_texts():
+    for text in axes.legend(handles, [fill(label, 27) for label in labels], title=title, **place, **row).get_texts():
         text.set_parse_math(False)
 
 

@@ -21,7 +21,7 @@ MOST_WINDOW = 51  # steps of the running mean, which is a tenth of a shorter tra
 NEAR = 0.95  # share of its highest running mean at which a reward is saturated
 NOISE = 3  # standard errors by which it must then have risen; without any rise that happens in 1 of 100 runs
 HUGE = 1e30  # what is larger is damage or divergence
-REWARD, LOSS, REWARD_PART = "reward", "loss", re.compile(r"rewards/(.+)/mean")
+REWARD, LOSS, REWARD_PART, SUM = "reward", "loss", re.compile(r"rewards/(.+)/mean"), "sum"
 # Title -> {column of the log: label}. Titles with % are of shares.
 PARTS = {
     "entropy of a token, nats": {"entropy": ""},
@@ -106,7 +106,7 @@ def parts(training: dict) -> dict[str, dict[str, str]]:
     """The panels that there is something for: validation (without columns), train reward or else loss, then PARTS."""
     there = training["series"]
     rewards = {name: match[1] for name in there if (match := REWARD_PART.fullmatch(name))}
-    rewards = {REWARD: "sum"} | rewards if len(rewards) > 1 else {REWARD: ""}
+    rewards = {REWARD: SUM} | rewards if len(rewards) > 1 else {REWARD: ""}
     found = {"validation accuracy, %": {}} if training["validation"] else {}
     for title, columns in {"train reward": rewards, "loss": {} if REWARD in there else {LOSS: ""}, **PARTS}.items():
         if shown := {name: label for name, label in columns.items() if name in there}:
@@ -123,7 +123,8 @@ def caption(training: dict) -> list[str]:
         drawn += " Bars: 95 % intervals on the validation items; dashed: the base."
     if not found:
         return [drawn, "No saturation to mark: the log has no train reward that rises."]
-    told = f"the train reward first reaches {100 * NEAR:.0f} % of its highest running mean ({found['highest']:.3g})"
+    highest = f"highest {'running mean' if window > 1 else 'value'} ({found['highest']:.3g})"
+    told = f"the train reward first reaches {100 * NEAR:.0f} % of its {highest}"
     if not found["shown"]:
         means = f"is {found['before']:.3g} on average before it and {found['after']:.3g} from there on"
         return [drawn, f"No saturation to mark: {told} at step {found['step']}, but {means}."]
