@@ -184,9 +184,12 @@ class Run:
             lock.release()
 
 
-def read_known(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file that this module names, None if it is not there; RunError if it was damaged."""
-    return read_json(path, SHAPES.get(path.name))
+def read_known(path: Path, *, exact: bool = True) -> dict[str, Any] | None:
+    """The JSON object in a file that this module names, None if it is not there; RunError if it was damaged.
+
+    `exact` as in `cft.foreign.parse_json`.
+    """
+    return read_json(path, SHAPES.get(path.name), exact=exact)
 
 
 def read_rows(path: Path) -> list[dict]:

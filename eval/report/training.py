@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cft.errors import RunError
-from cft.files import read_json
-from cft.runs import METRICS, SHAPES
+from cft.runs import METRICS, read_known
 from cft.words import spread, tidy
 from eval.report.tables import bounds, percent
 
@@ -39,7 +38,7 @@ SDPO = {"self_distillation/reward_mean": REWARD, "self_distillation/flat_group_f
 def load_log(train: Path) -> tuple[dict, list[dict], list[str]]:
     """Summary and log of a training folder, empty where there are none; and what a reader must know if damaged."""
     try:
-        metrics = read_json(train / METRICS, SHAPES[METRICS], exact=False) or {}
+        metrics = read_known(train / METRICS, exact=False) or {}
     except RunError as error:
         return {}, [], [f"the training's curves and number of steps are missing here: {error}"]
     return metrics.get("summary", {}), metrics.get("log", []), []
@@ -97,7 +96,7 @@ def saturation_of(steps: np.ndarray, values: np.ndarray, smoothed: np.ndarray) -
     sides = values[:first], values[first:]
     variance = sum(((side - side.mean()) ** 2).sum() for side in sides) / max(1, len(values) - 2)
     before, after = (float(side.mean()) for side in sides)
-    shown = after - before > NOISE * (variance * sum(1 / len(side) for side in sides)) ** 0.5
+    shown = len(values) > 3 and after - before > NOISE * (variance * sum(1 / len(side) for side in sides)) ** 0.5
     found = {"step": int(steps[first]), "highest": float(highest), "before": before, "after": after}
     return found | {"shown": bool(shown)}
 
@@ -122,7 +121,7 @@ def caption(training: dict) -> list[str]:
     if validation := training["validation"]:
         drawn += " Bars: 95 % intervals on the validation items; dashed: the base."
     if not found:
-        return [drawn, "No saturation to mark: the log has no train reward that rises."]
+        return [drawn, "No saturation to mark: the log has no train reward above 0 that rises."]
     highest = f"highest {'running mean' if window > 1 else 'value'} ({found['highest']:.3g})"
     told = f"the train reward first reaches {100 * NEAR:.0f} % of its {highest}"
     if not found["shown"]:
