@@ -218,11 +218,14 @@ def choose(
     if temperature == 0:
         return logits.argmax(-1)
     logits = logits.float() / max(temperature, COLDEST)
-    values, ids = logits.topk(min(top_k, logits.shape[-1])) if top_k else logits.sort(descending=True)
-    probabilities = values.softmax(-1)
+    ids = None  # all tokens, in their own order: sorting 150,000 takes longer than a small model's step
+    if top_k or top_p < 1:
+        logits, ids = logits.topk(min(top_k, logits.shape[-1])) if top_k else logits.sort(descending=True)
+    probabilities = logits.softmax(-1)
     if top_p < 1:
         before = probabilities.cumsum(-1) - probabilities
         probabilities = probabilities.masked_fill(before >= max(top_p, LEAST), 0)  # the first token always stays
     # The draw of torch.multinomial, without its look at all probabilities, for which the CPU would wait on the GPU
     waits = torch.empty_like(probabilities).exponential_(generator=generator)
-    return ids.gather(1, (probabilities / waits).argmax(-1, keepdim=True)).squeeze(1)
+    drawn = (probabilities / waits).argmax(-1, keepdim=True)
+    return (drawn if ids is None else ids.gather(1, drawn)).squeeze(1)
