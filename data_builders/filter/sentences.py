@@ -10,7 +10,7 @@ _BREAK = re.compile(
     r"\s•\s|;\s|(?<=[✓✔✅✗✘❌])\s(?=[A-Z])"
 )
 _LABEL_LINE = re.compile(r"\A\s*(?:#+[^\n]*|\*\*[^*\n]*\*\*|\\textbf\{[^{}\n]*\})\s*\Z")
-_BOX = re.compile(r"\\boxed\s*\{(?:[^{}]|\{[^{}]*\})*\}")
+BOX = re.compile(r"\\boxed\s*\{(?:[^{}]|\{[^{}]*\})*\}")
 _MARKS = ((re.compile("[✓✔✅☑]\ufe0f?"), " ✓ "), (re.compile("[✗✘❌✖☒]\ufe0f?"), " ✗ "))
 _SHORT = (
     (r"\b(?:can't|cannot|can’t)\b", "can not"),
@@ -48,16 +48,23 @@ _DISOWNED_AFTER = re.compile(
 
 def sentences(text: str) -> list[str]:
     """The text in pieces: at ends of sentences, cells of a table, items of a list, headings and blank lines."""
-    pieces, heading = [], ""
-    for piece in _BREAK.split(text):
-        if not piece or not piece.strip():
+    return [sentence for sentence, _, _ in places(text)]
+
+
+def places(text: str) -> list[tuple[str, int, int]]:
+    """Each of the `sentences`, with where it begins and ends in the text."""
+    found, heading, start, begin = [], "", 0, 0
+    for end, after in [*(match.span() for match in _BREAK.finditer(text)), (len(text), len(text))]:
+        piece, place, begin = text[begin:end], begin, after
+        if not piece.strip():
             continue
+        start = start if heading else place
         if _LABEL_LINE.match(piece) and len(piece.split()) <= 4 and not piece.rstrip(" *}").endswith((".", "!")):
             heading = piece.strip("#*: \n") + ": "  # "### Verdict" and the line below it are one sentence
             continue
-        pieces.append(heading + piece)
+        found.append((heading + piece, start, end))
         heading = ""
-    return [*pieces, heading] if heading else pieces
+    return [*found, (heading, start, len(text))] if heading else found
 
 
 def simple(sentence: str) -> str:
@@ -66,7 +73,7 @@ def simple(sentence: str) -> str:
         sentence = f"{sentence[: LONGEST // 2]} … {sentence[-LONGEST // 2 :]}"
     for marks, sign in _MARKS:
         sentence = marks.sub(sign, sentence)
-    sentence = plain(_BOX.sub(" ", QUOTE.sub(" … ", sentence))).casefold().strip("*_#>•-+ ")
+    sentence = plain(BOX.sub(" ", QUOTE.sub(" … ", sentence))).casefold().strip("*_#>•-+ ")
     for short, long in _SHORT:
         sentence = re.sub(short, long, sentence)
     return " ".join(sentence.split())

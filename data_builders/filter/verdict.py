@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from data_builders.filter.sentences import sentences, simple
+from data_builders.filter.sentences import places, simple
 
 Verdict = Literal["correct", "incorrect"]
 
@@ -93,22 +93,39 @@ def find_verdict(text: str, implied: Verdict | None = None) -> Verdict | None:
     Args:
         implied: "correct" if the critique ends in the candidate's answer, "incorrect" if it ends in another one.
     """
-    plainly = _plain_sentences(text)
-    if sure := list(_sure(plainly)):
+    plainly = [sentence for sentence, _, _ in _plain_sentences(text)]
+    if sure := [verdict for _, verdict in _sure(plainly)]:
         return sure[-1]
     return "incorrect" if implied == "correct" and any(map(_objects, plainly)) else implied
 
 
 def takes_back(text: str) -> bool:
     """Whether a critique judges the solution in both ways: "The solution is wrong. ... So it is correct." """
-    return len(set(_sure(_plain_sentences(text)))) > 1
+    plainly = [sentence for sentence, _, _ in _plain_sentences(text)]
+    return len({verdict for _, verdict in _sure(plainly)}) > 1
 
 
-def _plain_sentences(text: str) -> list[str]:
-    """The sentences in plain wording, without those that only number a list or introduce the box."""
-    pieces = [(simple(piece), "\\boxed" in piece) for piece in sentences(text)]
-    told = [s for s, boxed in pieces if not boxed or len(s.split()) > 5 or _POLE.search(s)]
-    return [s for s in told if re.search(r"[a-z]", s)]
+def verdict_places(text: str, answer: str | None = None) -> list[tuple[int, int]]:
+    """Where the sentences begin and end that judge the whole, in the order of the text.
+
+    These are the clear ones, as for `find_verdict`, and all in which "wrong" or its like stands beside a word for the
+    whole or beside the solution's `answer`: "two slips make the solution incorrect", "and so 312 is wrong".
+    """
+    plainly = _plain_sentences(text)
+    judging = {i for i, _ in _sure([sentence for sentence, _, _ in plainly])}
+    whole = rf"\b{_NOUN}\b" + (rf"|(?<![\d.]){re.escape(answer)}(?!\d)" if answer else "")
+    for i, (sentence, _, _) in enumerate(plainly):
+        poles = _POLE.finditer(sentence)
+        if not sentence.endswith("?") and any(p["wrong"] for p in poles) and re.search(whole, sentence):
+            judging.add(i)
+    return [plainly[i][1:] for i in sorted(judging)]
+
+
+def _plain_sentences(text: str) -> list[tuple[str, int, int]]:
+    """The sentences in plain wording, with their places, without those that only number a list or introduce the box."""
+    pieces = [(simple(piece), "\\boxed" in piece, place) for piece, *place in places(text)]
+    told = [(s, *place) for s, boxed, place in pieces if not boxed or len(s.split()) > 5 or _POLE.search(s)]
+    return [row for row in told if re.search(r"[a-z]", row[0])]
 
 
 def _objects(sentence: str) -> bool:
@@ -120,13 +137,13 @@ def _objects(sentence: str) -> bool:
     return False
 
 
-def _sure(plainly: list[str]) -> Iterator[Verdict]:
-    """The clear judgements of the whole, sentence by sentence."""
+def _sure(plainly: list[str]) -> Iterator[tuple[int, Verdict]]:
+    """The clear judgements of the whole, each with the number of its sentence."""
     for i, sentence in enumerate(plainly):
         if sentence.endswith("?"):
             continue
         if (i == 0 or _ASKED.match(plainly[i - 1])) and (reply := _NO.match(sentence) or _YES.match(sentence)):
-            yield "incorrect" if reply.re is _NO else "correct"
+            yield i, "incorrect" if reply.re is _NO else "correct"
         if i and _LABEL_ALONE.fullmatch(plainly[i - 1]):
             sentence = f"verdict: {sentence}"
         sentence = _LABELLED.sub(r"\1 is ", sentence)
@@ -136,7 +153,7 @@ def _sure(plainly: list[str]) -> Iterator[Verdict]:
             if i and re.match(r"\W*:", sentence[match.end() :]) and not sentence[: match.start()].strip():
                 continue  # "Right: 3 · 5 = 15", the head of a calculation
             if verdict := _judgement(sentence, match, at_an_end):
-                yield verdict
+                yield i, verdict
 
 
 def _judgement(sentence: str, match: re.Match, at_an_end: bool) -> Verdict | None:
