@@ -152,8 +152,8 @@ def data_stage(recipe: Recipe, run: Run, console: Terminal, max_cost: float | No
         console.print(Text.assemble(("warning:", "yellow"), alike))
     cost = counts.get("cost_usd", 0.0)
     stage.finish(seed=recipe.seed, counts=counts, cost_usd=cost)
-    shown = ("candidates", "outcomes", "set_aside", "critiques", "accepted", "dropped", "over_max_examples", "examples")
-    told = ", ".join(f"{key.replace('_', ' ')} {counts[key]}" for key in shown if counts.get(key))
+    shown = ("candidates", "outcomes", "set_aside", "critiques", "accepted", "dropped", "over_max_examples", "changed")
+    told = ", ".join(f"{key.replace('_', ' ')} {counts[key]}" for key in (*shown, "examples") if counts.get(key))
     told = told.translate(str.maketrans("", "", "{}'"))
     paid = "cost unknown (no price)" if cost is None else f"cost ${cost:.4f}" if cost else ""
     paid += f" (estimated for {counts['estimated']} answers)" if paid and counts.get("estimated") else ""

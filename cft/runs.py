@@ -63,7 +63,10 @@ SHAPES: dict[str, dict[str, Any]] = {
         **dict.fromkeys(("id", "candidate", "teacher", "style", "text"), str),
         **dict.fromkeys(("verdict", "answer", "accepted", "reason"), Any),
     },
-    EXAMPLES: {"id": str, "critique": str | None, "prompt": list[dict], "completion": list[dict]},
+    EXAMPLES: {
+        **{"id": str, "critique": str | None, "prompt": list[dict]},
+        **{"completion": NotRequired[list[dict]], "candidate": NotRequired[str]},
+    },
     ANSWERS: {"doc_id": int | str},
 }
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "math-verify", "reasoning-gym")

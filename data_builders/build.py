@@ -5,7 +5,6 @@ Only what models are asked is costly, so only that is resumed: each answer is ke
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,71 +13,79 @@ from cft.files import content_id, write_jsonl, write_text
 from cft.runs import CALLS, CANDIDATES, CARD, CRITIQUES, EXAMPLES, PROBLEMS
 from data_builders.asking.calls import cost_of
 from data_builders.choose import choose_critiques
+from data_builders.controls import change_critiques
 from data_builders.filter.accept import accept
 from data_builders.inspect.card import agreement, data_card
-from data_builders.problems import Problem, load_problem
+from data_builders.problems import Problem, load_problems
 from data_builders.prompts import critique_prompt, solve_prompt, training_row
-from data_builders.students import candidates_of, pass_rates, plan_solutions, select
+from data_builders.students import pass_rates, sample, select
 from data_builders.teachers.exact.exact import exact_critiques
 from data_builders.teachers.file import chosen_critiques, read_files
 from data_builders.teachers.model import critiques_of, plan_critiques
+from data_builders.without_teacher import demonstrations, own_solutions, prompts, verdicts
 from eval.grading import last_box
 
 if TYPE_CHECKING:
-    from cft.recipe.blocks import CritiquesData, DemonstrationsData
+    from cft.recipe.blocks import CritiquesData, DataBlock
     from data_builders.asking.backends import Asking
 
+WITHOUT_TEACHER = {"demonstrations": demonstrations, "prompts": prompts, "verdicts": verdicts}
 
-def build(
-    data: "CritiquesData | DemonstrationsData", *, folder: Path, seed: int, asking: "Asking", title: str = "critiques"
-) -> dict:
+
+def build(data: "DataBlock", *, folder: Path, seed: int, asking: "Asking", title: str = "critiques") -> dict:
     """Fill `folder` with the stage's JSON Lines files and a data card, and return the counts.
 
     Returns:
         {"candidates", "outcomes": {outcome: n}, "pass_rate": of the sampled candidates or None, "students":
         {name: {"samples", "pass_rate"}}, "set_aside": {why: n} of candidates, "critiques", "accepted", "dropped":
-        {reason: n} of critiques, "dropped_by_teacher", "agreement": among teachers, "over_max_examples", "examples",
-        "ignores_temperature": models that gave the same text for all samples, "cost_usd", "estimated": answers whose
-        tokens a server did not tell}; only {"examples"} for demonstrations.
+        {reason: n} of critiques, "dropped_by_teacher", "agreement": among teachers, "over_max_examples", "changed":
+        {what: n} by data.change, "examples", "ignores_temperature": models that gave the same text for all samples,
+        "cost_usd", "estimated": answers whose tokens a server did not tell}; only {"examples"} without a builder.
 
     Raises:
         DataError: for a problem or file that cannot be used, for calls that failed, or when no example is left.
     """
     if data.builder == "none":
         return {"examples": 0}
-    problems = _load_problems(data.problems)
-    if data.builder == "demonstrations":
-        return _demonstrations(problems, folder)
-    sampled = _sample(data, problems, seed, asking)
-    problems, brought, written = read_files(data.teachers, problems)
+    problems = load_problems(data.problems)
+    if data.students and not problems:
+        raise DataError("data.students: ask for samples, but there is no entry in data.problems.")
+    sampled, brought, written = sample(data.students, problems, seed, asking), [], []
+    if data.builder == "critiques":
+        problems, brought, written = read_files(data.teachers, problems)
+    elif data.builder == "demonstrations" and not data.students:
+        brought = own_solutions(problems.values())
     candidates = [*sampled, *brought]
     keys = ("id", "question", "answer", "source", "licence")
     write_jsonl(folder / PROBLEMS, [{key: getattr(problem, key) for key in keys} for problem in problems.values()])
     write_jsonl(folder / CANDIDATES, candidates)
-    kept, set_aside = select(sampled, brought, data, seed)
-    written += exact_critiques(data.teachers, problems, kept, seed)
-    for teacher in data.teachers:
-        if teacher.kind == "model":
-            planned = plan_critiques(kept, problems, teacher, seed)
-            written += critiques_of(planned, asking([call for call, _, _ in planned], teacher))
-    critiques = accept(written, kept, problems, trim=data.trim)
+    critiques, over, changed = [], 0, {}
+    if data.builder == "critiques":
+        kept, set_aside = select(sampled, brought, data, seed)
+        written += exact_critiques(data.teachers, problems, kept, seed)
+        for teacher in data.teachers:
+            if teacher.kind == "model":
+                planned = plan_critiques(kept, problems, teacher, seed)
+                written += critiques_of(planned, asking([call for call, _, _ in planned], teacher))
+        critiques = accept(written, kept, problems, trim=data.trim)
+        examples, over, changed = _examples(critiques, kept, problems, data, seed)
+    else:
+        examples, set_aside = WITHOUT_TEACHER[data.builder](data, problems, candidates, seed)
     write_jsonl(folder / CRITIQUES, critiques)
     write_jsonl(folder / CALLS, asking.rows)
-    chosen, over = choose_critiques([c for c in critiques if c["accepted"]], kept, data.max_examples, seed)
-    by_id = {row["id"]: row for row in kept}
-    examples = [_example(c, by_id[c["candidate"]], problems, data.prompt) for c in chosen]
     counts = {
         "candidates": len(candidates),
         "outcomes": dict(sorted(Counter(row["outcome"] for row in candidates).items())),
         "pass_rate": sum(r["outcome"] == "correct" for r in sampled) / len(sampled) if sampled else None,
         "students": pass_rates(sampled),
-        "set_aside": set_aside,
+        "set_aside": dict(sorted((+set_aside).items())),
         "critiques": len(critiques),
         "accepted": sum(c["accepted"] for c in critiques),
         "dropped": dict(sorted(Counter(c["reason"] for c in critiques if c["reason"]).items())),
         "dropped_by_teacher": _by_teacher(critiques),
         "agreement": agreement(critiques),
         "over_max_examples": over,
+        "changed": changed,
         "examples": len(examples),
         "ignores_temperature": sorted(asking.ignore_temperature),
         "cost_usd": cost_of(asking.rows),
@@ -87,19 +94,8 @@ def build(
     if not examples:
         raise DataError(_nothing_left(counts))
     write_jsonl(folder / EXAMPLES, examples)
-    write_text(folder / CARD, data_card(title, counts, problems, candidates, critiques, examples))
+    write_text(folder / CARD, data_card(title, data.builder, counts, problems, candidates, critiques, examples))
     return counts
-
-
-def _sample(data: "CritiquesData", problems: dict[str, Problem], seed: int, asking: "Asking") -> list[dict]:
-    """The candidates of all students, in plan order; those of a call that two students share once."""
-    if data.students and not problems:
-        raise DataError("data.students: ask for samples, but there is no entry in data.problems.")
-    sampled, given = [], list(problems.values())
-    for student in data.students:
-        calls = plan_solutions(given, student, student.model or asking.model.id, seed)
-        sampled += candidates_of(given, calls, asking(calls, student))
-    return list({row["id"]: row for row in sampled}.values())
 
 
 def _by_teacher(critiques: list[dict]) -> dict[str, dict[str, int]]:
@@ -116,45 +112,35 @@ def planned_characters(data: Any) -> list[int]:
     if data.builder == "critiques":
         rows = [row for teacher in data.teachers if teacher.kind == "file" for row in chosen_critiques(teacher)]
         return [len(_user_message(data.prompt, row.problem, row.solution)) + len(row.critique) for row in rows]
-    problems = _load_problems(getattr(data, "problems", [])).values()
-    return [len(solve_prompt(p.question)) + len(p.solution or "") for p in problems]
+    shows = data.builder == "demonstrations"
+    if data.builder == "verdicts" or (shows and data.students):  # models write all that their rows show
+        return []
+    problems = load_problems(getattr(data, "problems", [])).values()
+    return [len(solve_prompt(p.question)) + len(p.solution) * shows for p in problems] * getattr(data, "repeat", 1)
 
 
-def _load_problems(names: Sequence[str]) -> dict[str, Problem]:
-    problems: dict[str, Problem] = {}
-    for name in names:
-        problem = load_problem(name)
-        if problem.id in problems:
-            raise DataError(
-                f"problem {name!r}: {problem.id!r} is there twice in data.problems. Name each problem once."
-            )
-        problems[problem.id] = problem
-    return problems
+def _examples(
+    critiques: list[dict], kept: list[dict], problems: dict[str, Problem], data: "CritiquesData", seed: int
+) -> tuple[list[dict], int, dict[str, int]]:
+    """The training rows, how many accepted critiques have none, and what `data.change` did to the others."""
+    chosen, over = choose_critiques([c for c in critiques if c["accepted"]], kept, data.max_examples, seed)
+    boxed = [c | {"text": _with_box(c["text"].strip(), c["answer"])} for c in chosen]
+    by_id = {row["id"]: row for row in kept}
+    changed, counts = change_critiques(data.change, boxed, by_id, seed)
+    return [_example(c, by_id[c["candidate"]], problems, data) for c in changed], over, counts
 
 
-def _demonstrations(problems: dict[str, Problem], folder: Path) -> dict:
-    if not problems:
-        raise DataError("data.problems: is empty. Name at least one problem to demonstrate.")
-    bare = [p.id for p in problems.values() if not p.solution]
-    if bare:
-        raise DataError(f"problem {', '.join(bare)}: has no worked `solution:` to demonstrate. Write one in its file.")
-    rows = [
-        {"id": content_id("demonstration", p.id, p.question, p.solution), "critique": None, "problem": p.id}
-        | training_row(solve_prompt(p.question), p.solution)
-        for p in problems.values()
-    ]
-    write_jsonl(folder / EXAMPLES, rows)
-    return {"examples": len(rows)}
+def _example(critique: dict, candidate: dict, problems: dict[str, Problem], data: "CritiquesData") -> dict:
+    problem = problems[candidate["problem"]]
+    key = content_id("example", critique["id"], data.prompt, *([data.change] if data.change != "none" else []))
+    row = {"id": key, "critique": critique["id"], "problem": problem.id}
+    row |= {"candidate": candidate["id"], "answer": problem.answer}
+    return row | training_row(_user_message(data.prompt, problem.question, candidate["text"]), critique["text"])
 
 
-def _example(critique: dict, candidate: dict, problems: dict[str, Problem], prompt: str) -> dict:
-    user = _user_message(prompt, problems[candidate["problem"]].question, candidate["text"])
-    key = content_id("example", critique["id"], prompt)
-    row = {"id": key, "critique": critique["id"], "problem": candidate["problem"]}
-    text = critique["text"].strip()
-    if last_box(text) is None:  # its answer stands in its last sentence, and the prompt asks for a box
-        text += f"\n\n\\boxed{{{critique['answer']}}}"
-    return row | training_row(user, text)
+def _with_box(text: str, answer: str) -> str:
+    """A critique that ends in a box: its answer stands in its last sentence, and the prompt asks for a box."""
+    return text if last_box(text) is not None else f"{text}\n\n\\boxed{{{answer}}}"
 
 
 def _user_message(prompt: str, question: str, solution: str) -> str:

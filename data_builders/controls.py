@@ -38,7 +38,7 @@ def change_critiques(
     Raises:
         DataError: when nothing can be changed.
     """
-    if change == "none":
+    if change == "none" or not critiques:
         return list(critiques), {}
     if change == "shuffled":
         return _shuffled(critiques, candidates, seed)
@@ -56,9 +56,7 @@ def change_critiques(
     return changed, {change: number, "unchanged": len(critiques) - number}
 
 
-def _shuffled(
-    critiques: Sequence[dict], candidates: dict[str, dict], seed: int
-) -> tuple[list[dict], dict[str, int]]:
+def _shuffled(critiques: Sequence[dict], candidates: dict[str, dict], seed: int) -> tuple[list[dict], dict[str, int]]:
     """Each critique with another's candidate: of the same problem, with another answer where that is possible.
 
     Every candidate stands as often as before. The choice is an assignment of least cost: a critique's own candidate

@@ -15,14 +15,14 @@ from data_builders.teachers.model import plan_critiques
 from data_builders.teachers.templates import load_template
 
 if TYPE_CHECKING:
-    from cft.recipe.blocks import CritiquesData, ModelBlock
+    from cft.recipe.blocks import DataBlock, ModelBlock
 
 CHARACTERS_PER_TOKEN = 3.3  # English prose with arithmetic, Qwen2.5 and SmolLM2 tokenizers
 TOKENS_PER_ANSWER = 260  # a small model's answer to a word problem
 TOKENS_PER_CRITIQUE = 400
 
 
-def estimate_calls(data: "CritiquesData", seed: int, model: "ModelBlock", ledgers: Path) -> list[dict]:
+def estimate_calls(data: "DataBlock", seed: int, model: "ModelBlock", ledgers: Path) -> list[dict]:
     """One row a student and a model teacher, in the order in which they will be asked.
 
     Returns:
@@ -45,6 +45,8 @@ def estimate_calls(data: "CritiquesData", seed: int, model: "ModelBlock", ledger
             candidates += candidates_of(list(problems.values()), calls, [rows[call.key] for call in calls])
         else:
             complete = False
+    if data.builder != "critiques":
+        return estimates
     problems, brought, _ = read_files(data.teachers, problems)
     known, _ = select(list({row["id"]: row for row in candidates}.values()), brought, data, seed)
     for teacher in data.teachers:

@@ -1,10 +1,12 @@
 """Seed problems: a question, its answer, and a solution whose every step is checked when the problem is loaded."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from cft.errors import DataError
 from cft.files import faulty
 from cft.recipe.faults import show as show_value
 from cft.recipe.shipped import by_stem, find_file, recipes_folder
@@ -106,6 +108,23 @@ def load_problem(name_or_path: str) -> Problem:
     if faults:
         raise faulty(path, faults)
     return problem
+
+
+def load_problems(names: Iterable[str]) -> dict[str, Problem]:
+    """The problems by their ids, read and checked.
+
+    Raises:
+        DataError: as `load_problem`, or for an id that is there twice.
+    """
+    problems: dict[str, Problem] = {}
+    for name in names:
+        problem = load_problem(name)
+        if problem.id in problems:
+            raise DataError(
+                f"problem {name!r}: {problem.id!r} is there twice in data.problems. Name each problem once."
+            )
+        problems[problem.id] = problem
+    return problems
 
 
 def _read_problem(raw: dict, faults: list[str]) -> Problem | None:

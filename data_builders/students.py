@@ -1,7 +1,7 @@
 """Students: who is asked for solutions, what became of each, and which of them are worth a critique."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from data_builders.asking.calls import Call
@@ -14,6 +14,7 @@ from eval.grading import grade
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import CritiquesData, ModelTeacher, StudentBlock
+    from data_builders.asking.backends import Asking
 
 SAME_SOLUTION = 0.9  # overlap above which two solutions with the same answer are one
 
@@ -46,6 +47,15 @@ def candidates_of(problems: Sequence[Problem], calls: Sequence[Call], rows: Sequ
     return candidates
 
 
+def sample(students: Iterable["StudentBlock"], problems: dict[str, Problem], seed: int, asking: "Asking") -> list[dict]:
+    """The candidates of all students, in plan order; those of a call that two students share once."""
+    sampled, given = [], list(problems.values())
+    for student in students:
+        calls = plan_solutions(given, student, student.model or asking.model.id, seed)
+        sampled += candidates_of(given, calls, asking(calls, student))
+    return list({row["id"]: row for row in sampled}.values())
+
+
 def candidate(key: str, problem: Problem, text: str, finish: str, **more: object) -> dict:
     """A row of candidates.jsonl: a solution, `more` of where it is from, and its grade."""
     graded = grade(problem.answer, text, truncated=finish == "length")
@@ -53,9 +63,7 @@ def candidate(key: str, problem: Problem, text: str, finish: str, **more: object
     return row | {"outcome": graded.outcome, "answer": graded.answer}
 
 
-def select(
-    sampled: list[dict], brought: list[dict], data: "CritiquesData", seed: int
-) -> tuple[list[dict], dict[str, int]]:
+def select(sampled: list[dict], brought: list[dict], data: "CritiquesData", seed: int) -> tuple[list[dict], Counter]:
     """The candidates to criticise, and how many are left out and why.
 
     Args:
@@ -63,25 +71,34 @@ def select(
         brought: candidates that came with a critique, from a file; they are only left out for their outcome.
     """
     why: Counter = Counter()
-    wrong, right, kept = [], [], []
-    groups = [(row["problem"], row["answer"]) for row in sampled]
-    twins = near_duplicates([row["text"] for row in sampled], groups, SAME_SOLUTION)
-    for i, row in enumerate([*sampled, *brought]):
-        if row["outcome"] == "ungradable" or (row["outcome"] == "correct" and not data.right_share):
-            why[row["outcome"]] += 1
-        elif not row["text"].strip():
-            why["empty"] += 1
-        elif i >= len(sampled):
-            kept.append(row)
-        elif i in twins:
-            why["near duplicate"] += 1
-        else:
-            (right if row["outcome"] == "correct" else wrong).append(row)
+    aside = {"ungradable"} if data.right_share else {"ungradable", "correct"}
+    kept = usable(brought, aside, why)
+    fresh = distinct(usable(sampled, aside, why), why)
+    right, wrong = ([row for row in fresh if (row["outcome"] == "correct") is one] for one in (True, False))
     chosen = _chosen(wrong, right, data, seed)
-    if left := len(wrong) + len(right) - len(chosen):
-        why["not chosen"] += left
+    why["not chosen"] += len(fresh) - len(chosen)
     keep = {row["id"] for row in chosen}
-    return [*(row for row in sampled if row["id"] in keep), *kept], dict(sorted(why.items()))
+    return [*(row for row in sampled if row["id"] in keep), *kept], why
+
+
+def usable(candidates: Iterable[dict], aside: Container[str], why: Counter) -> list[dict]:
+    """The candidates that hold a text and have no outcome of `aside`; `why` counts the others."""
+    kept = []
+    for row in candidates:
+        reason = row["outcome"] if row["outcome"] in aside else None if row["text"].strip() else "empty"
+        if reason:
+            why[reason] += 1
+        else:
+            kept.append(row)
+    return kept
+
+
+def distinct(candidates: Sequence[dict], why: Counter) -> list[dict]:
+    """The candidates without those that are nearly an earlier one with the same answer; `why` counts them."""
+    groups = [(row["problem"], row["answer"]) for row in candidates]
+    twins = near_duplicates([row["text"] for row in candidates], groups, SAME_SOLUTION)
+    why["near duplicate"] += len(twins)
+    return [row for i, row in enumerate(candidates) if i not in twins]
 
 
 def _chosen(wrong: list[dict], right: list[dict], data: "CritiquesData", seed: int) -> list[dict]:

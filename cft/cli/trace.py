@@ -7,7 +7,7 @@ from cft.words import number_of, shell_line
 from data_builders.problems import load_problem
 
 KINDS = {"example": EXAMPLES, "critique": CRITIQUES, "candidate": CANDIDATES}
-PARENT = {"example": "critique", "critique": "candidate"}
+PARENTS = {"example": ("critique", "candidate"), "critique": ("candidate",)}  # the first that a row names
 
 
 def trace_item(run: Run, item: str | None) -> dict:
@@ -34,8 +34,7 @@ def trace_item(run: Run, item: str | None) -> dict:
             )
         [(kind, row)] = rows
         chain = [{"kind": kind, **row}]
-        while kind in PARENT and row.get(PARENT[kind]):
-            kind = PARENT[kind]
+        while kind := next((parent for parent in PARENTS.get(kind, ()) if row.get(parent)), None):
             row = tables[kind][row[kind]]
             chain.append({"kind": kind, **row})
         chain.append({"kind": "problem", **_problem(chain[-1]["problem"]), **_manifest(run, "data")})

@@ -96,7 +96,7 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
 
     stages, pairs, costs, asked = [], [], [], []
     examples = read_rows(run.examples)
-    if recipe.data.builder == "critiques":
+    if recipe.data.builder != "none":
         asked = estimate_calls(recipe.data, recipe.seed, recipe.model, run.calls)
         costs = [row["cost_usd"] for row in asked]
     expected = expected_rows(recipe.data, asked)
@@ -164,7 +164,8 @@ def asking_seconds(recipe: Recipe, row: dict, seconds: Seconds) -> float | None:
     """How long a model's answers may take; a model of this process is taken to be as big as the recipe's."""
     if row["calls"] == row["kept"]:
         return 0
-    blocks = [*recipe.data.students, *(t for t in recipe.data.teachers if t.kind == "model")]
+    teachers = getattr(recipe.data, "teachers", [])
+    blocks = [*recipe.data.students, *(t for t in teachers if t.kind == "model")]
     endpoint = next((b.endpoint for b in blocks if b.endpoint and b.model == row["model"]), None)
     if endpoint is None:
         return seconds(row["output_tokens"])
@@ -186,6 +187,8 @@ def expected_rows(data: Any, asked: list[dict]) -> int:
     """Training rows that will be made of what models write, if all of it can be used; rows of files not among them."""
     written = sum(row["calls"] for row in asked if row["role"] == "teacher")
     sampled = sum(row["calls"] for row in asked if row["role"] == "student")
+    if data.builder in ("demonstrations", "verdicts"):
+        return sampled * getattr(data, "repeat", 1)
     exact = sum(len(t.styles) for t in getattr(data, "teachers", []) if t.kind == "exact")
     return written + min(sampled, getattr(data, "max_candidates", None) or sampled) * exact
 
@@ -208,7 +211,7 @@ def _tokenized(model: ModelBlock, examples: list[dict]) -> list:
     if model.chat_template not in (None, "plain"):
         files.append(user_path(model.chat_template, ModelError))
     stats = [(path.name, path.stat()) for path in files if path.exists()]
-    texts = [[row["prompt"], row["completion"]] for row in examples]
+    texts = [[row["prompt"], row.get("completion")] for row in examples]
     return [[[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats], model.model_dump(), texts]
 
 
@@ -219,11 +222,11 @@ def row_tokens(recipe: Recipe, examples: list[dict], expected: int, cached: bool
         tokenizer = load_tokenizer(recipe.model)
         return [tokenize_row(row, tokenizer).counts for row in examples]
 
-    if examples and cached:
+    if cached and examples and "completion" in examples[0]:
         with contextlib.suppress(CFTError):  # what is wrong with a row or tokenizer is told by training
             return [tuple(pair) for pair in remembered("row_tokens", _tokenized(recipe.model, examples), count)]
     if examples:
-        texts = [[message["content"] for message in [*row["prompt"], *row["completion"]]] for row in examples]
+        texts = [[message["content"] for message in [*row["prompt"], *row.get("completion", [])]] for row in examples]
         counts = [sum(map(len, parts)) / CHARACTERS_PER_TOKEN for parts in texts]
     else:
         counts = [n / CHARACTERS_PER_TOKEN for n in planned_characters(recipe.data)] + [ROW_TOKENS] * expected

@@ -11,11 +11,10 @@ from cft.suggest import nearest
 if TYPE_CHECKING:
     from cft.recipe.blocks import (
         CritiquesData,
-        DemonstrationsData,
+        DataBlock,
         EndpointBlock,
         EvalBlock,
         ModelBlock,
-        NoData,
         TrainBlock,
     )
 
@@ -23,7 +22,7 @@ MOST_SOLUTIONS = 100_000  # of one student; more are taken for a slip
 
 
 def cross_faults(
-    data: "CritiquesData | DemonstrationsData | NoData | None",
+    data: "DataBlock | None",
     train: "TrainBlock | None",
     scored: "EvalBlock | None",
     model: "ModelBlock | None",
@@ -62,6 +61,8 @@ def cross_faults(
                 yield Fault(("eval", "data", task), "is not a task of this recipe", fix, scored.data[task])
     if data and data.builder == "critiques":
         yield from _critiques_faults(data)
+    if data and data.builder != "none":
+        yield from _asking_faults(data)
 
 
 def _eval_faults(scored: "EvalBlock") -> Iterator[Fault]:
@@ -83,7 +84,7 @@ def _eval_faults(scored: "EvalBlock") -> Iterator[Fault]:
         yield Fault(("eval", "served"), fault, "Set eval.endpoint", scored.served)
 
 
-def _method_faults(data: "CritiquesData | DemonstrationsData | NoData", train: "TrainBlock") -> Iterator[Fault]:
+def _method_faults(data: "DataBlock", train: "TrainBlock") -> Iterator[Fault]:
     if data.builder not in METHODS[train.method].builders:
         fault = f"train.method {train.method} needs the builder {' or '.join(METHODS[train.method].builders)}"
         fitting = [name for name, method in METHODS.items() if data.builder in method.builders]
@@ -110,6 +111,13 @@ def _critiques_faults(data: "CritiquesData") -> Iterator[Fault]:
     if data.students and not data.problems:
         fault = "is empty, but data.students need a problem to solve"
         yield Fault(("data", "problems"), fault, "Name at least one", [])
+    if data.change == "shuffled" and data.prompt == "solve":
+        fault = "puts critiques beside other candidates, which data.prompt solve does not show"
+        yield Fault(("data", "change"), fault, "Set data.prompt to critique, or leave data.change out", data.change)
+
+
+def _asking_faults(data: "DataBlock") -> Iterator[Fault]:
+    """Faults of the students and teachers, by whichever builder they are asked."""
     for i, student in enumerate(data.students):
         if student.samples > 1 and 0 in student.temperatures:
             fault = f"greedy decoding writes the same solution {student.samples} times"
@@ -119,7 +127,7 @@ def _critiques_faults(data: "CritiquesData") -> Iterator[Fault]:
         if asked > MOST_SOLUTIONS:
             fault = f"makes {asked:,} solutions with these temperatures and problems, more than {MOST_SOLUTIONS:,}"
             yield Fault(("data", "students", i, "samples"), fault, "Sample fewer", student.samples)
-    for key, blocks in (("students", data.students), ("teachers", data.teachers)):
+    for key, blocks in (("students", data.students), ("teachers", getattr(data, "teachers", []))):
         for i, block in enumerate(blocks):
             if not (endpoint := getattr(block, "endpoint", None)):
                 continue

@@ -21,13 +21,21 @@ tags: [critique-fine-tuning]
 ---
 # {title}
 
-One row of `examples.jsonl` is a training example in TRL's prompt/completion form: the prompt shows a problem
-and a student's solution to it, the completion is a critique of that solution.
+One row of `examples.jsonl` is {rows}.
 """
+_ROWS = {  # by data.builder
+    "critiques": "a training example in TRL's prompt/completion form: the prompt shows a problem and, unless\n"
+    "`data.prompt` is `solve`, a student's solution to it; the completion is a critique of that solution",
+    "demonstrations": "a training example in TRL's prompt/completion form: a problem, and a right solution of it",
+    "prompts": "a problem for reinforcement learning, with its `answer`; `majority` and `incorrect` are the\n"
+    "students' most frequent answer and most frequent wrong one",
+    "verdicts": "a problem and a student's solution to be judged; `correct` says what the right verdict is",
+}
 
 
 def data_card(
     title: str,
+    builder: str,
     counts: dict,
     problems: dict[str, Problem],
     candidates: Sequence[dict],
@@ -36,7 +44,7 @@ def data_card(
 ) -> str:
     """Markdown with the front matter by which `datasets.load_dataset(folder)` finds the examples."""
     accepted = [row for row in critiques if row["accepted"]]
-    lines = [_HEAD.format(title=title)]
+    lines = [_HEAD.format(title=title, rows=_ROWS[builder])]
     wrong = {(c["problem"], c["answer"]) for c in candidates if c["outcome"] == "wrong"}
     tried, taught = (Counter(row["problem"] for row in rows) for rows in (candidates, examples))
     differing = Counter(problem for problem, _ in wrong)
@@ -49,7 +57,8 @@ def data_card(
         lines += _table(("student", "samples", "pass rate"), students)
     aside = ((f"left out: {why}", n) for why, n in counts["set_aside"].items())
     lines += _table(("candidates", "number"), [("all", counts["candidates"]), *counts["outcomes"].items(), *aside])
-    lines += _table(("teacher", "style", "critiques", "accepted", "mean words"), _by_style(critiques))
+    if critiques:
+        lines += _table(("teacher", "style", "critiques", "accepted", "mean words"), _by_style(critiques))
     if counts["dropped"]:
         lines += ["Dropped critiques stay in `critiques.jsonl` with their reason.", ""]
         by_teacher = counts["dropped_by_teacher"].items()
@@ -61,7 +70,11 @@ def data_card(
     ]
     if pairs:
         lines += _table(("teachers", "candidates that both judged", "same verdict", "same answer"), pairs)
-    lines += _table(("accepted critiques", ""), _diversity(accepted, examples))
+    if critiques:
+        lines += _table(("accepted critiques", ""), _diversity(accepted, examples))
+    if counts["changed"]:
+        told = ", ".join(f"{what}: {n}" for what, n in counts["changed"].items())
+        lines += [f"A control: the examples hold critiques that were changed after the filter ({told}).", ""]
     if counts["cost_usd"]:
         number = counts["estimated"]
         note = f" Tokens of {number} answers are estimated: their server did not tell usable numbers." if number else ""

@@ -32,7 +32,7 @@ class Item:
     problem: dict
     candidate: dict
     critique: dict | None
-    trains: bool  # whether an example was made of the critique
+    trains: bool  # whether an example was made of the critique, or of a candidate without one
 
     @property
     def id(self) -> str:
@@ -55,18 +55,18 @@ def load_items(folder: Path) -> list[Item]:
         if not (folder / f"{name}.jsonl").is_file():
             raise DataError(
                 f"{folder}: has no {name}.jsonl. Run `cft data RECIPE` to its end first; a recipe whose "
-                f"data.builder is demonstrations or none has no critiques to look at."
+                f"data.builder is none has nothing to look at."
             )
     problems, candidates = ({row["id"]: row for row in _rows(folder, name)} for name in ("problems", "candidates"))
     critiques = _rows(folder, "critiques")
-    training = {row["critique"] for row in _rows(folder, "examples")}
+    training = {row["critique"] or row.get("candidate") for row in _rows(folder, "examples")}
     criticised = {row["candidate"] for row in critiques}
     pairs = [(_parent(folder, row["id"], "candidate", row["candidate"], candidates), row) for row in critiques]
     pairs += [(row, None) for key, row in candidates.items() if key not in criticised]
     items = []
     for candidate, critique in pairs:
         problem = _parent(folder, candidate["id"], "problem", candidate["problem"], problems)
-        items.append(Item(problem, candidate, critique, critique is not None and critique["id"] in training))
+        items.append(Item(problem, candidate, critique, (critique or candidate)["id"] in training))
     places = {key: i for i, key in enumerate([*problems, *candidates])}
     return sorted(items, key=lambda item: _order(item, places))
 
@@ -219,7 +219,7 @@ def _verdict(item: Item) -> Text:
     answer = "" if outcome == "no_answer" else f", {_answer(candidate)}"
     line.append(f"{answer}, {words}, {candidate['student']}")
     if critique is None:
-        return line
+        return line.append(", trains" if item.trains else "")
     verdict = critique["verdict"]
     agrees = verdict and (verdict == "correct") == (outcome == "correct")
     line.append("\ncritique  ", style="bold")

@@ -142,7 +142,9 @@ class VerdictsData(Block):
     students: Annotated[list[StudentBlock], AfterValidator(once)] = Field(
         min_length=1, description="Who writes the candidates."
     )
-    max_examples: Count | None = Field(None, description="Most training rows, half right and half wrong; null: all.")
+    max_examples: Annotated[int, Field(ge=2, le=MOST)] | None = Field(
+        None, description="Most training rows, half right and half wrong; null: all."
+    )
 
 
 class NoData(Block):
