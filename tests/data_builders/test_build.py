@@ -4,13 +4,12 @@ import pytest
 
 from cft.errors import DataError
 from cft.files import read_own_jsonl, write_jsonl
-from cft.recipe.blocks import DemonstrationsData
 from data_builders.asking.calls import Answer
-from data_builders.build import build, planned_characters
+from data_builders.build import planned_characters
 from data_builders.problems import load_problem, problems_folder
 from data_builders.prompts import critique_prompt, messages, solve_prompt
 from data_builders.teachers.file import find_critiques, load_critiques
-from tests.support.building import RIGHT, WRONG, ScriptedAsking, data, rows, run, student
+from tests.support.building import RIGHT, WRONG, data, rows, run, student
 
 
 def without_usage(text):
@@ -222,14 +221,3 @@ def test_no_rows_left_says_why_and_what_to_change(tmp_path):
 def test_bad_input(tmp_path, changes, fault):
     with pytest.raises(DataError, match=fault):
         run(tmp_path / "out", data(**changes))
-
-
-def test_demonstrations(tmp_path):
-    settings = DemonstrationsData(builder="demonstrations", problems=["tulips", "bakery"])
-    counts = build(settings, folder=tmp_path, seed=0, asking=ScriptedAsking(student, tmp_path / "calls"))
-    assert counts == {"examples": 2}
-    assert planned_characters(settings) == [characters(row) for row in rows(tmp_path, "examples")]
-    first = rows(tmp_path, "examples")[0]
-    problem = load_problem("tulips")
-    assert first["prompt"] == messages(solve_prompt(problem.question)) and first["critique"] is None
-    assert first["completion"][0]["content"] == problem.solution
