@@ -124,7 +124,7 @@ def _examples(
 ) -> tuple[list[dict], int, dict[str, int]]:
     """The training rows, how many accepted critiques have none, and what `data.change` did to the others."""
     chosen, over = choose_critiques([c for c in critiques if c["accepted"]], kept, data.max_examples, seed)
-    boxed = [c | {"text": _with_box(c["text"].strip(), c["answer"])} for c in chosen]
+    boxed = [c | {"text": with_box(c["text"].strip(), c["answer"])} for c in chosen]
     by_id = {row["id"]: row for row in kept}
     changed, counts = change_critiques(data.change, boxed, by_id, seed)
     return [_example(c, by_id[c["candidate"]], problems, data) for c in changed], over, counts
@@ -138,7 +138,7 @@ def _example(critique: dict, candidate: dict, problems: dict[str, Problem], data
     return row | training_row(_user_message(data.prompt, problem.question, candidate["text"]), critique["text"])
 
 
-def _with_box(text: str, answer: str) -> str:
+def with_box(text: str, answer: str) -> str:
     """A critique that ends in a box: its answer stands in its last sentence, and the prompt asks for a box."""
     return text if last_box(text) is not None else f"{text}\n\n\\boxed{{{answer}}}"
 

@@ -185,11 +185,13 @@ def test_exact_teacher_also_judges_candidates_of_a_file(tmp_path):
 
 def test_file_of_an_unknown_problem_brings_the_problem_too(tmp_path):
     path = tmp_path / "mine.jsonl"
-    text = "The solution is incorrect, because 2 + 2 = 4 and nothing else, so count again, please: \\boxed{4}"
+    text = "The solution is incorrect, because 2 + 2 = 4 and nothing else, so count again, please. The answer is 4."
     write_jsonl(path, [{"problem": "What is 2 + 2?", "answer": "4", "solution": "\\boxed{5}", "critique": text}])
     counts = run(tmp_path / "out", data(problems=[], students=[], teachers=[{"kind": "file", "path": str(path)}]))
     assert counts["examples"] == 1
-    assert "What is 2 + 2?" in rows(tmp_path / "out", "examples")[0]["prompt"][0]["content"]
+    (row,) = rows(tmp_path / "out", "examples")
+    assert "What is 2 + 2?" in row["prompt"][0]["content"] and row["answer"] == "4"
+    assert row["completion"][0]["content"] == f"{text}\n\n\\boxed{{4}}"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,9 @@
 
 import pytest
 
-from data_builders.build import _example
+from data_builders.build import with_box
 from data_builders.filter.verdict import find_verdict, takes_back
 from data_builders.filter.verify import check, strange_quotes
-from data_builders.problems import Problem
 
 QUESTION = "A bakery sold 14 boxes at $9 a box. How many dollars did it earn?"
 SOLUTION = "The revenue is \\(14 \\times 9 = 116\\), so the bakery earned **\\$116**. \\boxed{116}"
@@ -158,9 +157,6 @@ def test_quotes_that_are_near_the_words_and_ways_of_speaking(text, candidate, st
 
 
 def test_an_example_whose_critique_has_no_box_gets_one():
-    problem = Problem("bakery", QUESTION, "126", source="", licence="")
-    candidate = {"problem": "bakery", "text": SOLUTION}
     for text, ending in ((GOOD, GOOD), (GOOD.replace("\\boxed{126}", "126."), "The answer is 126.\n\n\\boxed{126}")):
-        critique = {"id": "c", "text": text, "answer": check(text, gold="126", outcome="wrong", **ASKED).answer}
-        completion = _example(critique, candidate, {"bakery": problem}, "critique")["completion"][0]["content"]
+        completion = with_box(text, check(text, gold="126", outcome="wrong", **ASKED).answer)
         assert completion.endswith(ending) and completion.startswith(text)
