@@ -9,8 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 from cft.errors import DataError
 from cft.files import content_id
 from data_builders.filter.sentences import BOX
@@ -62,26 +60,27 @@ def _shuffled(critiques: Sequence[dict], candidates: dict[str, dict], seed: int)
     Every candidate stands as often as before. The choice is an assignment of least cost: a critique's own candidate
     costs more than all answers that stay the same.
     """
-    from scipy.optimize import linear_sum_assignment  # a third of a second to import
+    import numpy as np
+    from scipy.optimize import linear_sum_assignment  # a second to import
 
-    random_costs = np.random.default_rng(seed)
-    changed, same = dict(enumerate(critiques)), 0
-    for problem in dict.fromkeys(candidates[row["candidate"]]["problem"] for row in critiques):
-        places = [i for i, row in enumerate(critiques) if candidates[row["candidate"]]["problem"] == problem]
-        own = [candidates[critiques[i]["candidate"]] for i in places]
-        cost = random_costs.random((len(own), len(own))) / (len(own) + 1)
-        cost += [[(a["answer"] == b["answer"]) + (a["id"] == b["id"]) * 2 * len(own) for b in own] for a in own]
-        _, others = linear_sum_assignment(cost)
-        for i, mine, other in zip(places, own, others, strict=True):
-            changed[i] = critiques[i] | {"candidate": own[other]["id"]}
-            same += mine["answer"] == own[other]["answer"]
-            if mine["id"] == own[other]["id"]:
-                often = Counter(row["id"] for row in own).most_common(1)[0][1]
-                raise DataError(
-                    f"data.change shuffled: {often} of the {len(own)} critiques of problem {problem} speak of one "
-                    "candidate, so not all of them find another. Use critiques of more candidates, or fewer styles."
-                )
-    return list(changed.values()), {"shuffled": len(critiques), "beside the same answer": same}
+    draws, changed, same = np.random.default_rng(seed), list(critiques), 0
+    own = [candidates[row["candidate"]] for row in critiques]
+    for problem in dict.fromkeys(row["problem"] for row in own):
+        places = [i for i, row in enumerate(own) if row["problem"] == problem]
+        number = len(places)
+        ids, answers = (np.array([str(own[i][key]) for i in places]) for key in ("id", "answer"))
+        cost = 2.0 * number * (ids[:, None] == ids) + (answers[:, None] == answers)
+        _, others = linear_sum_assignment(cost + draws.random((number, number)) / (number + 1))
+        if any(ids == ids[others]):
+            often = Counter(ids.tolist()).most_common(1)[0][1]
+            raise DataError(
+                f"data.change shuffled: {often} of the {number} critiques of problem {problem} speak of one "
+                "candidate, so not all of them find another. Use critiques of more candidates, or fewer styles."
+            )
+        same += int(sum(answers == answers[others]))
+        for i, other in zip(places, others, strict=True):
+            changed[i] = critiques[i] | {"candidate": own[places[other]]["id"]}
+    return changed, {"shuffled": len(critiques), "beside the same answer": same}
 
 
 def without_verdict(text: str, answer: str | None) -> str:

@@ -1,7 +1,7 @@
 """The builders that need no teacher: demonstrations, prompts, verdicts. Each turns candidates into training rows."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cft.errors import DataError
@@ -20,7 +20,7 @@ UNFINISHED = {"ungradable", "truncated", "no_answer"}
 NOT_RIGHT = {*UNFINISHED, "wrong"}
 
 
-def own_solutions(problems: Iterable[Problem]) -> list[dict]:
+def own_solutions(problems: Collection[Problem]) -> list[dict]:
     """The solutions of the problem files, as candidates.
 
     Raises:
@@ -105,6 +105,7 @@ def verdicts(
     right, wrong = ([row for row in kept if (row["outcome"] == "correct") is one] for one in (True, False))
     _need(problems, candidates, right, "is right, so right and wrong cannot be balanced", "an easier problem")
     _need(problems, candidates, wrong, "is wrong, so right and wrong cannot be balanced", "a harder problem")
+    # As many of each problem as it has of the rarer side; with max_examples spread over the problems.
     pairs = [row for key in problems for row in min(_of(right, key), _of(wrong, key), key=len)]
     most = data.max_examples and data.max_examples // 2
     number = Counter(row["problem"] for row in choose_candidates(pairs, most, seed))

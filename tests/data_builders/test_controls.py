@@ -5,8 +5,7 @@ from collections import Counter
 
 import pytest
 
-from cft.errors import DataError, RecipeError
-from cft.recipe.load import load_recipe
+from cft.errors import DataError
 from data_builders.arithmetic.claims import claims
 from data_builders.controls import change_critiques, without_verdict, wrong_numbers
 from data_builders.filter.verdict import find_verdict
@@ -62,11 +61,6 @@ def test_shuffling_stays_within_a_problem_hangs_on_the_seed_and_needs_two_candid
     assert all(new != old and new[0] == old[0] for new, old in zip(pairs[0], candidates, strict=True))
     with pytest.raises(DataError, match="2 of the 2 critiques of problem a speak of one candidate"):
         change_critiques("shuffled", [critiques[0]] * 2, candidates, 0)
-
-
-def test_shuffling_what_the_prompt_does_not_show_is_a_fault():
-    with pytest.raises(RecipeError, match=r"data\.change.*which data\.prompt solve does not show"):
-        load_recipe("quickstart", ["data.change=shuffled", "data.prompt=solve"])
 
 
 def test_no_verdict_leaves_the_work_and_takes_the_judgement(bakery):

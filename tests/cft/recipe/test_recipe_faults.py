@@ -150,6 +150,10 @@ def test_very_many_faults_still_fit_on_one_screen(write_recipe):
         (["data.problems=[]"], ["override data.problems = []: is empty, but data.students need a problem to solve."]),
         (["data.students.0.temperatures=[0]"], [
             "override data.students.0.temperatures = [0.0]: greedy decoding writes the same solution 4 times."]),
+        (["data={builder: demonstrations, problems: [a], students: [{samples: 4, temperatures: [0]}]}",
+          "train.method=sft"], ["override data.students.0.temperatures = [0.0]: greedy decoding writes the same "]),
+        (["data.change=shuffled", "data.prompt=solve"], [
+            'override data.change = "shuffled": puts critiques beside other candidates, which data.prompt solve does']),
         (["eval.data={smus: a.jsonl}"], ['override eval.data.smus = "a.jsonl": is not a task of this recipe. '
                                          "Did you mean sums?"]),
     ],
