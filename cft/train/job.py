@@ -44,7 +44,7 @@ from cft.train.loop.checkpoints import (
     step_of,
     to_rounding,
 )
-from cft.train.loop.defaults import LORA
+from cft.train.loop.defaults import adapter_settings
 from cft.train.loop.delivery import check_on_new_base, foresee, save
 from cft.train.loop.fallback import Setting, safer_for
 from cft.train.loop.faults import explain, is_ours, judged, out_of_memory, safer_setting
@@ -117,7 +117,7 @@ class Job:
             "quantization": recipe.model.quantization,
             "attn_implementation": self.attention,
             "chat_template": self.tokenizer.chat_template,
-            "lora": None if recipe.train.full else LORA | recipe.train.lora,
+            "lora": None if recipe.train.full else adapter_settings(recipe.train.lora),
             "args": self.args,
             "seed": recipe.seed,
             "keep_steps": recipe.train.keep_steps,

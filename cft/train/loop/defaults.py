@@ -13,6 +13,11 @@ LENGTHS_ON_CPU = 64
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear"}
 
 
+def adapter_settings(lora: dict[str, Any]) -> dict[str, Any]:
+    """`train.lora` over our defaults of LoRA; other kinds of adapters have PEFT's own."""
+    return LORA | lora if lora.get("peft_type", "LORA") == "LORA" else lora
+
+
 def our_defaults(
     device: str, dtype: str, asked: dict[str, Any], attention: str = "sdpa", *, full: bool = False
 ) -> dict[str, Any]:
