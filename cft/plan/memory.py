@@ -7,7 +7,7 @@ from cft.devices import Card, decoder_for, device_memory
 from cft.models.architecture import Architecture
 from cft.plan.footprint import CUDA_CONTEXT, LIBRARIES, NF4, RESERVE, footprint
 from cft.recipe.blocks import Recipe
-from cft.train.loop.defaults import LORA, our_defaults
+from cft.train.loop.defaults import LORA, may_quantize, our_defaults
 from cft.train.loop.fallback import Setting, ladder
 
 PROMPT_TOKENS = 110  # of a question that is scored
@@ -49,7 +49,7 @@ def plan_memory(
     knob, knob_bytes = None, None
     if peak > room:
         batches = [batch // 2**i for i in range(batch.bit_length())]
-        for one in ladder(setting, may_quantize=device == "cuda" and not full):
+        for one in ladder(setting, may_quantize=device == "cuda" and may_quantize(recipe.train)):
             training_bytes = training(one).total if rows else 0
             fitting = next((n for n in batches if scoring(n, one.quantization) <= room), None)
             if training_bytes <= room and fitting:
