@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cft.export.trained import Trained
 from cft.files import write_text
 from cft.runs import CARD, REPORT_JSON, read_known
-from cft.train.card import ADAPTER, SCORES_END, SCORES_START, WHOLE, scores
+from cft.train.card import ADAPTER, SCORES_END, SCORES_START, WHOLE, adapter_kind, method_tags, scores
 from cft.weights.compare import in_words
 from eval.tasks.lm_tasks import known_tasks
 
@@ -28,7 +28,8 @@ def write_card(trained: Trained, folder: Path, kind: str, facts: dict) -> None:
     base, method = trained.base.hub_id, trained.recipe.train.method
     tasks = scored_tasks(trained, facts)
     tags = [f"base_model:{RELATION[kind]}:{base}"] if base else []
-    tags += ["trl", *dict.fromkeys([method, "sft"]), *(["lora"] if kind == "adapter" else [])]
+    adapter = adapter_kind(trained.recipe)
+    tags += [*method_tags(method), *([adapter.lower()] if kind == "adapter" else [])]
     data = ModelCardData(
         **({"base_model": base, "base_model_relation": RELATION[kind]} if base else {}),
         **licence(trained.base.licence),
@@ -60,9 +61,10 @@ def about(trained: Trained, kind: str, facts: dict) -> str:
     """What the files are, how they compare with what was scored, and how they are loaded."""
     base = f"`{trained.base.hub_id}`" if trained.base.hub_id else "a local model"
     after = f" after {trained.step} optimizer steps" if trained.step is not None else ""
+    adapter = f"{adapter_kind(trained.recipe)} adapter"
     what = {
-        "adapter": f"A LoRA adapter for {base}",
-        "merged": f"{base} fine-tuned, all weights" if trained.full else f"{base} with a LoRA adapter merged in",
+        "adapter": f"A {adapter} for {base}",
+        "merged": f"{base} fine-tuned, all weights" if trained.full else f"{base} with a {adapter} merged in",
         "gguf": f"{base} fine-tuned, as GGUF ({facts.get('outtype')})",
     }[kind]
     lines = [f"{what}, trained with method `{trained.recipe.train.method}`{after}."]

@@ -101,8 +101,15 @@ class Architecture:
 
         The output layer counts where there is loss. Causal attention counts half of the square.
         """
-        tokens = prompt + completion
-        forward = 2 * self.linear_parameters * tokens + 2 * self.embedding_parameters * completion
-        attention = 2 * self.num_hidden_layers * self.num_attention_heads * self.head * tokens**2
+        products, attention = self._forward(prompt, completion)
         passes = (3 if full else 2) + recomputes
-        return passes * forward + (3 + recomputes) * attention
+        return passes * products + (3 + recomputes) * attention
+
+    def forward_flops(self, prompt: float, completion: float) -> float:
+        """Floating-point operations of reading a row, with the output layer on its completion."""
+        return sum(self._forward(prompt, completion))
+
+    def _forward(self, prompt: float, completion: float) -> tuple[float, float]:
+        tokens = prompt + completion
+        products = 2 * self.linear_parameters * tokens + 2 * self.embedding_parameters * completion
+        return products, 2 * self.num_hidden_layers * self.num_attention_heads * self.head * tokens**2

@@ -19,6 +19,7 @@ LIBRARIES = 0.55e9  # bytes: Python with torch, transformers, TRL and PEFT (meas
 CUDA_CONTEXT = 0.6e9  # bytes of a GPU before the first tensor; not measured
 NF4 = 4.127 / 8  # bytes a weight: 4 bits, and double-quantised scales for each 64 (QLoRA, arXiv 2305.14314, section 3)
 RESERVE = 0.06  # share of a card that the driver, a screen and a fragmented allocator take
+RANKS = {"TINYLORA": 2, "BEFT": 1}  # of adapters that name none; LoRA's is PEFT's 8
 # States a weight.
 OPTIMIZERS = {"adamw": 2, "adam": 2, "sgd": 0, "adafactor": 0.02, "lion": 1, "rmsprop": 1, "adagrad": 1}
 
@@ -61,7 +62,8 @@ def footprint(
 ) -> Footprint:
     """Peak memory of training on a micro-batch of the longest of `rows`, (prompt, completion) tokens of each.
 
-    `lora` has keys of peft.LoraConfig; None where all weights are trained.
+    `lora` has the keys of train.lora; None where all weights are trained. An adapter of another kind than LoRA counts
+    as one of its rank, which is at most more than it has.
     """
     longest, completion = max(((p + c, c) for p, c in rows), default=(0, 0))
     padded = longest if on_gpu else math.ceil(longest / LENGTHS_ON_CPU) * LENGTHS_ON_CPU
@@ -74,7 +76,8 @@ def footprint(
         weights, trained, bytes_each = 4.0 * model.parameters, model.parameters, 4
     else:
         weights = full if setting.quantization == "none" else NF4 * model.linear_parameters + number * other
-        trained = model.lora_parameters(int(lora.get("r", 8)), lora.get("target_modules"))
+        rank = RANKS.get(lora.get("peft_type", "LORA"), 8)
+        trained = model.lora_parameters(int(lora.get("r", rank)), lora.get("target_modules"))
         # TRL trains the adapter of a 4-bit base in bfloat16; in float16 it is float32 (`cft.train.loop.trainer`)
         bytes_each = 4 if setting.quantization == "none" or dtype == "float16" else 2
     if not on_gpu and setting.quantization == "none" and not model.tie_word_embeddings and dtype == "bfloat16":

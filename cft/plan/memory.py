@@ -1,13 +1,14 @@
 """Whether a run fits into memory, and the first thing to turn if it does not. Loads no model."""
 
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from cft.devices import Card, decoder_for, device_memory
 from cft.models.architecture import Architecture
-from cft.plan.footprint import CUDA_CONTEXT, LIBRARIES, NF4, RESERVE, footprint
+from cft.plan.footprint import CUDA_CONTEXT, LIBRARIES, NF4, RESERVE, Footprint, footprint
+from cft.plan.rollouts import Rollouts
 from cft.recipe.blocks import Recipe
-from cft.train.loop.defaults import LORA, our_defaults
+from cft.train.loop.defaults import adapter_settings, may_quantize, our_defaults, rollout_defaults
 from cft.train.loop.fallback import Setting, ladder
 
 PROMPT_TOKENS = 110  # of a question that is scored
@@ -16,49 +17,74 @@ SCORING_LIBRARIES = 0.65e9  # bytes that lm-eval and decoding add on a CPU (meas
 
 
 def plan_memory(
-    recipe: Recipe, model: Architecture, rows: list[tuple[float, float]], card: Card | None, device: str
+    recipe: Recipe,
+    model: Architecture,
+    rows: list[tuple[float, float]],
+    card: Card | None,
+    device: str,
+    rollouts: Rollouts | None = None,
 ) -> dict[str, Any]:
-    """Peak memory of training and of evaluation, and whether they fit.
+    """Peak memory of training, of its rollouts and of evaluation, and whether they fit.
 
     Args:
         rows: (prompt, completion) tokens of each training row; none without training.
         card: the GPU asked about; None: this machine, on `device`, cuda, mps or cpu.
+        rollouts: of a training on the model's own completions.
 
     Returns:
-        {"training": {part: GB}, "training_gb", "evaluation_gb", "peak_gb", "room": {"name", "gb"}, "spare_gb", "fits",
-        "knob", "knob_gb"}; "knob" is what to override so that it fits, None if nothing does.
+        {"training": {part: GB}, "training_gb", "rollouts_gb", "evaluation_gb", "peak_gb", "room": {"name", "gb"},
+        "spare_gb", "fits", "knob", "knob_gb"}; "knob" is what to override so that it fits, None if nothing does.
     """
     on_gpu = device != "cpu"
     name, room = room_of(card, device)
     asked = recipe.train.args
     full = recipe.train.full
-    planned = our_defaults(device, recipe.model.dtype, asked, recipe.model.attn_implementation, full=full) | asked
-    setting = Setting.of(planned, recipe.model.quantization)
+    planned = our_defaults(device, recipe.model.dtype, asked, recipe.model.attn_implementation, full=full)
+    if rollouts:
+        planned = rollout_defaults(device, recipe.model.dtype, asked)
+    setting = Setting.of(planned | asked, recipe.model.quantization)
 
-    lora = LORA | recipe.train.lora if rows and not full else None
+    lora = adapter_settings(recipe.train.lora) if rows and not full else None
     optimizer = str(asked.get("optim", "adamw_torch"))
     settings = {"dtype": recipe.model.dtype, "attention": recipe.model.attn_implementation, "on_gpu": on_gpu}
-    training = partial(footprint, model, rows=rows, lora=lora, optimizer=optimizer, **settings)
+
+    def training(one: Setting) -> Footprint:
+        batch = rollouts.micro_batch(one) if rollouts else rows
+        found = footprint(model, one, rows=batch, lora=lora, optimizer=optimizer, **settings)
+        both = rollouts.logits(model, one.rows, 4 if recipe.model.dtype == "float32" else 2) if rollouts else 0
+        return replace(found, logits=max(found.logits, both))
+
+    def sampling(one: Setting) -> float:
+        """Bytes while completions are sampled: as in scoring, beside what is trained."""
+        if not rollouts:
+            return 0.0
+        batch, tokens = rollouts.batches.completions, rollouts.longest + rollouts.most
+        kept = training(one)
+        return decoding(model, recipe, batch, one.quantization, device, tokens) + kept.adapter + kept.optimizer
 
     def scoring(batch: int, quantization: str) -> float:
         return 0.0 if recipe.eval.endpoint else evaluation(model, recipe, batch, quantization, device)
 
     batch = recipe.eval.batch_size
     trained, scored = training(setting) if rows else None, scoring(batch, setting.quantization)
-    peak = max(trained.total if trained else 0, scored)
+    sampled = sampling(setting) if rows else 0
+    peak = max(trained.total if trained else 0, sampled, scored)
     knob, knob_bytes = None, None
     if peak > room:
         batches = [batch // 2**i for i in range(batch.bit_length())]
-        for one in ladder(setting, may_quantize=device == "cuda" and not full):
-            training_bytes = training(one).total if rows else 0
+        for one in ladder(setting, may_quantize=device == "cuda" and may_quantize(recipe.train)):
+            training_bytes = max(training(one).total, sampling(one)) if rows else 0
             fitting = next((n for n in batches if scoring(n, one.quantization) <= room), None)
             if training_bytes <= room and fitting:
                 knob = one.overrides(setting) + [f"eval.batch_size={fitting}"] * (fitting != batch)
+                if "steps_per_generation" in asked and one.rows != setting.rows:
+                    knob.append(f"train.args.steps_per_generation={rollouts.batches.completions // one.rows}")
                 knob_bytes = max(training_bytes, scoring(fitting, one.quantization))
                 break
     return {
         "training": trained.parts() if trained else None,
         "training_gb": round(trained.total / 1e9, 1) if trained else None,
+        "rollouts_gb": round(sampled / 1e9, 1) if rollouts else None,
         "evaluation_gb": round(scored / 1e9, 1),
         "peak_gb": round(peak / 1e9, 1),
         "room": {"name": name, "gb": round(room / 1e9, 1)},
@@ -85,7 +111,12 @@ def room_of(card: Card | None, device: str) -> tuple[str, float]:
 
 
 def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: str, device: str) -> float:
-    """Bytes at the peak of scoring, an estimate: weights, the KV cache, and logits of a batch.
+    """Bytes at the peak of scoring."""
+    return decoding(model, recipe, batch, quantization, device, PROMPT_TOKENS + recipe.eval.max_new_tokens)
+
+
+def decoding(model: Architecture, recipe: Recipe, batch: int, quantization: str, device: str, tokens: float) -> float:
+    """Bytes at the peak of decoding, an estimate: weights, the KV cache, and logits of a batch of so many tokens.
 
     The cache counts twice while ended rows leave it. That of `cft.models.graphs` is static, with room for the longest
     prompt in each row, and a quarter as many prompts are read ahead. A CPU packs its weights a second time
@@ -96,9 +127,9 @@ def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: st
     if quantization == "nf4":
         weights = NF4 * model.linear_parameters + number * (model.parameters - model.linear_parameters)
     keys = 2 * number * model.num_hidden_layers * model.num_key_value_heads * model.head  # bytes a token
-    cache = 2 * batch * (PROMPT_TOKENS + recipe.eval.max_new_tokens) * keys
+    cache = 2 * batch * tokens * keys
     if decoder_for(recipe.eval.decoder, device) == "graphs":
-        cache = batch * (1.25 * LONGEST_PROMPT + recipe.eval.max_new_tokens) * keys
+        cache = batch * (tokens - PROMPT_TOKENS + 1.25 * LONGEST_PROMPT) * keys
     packed = number * (model.linear_parameters + model.embedding_parameters)
     here = weights + cache + 12 * batch * model.vocab_size
     if device != "cpu":
@@ -112,6 +143,8 @@ def memory_lines(memory: dict[str, Any]) -> list[str]:
     if memory["training"]:
         parts = ", ".join(f"{name} {size:g}" for name, size in memory["training"].items() if size >= 0.01)
         training = f"training ~{memory['training_gb']} GB ({parts}), "
+    if memory["rollouts_gb"]:
+        training += f"rollouts ~{memory['rollouts_gb']} GB, "
     head = f"memory: {training}evaluation ~{memory['evaluation_gb']} GB"
     where = f"{memory['room']['name']} ({memory['room']['gb']} GB to use)"
     if memory["fits"]:

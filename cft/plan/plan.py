@@ -30,10 +30,11 @@ from cft.models.load import load_tokenizer
 from cft.models.source import architecture_of, resolve
 from cft.pipeline import file_hashes
 from cft.plan.memory import PROMPT_TOKENS, evaluation, plan_memory
-from cft.recipe.blocks import ModelBlock, Recipe
+from cft.plan.rollouts import Rollouts
+from cft.recipe.blocks import ModelBlock, Recipe, RolloutTrain
 from cft.rows import tokenize_row
 from cft.runs import Run, read_rows, run_of
-from cft.train.loop.defaults import optimizer_steps, recomputes, training_epochs
+from cft.train.loop.defaults import optimizer_steps, recomputes, rollout_defaults, training_epochs
 from cft.train.select.choice import planned_answers
 from cft.words import number_of
 from data_builders.asking.prices import find_price
@@ -68,6 +69,10 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
 
     decoder = decoder_for(recipe.eval.decoder, device)
     batch = recipe.eval.batch_size
+    a_token = DECODING_STEP if card and card.flops else None  # seconds that a card takes for one more of each row
+    if a_token and decoder in GROUP:
+        needed = evaluation(architecture, recipe, batch, recipe.model.quantization, "cuda") if architecture else None
+        a_token = MEMORY_READ * min(1.0, needed / card.bytes if needed else 1.0)
 
     def seconds(tokens: float, tails: int = 0) -> float | None:
         """Of reading and writing tokens; not known for so many GB of a card.
@@ -75,24 +80,24 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         Args:
             tails: how often the longest answers are the last ones to be written.
         """
-        if card and card.flops and decoder in GROUP:  # rows are refilled, so that all are in work until the last ones
-            needed = (
-                evaluation(architecture, recipe, batch, recipe.model.quantization, "cuda") if architecture else None
-            )
-            one = MEMORY_READ * min(1.0, needed / card.bytes if needed else 1.0)
-            return round(LOAD_SECONDS + (tokens / batch + tails * recipe.eval.max_new_tokens) * one)
-        if card and card.flops:
-            return round(LOAD_SECONDS + tokens / batch * DECODING_STEP)
+        if a_token and decoder in GROUP:  # rows are refilled, so that all are in work until the last ones
+            return round(LOAD_SECONDS + (tokens / batch + tails * recipe.eval.max_new_tokens) * a_token)
+        if a_token:
+            return round(LOAD_SECONDS + tokens / batch * a_token)
         return round(LOAD_SECONDS + 2 * parameters * tokens / (flops * GENERATING)) if flops else None
 
-    def training_seconds(rows: list[tuple[float, float]], epochs: float) -> float | None:
+    def sampling_seconds(rollouts: Rollouts) -> float | None:
+        if card:  # each generation goes on until the longest of its completions ends
+            return a_token and round(LOAD_SECONDS + rollouts.generations * rollouts.most * a_token)
+        return seconds(rollouts.tokens_sampled)
+
+    def computing_seconds(total: Callable[[dict[str, bool]], float]) -> float | None:
         peak, share = (card.flops, MFU) if card else (flops, TRAINING)
         if not peak or not architecture:
             return None
         said = recomputes(recipe.train.args)
         work = {"full": recipe.train.full, "recomputes": device != "cpu" if said is None else bool(said)}
-        total = sum(architecture.flops(*row, **work) for row in rows)
-        return round(LOAD_SECONDS + epochs * total / (peak * share))
+        return round(LOAD_SECONDS + total(work) / (peak * share))
 
     stages, pairs, costs, asked = [], [], [], []
     examples = read_rows(run.examples)
@@ -109,15 +114,27 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         calls = number_of(sum(row["calls"] for row in asked), "call")
         about = f"{calls} to models, {number_of(given, 'row')} from files"
         stages.append(_stage(run, "data", about, tokens, None if None in times else sum(times) or 1) | {"calls": asked})
+    rollouts, steps = None, 0
     if recipe.train.method != "none":
         pairs = row_tokens(recipe, examples, expected, model.cached)
+    if isinstance(recipe.train, RolloutTrain):
+        args = rollout_defaults(device, recipe.model.dtype, recipe.train.args) | recipe.train.args
+        rollouts = Rollouts.of(recipe, args, pairs, run)
+        steps, (sampled, trained) = rollouts.steps, rollouts.about()
+        took = sampling_seconds(rollouts)
+        stages.append(_stage(run, "train", sampled, rollouts.tokens_sampled, took and took - LOAD_SECONDS))
+        took = computing_seconds(lambda work: rollouts.flops(architecture, recomputes=work["recomputes"]))
+        stages.append(_stage(run, "train", trained, rollouts.tokens_trained, took))
+    elif recipe.train.method != "none":
         tokens = sum(map(sum, pairs))
         epochs = training_epochs(recipe.train.args, len(pairs))
         note = "" if examples else ", if all pass the filter"
         about = f"{number_of(len(pairs), 'example')}{note}, {number_of(epochs, 'time')}"
-        stages.append(_stage(run, "train", about, tokens * epochs, training_seconds(pairs, epochs)))
-        if recipe.train.select:
-            stages.append(choosing(run, recipe, optimizer_steps(recipe.train.args, len(pairs), epochs), seconds))
+        took = computing_seconds(lambda work: epochs * sum(architecture.flops(*row, **work) for row in pairs))
+        stages.append(_stage(run, "train", about, tokens * epochs, took))
+        steps = optimizer_steps(recipe.train.args, len(pairs), epochs)
+    if recipe.train.select:
+        stages.append(choosing(run, recipe, steps, seconds))
     for name in recipe.eval.tasks:
         task = find_task(name, recipe.eval)
         items = task.count(recipe.eval.limit)
@@ -138,7 +155,7 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
             stage["estimates"]["power"] = power
         stages.append(stage)
     times = [stage["estimates"]["seconds"] for stage in stages if not stage["done"]]
-    memory = plan_memory(recipe, architecture, pairs, card, device) if architecture else None
+    memory = plan_memory(recipe, architecture, pairs, card, device, rollouts) if architecture else None
     about = {key: getattr(model, key) for key in ("kind", "licence", "cached", "download", "note")}
     return {
         "recipe": recipe.name,

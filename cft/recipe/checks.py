@@ -42,6 +42,9 @@ def cross_faults(
         if scored and "merged" in scored.models:
             fix = "Name adapter, which is the trained model"
             yield Fault(("eval", "arms"), "with train.full there is nothing to merge", fix, scored.arms)
+    if train and model and model.quantization != "none" and getattr(train, "lora", {}).get("peft_type") == "TINYLORA":
+        fix = "Set it to none, or train LoRA"
+        yield Fault(("model", "quantization"), "TinyLoRA is made from 16-bit weights", fix, model.quantization)
     if train and scored:
         if train.method == "none" and scored.models != {"base"}:
             fix = "Set eval.arms to [base], or choose another train.method"

@@ -1,7 +1,7 @@
-"""Checks `train.lora` against peft.LoraConfig and `train.args` against the method's class before anything is loaded.
+"""Checks `train.lora` against PEFT's class and `train.args` against the method's class before anything is loaded.
 
 The libraries' own constructors accept nearly all (`r: many`, a batch of 0) and fail after the model is loaded. So each
-value is checked against the type that the library declares, then against the ranges below, and then both
+value is checked against the type that the library declares, then against the ranges of `library_keys`, and then both
 configurations are really made, for what only the library knows.
 """
 
@@ -13,7 +13,7 @@ import re
 import tempfile
 import typing
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import Any
@@ -21,70 +21,19 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from cft.cache import remembered
-from cft.recipe.blocks.train import METHODS
+from cft.recipe.blocks.train import ADAPTERS, METHODS, ROLLOUT_ARGS, Method, RolloutTrain
 from cft.recipe.faults import MISSING, Fault, cut
+from cft.recipe.library_keys import (
+    CHOICES,
+    MOST,
+    NUMBERS,
+    OWNED_ARGS,
+    OWNED_LORA,
+    OWNED_ROLLOUT_ARGS,
+    RANGES,
+    SYNONYMS,
+)
 from cft.suggest import did_you_mean, nearest
-
-_HUB = "nothing is uploaded by training; upload the adapter folder yourself, with `hf upload`"
-_LAUNCH = "several processes are a matter of the command: --launch ddp, fsdp2 or zero3, with --processes"
-_NO_EVALUATION = "training has no evaluation set; the eval block scores the adapter"
-_MODEL = "is a matter of the model block, for training and scoring alike"
-
-# Keys that this project sets itself -> what to know or to set instead.
-OWNED_ARGS = {
-    "output_dir": "the run folder holds it; choose its parent with --runs",
-    "seed": "set the recipe's own seed",
-    "data_seed": "set the recipe's own seed",
-    "resume_from_checkpoint": "give the same command again: it goes on from the last checkpoint",
-    "save_only_model": "a checkpoint without optimizer state could not go on",
-    "use_cpu": "a GPU is used where there is one; hide it with CUDA_VISIBLE_DEVICES=",
-    "model_init_kwargs": f"{_MODEL}; set model.dtype, model.quantization or model.attn_implementation",
-    "trust_remote_code": f"{_MODEL}; set model.trust_remote_code",
-    "chat_template_path": f"{_MODEL}; set model.chat_template",
-    "eos_token": "the tokenizer's own ends every row, in training and scoring alike",
-    "pad_token": "a token other than eos is chosen with the tokenizer",
-    "dataset_text_field": "examples have the columns prompt and completion",
-    "dataset_kwargs": "examples are prepared by the data stage",
-    "assistant_only_loss": "the loss is on the completion of each example",
-    "truncation_mode": "no row is ever cut",
-    "report_to": "a tracker changes no weights: give it to the command, --tracker tensorboard",
-    "enable_jit_checkpoint": "SIGTERM saves a checkpoint as it is",
-    "auto_find_batch_size": "the micro-batch is halved when memory is too small, and the effective batch kept",
-    "include_num_input_tokens_seen": "tokens are counted for metrics.json",
-    **dict.fromkeys(["logging_strategy", "logging_steps"], "every step is logged in metrics.json"),
-    **dict.fromkeys(["do_train", "do_eval", "do_predict"], "it has no effect outside of transformers' own scripts"),
-    **dict.fromkeys(["push_to_hub", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo"], _HUB),
-    **dict.fromkeys(["hub_always_push", "hub_revision"], _HUB),
-    **dict.fromkeys(["deepspeed", "fsdp", "fsdp_config", "parallelism_config", "local_rank"], _LAUNCH),
-    **dict.fromkeys(["ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_broadcast_buffers"], _LAUNCH),
-    **dict.fromkeys(["ddp_static_graph", "ddp_backend", "ddp_timeout"], _LAUNCH),
-    **dict.fromkeys(["load_best_model_at_end", "metric_for_best_model", "greater_is_better"], _NO_EVALUATION),
-    **dict.fromkeys(["eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "eval_packing"], _NO_EVALUATION),
-    **dict.fromkeys(["per_device_eval_batch_size", "eval_accumulation_steps", "batch_eval_metrics"], _NO_EVALUATION),
-    **dict.fromkeys(["eval_do_concat_batches", "eval_use_gather_object"], _NO_EVALUATION),
-}
-OWNED_LORA = {
-    "peft_type": "this is LoRA",
-    "base_model_name_or_path": "the model block names the base",
-    "revision": "set model.revision",
-    **dict.fromkeys(["inference_mode", "auto_mapping", "peft_version"], "PEFT writes it itself"),
-}
-
-MOST = 10**7  # of any number of theirs: rows of a batch, steps, tokens, a rank
-_SYNONYMS = {"lr": "learning_rate", "rank": "r", "alpha": "lora_alpha", "warmup_ratio": "warmup_steps below 1"}
-
-# What the libraries check only after the model is loaded, or never: what the value must be, and whether it is.
-_POSITIVE = "must be greater than 0", lambda n: n > 0
-_NOT_NEGATIVE = "must be 0 or more", lambda n: n >= 0
-_SHARE = "must be 0 or more and less than 1", lambda n: 0 <= n < 1
-_RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
-    **dict.fromkeys(["r", "lora_alpha", "learning_rate", "num_train_epochs", "max_length"], _POSITIVE),
-    **dict.fromkeys(["per_device_train_batch_size", "gradient_accumulation_steps", "save_steps"], _POSITIVE),
-    **dict.fromkeys(["weight_decay", "warmup_steps", "max_grad_norm", "dataloader_num_workers"], _NOT_NEGATIVE),
-    **dict.fromkeys(["lora_dropout", "label_smoothing_factor", "adam_beta1", "adam_beta2"], _SHARE),
-    "completion_only_loss": ("must be true, the loss is on the completion of each example", bool),
-    "save_total_limit": ("must be 2 or more, or a kill could leave no whole checkpoint", lambda n: n >= 2),
-}
 
 
 def library_faults(train: dict[str, Any], dtype: str) -> list[Fault]:
@@ -92,8 +41,8 @@ def library_faults(train: dict[str, Any], dtype: str) -> list[Fault]:
 
     Imports PEFT and TRL, which takes seconds, unless the same block was checked here before. `dtype` is model.dtype.
     """
-    config = METHODS.get(str(train.get("method")), METHODS["cft"]).config
-    if config is None:
+    method = METHODS.get(str(train.get("method")), METHODS["cft"])
+    if method.config is None:
         return []
     import torch
 
@@ -104,23 +53,31 @@ def library_faults(train: dict[str, Any], dtype: str) -> list[Fault]:
     checked = {key: train.get(key) for key in ("lora", "args")}
 
     def check() -> list[list[Any]]:
-        faults = _check(checked, config, dtype, device)
+        faults = _check(checked, method, dtype, device)
         return [[f.path, f.fault, f.fix] + [f.value] * (f.value is not MISSING) for f in faults]
 
-    rows = remembered("library_faults", [checked, config, dtype, device, gpu], check)
+    rows = remembered("library_faults", [checked, method.config, dtype, device, gpu], check)
     return [Fault(tuple(path), *rest) for path, *rest in rows]
 
 
-def _check(train: dict[str, Any], config: str, dtype: str, device: str) -> list[Fault]:
-    from peft import LoraConfig
+def _check(train: dict[str, Any], method: Method, dtype: str, device: str) -> list[Fault]:
     from transformers.utils import is_torch_bf16_gpu_available
 
-    package, name = config.rsplit(".", 1)
-    libraries = {"lora": Library("peft", LoraConfig), "args": Library(package, getattr(import_module(package), name))}
-    values = {block: train[block] if isinstance(train[block], dict) else {} for block in libraries}
+    values = {block: train[block] if isinstance(train[block], dict) else {} for block in ("lora", "args")}
+    samples = issubclass(method.block, RolloutTrain)
+    kind = values["lora"].get("peft_type", "LORA")
+    known = isinstance(kind, str) and kind in ADAPTERS
     with _undisturbed(), tempfile.TemporaryDirectory() as folder:
+        libraries = {
+            "lora": Library(ADAPTERS[kind if known else "LORA"], OWNED_LORA),
+            "args": Library(method.config, OWNED_ROLLOUT_ARGS if samples else OWNED_ARGS),
+        }
         libraries["args"].fixed.update(output_dir=folder, use_cpu=device == "cpu", bf16=False)
+        libraries["args"].fixed.update(ROLLOUT_ARGS if samples else {})
         faults = device_faults(values["args"], dtype, device, device == "cpu" or is_torch_bf16_gpu_available())
+        if not known:
+            fix = did_you_mean(str(kind), ADAPTERS)
+            faults.append(Fault(("train", "lora", "peft_type"), "is no adapter that is trained here", fix, kind))
         for block in libraries:
             faults += filter(None, [_key_fault(block, key, value, libraries) for key, value in values[block].items()])
         for block, library in libraries.items():
@@ -146,12 +103,20 @@ def device_faults(args: dict[str, Any], dtype: str, device: str, has_bf16: bool)
 class Library:
     """A configuration class of a library: the types of its keys, and what it says when it is made."""
 
-    def __init__(self, package: str, config: type) -> None:
+    def __init__(self, name: str, owned: dict[str, str]) -> None:
+        """
+        Args:
+            name: the class with its module.
+            owned: the keys that this project sets, and what to know of each.
+        """
+        package, _, short = name.rpartition(".")
+        config = getattr(import_module(package), short)
         hints = typing.get_type_hints(config)
-        self.config, self.name = config, f"{package}.{config.__name__}"
+        self.config, self.name, self.owned = config, name, owned
         self.fixed: dict[str, Any] = {}  # the values that are always given to it; a recipe's own come after them
         self.types = {field.name: hints[field.name] for field in fields(config) if field.init}
         self.choices = {field.name: list(field.metadata.get("choices") or ()) for field in fields(config)}
+        self.choices |= {key: list(words) for key, words in CHOICES.get(short, {}).items()}
 
     def make_faults(self, block: str, values: dict[str, Any]) -> list[Fault]:
         """What the library says when it is made of these values, each fault at the key that brings it about."""
@@ -179,20 +144,25 @@ class Library:
 
 def _key_fault(block: str, key: str, value: Any, libraries: dict[str, Library]) -> Fault | None:
     """What can be told of one key without making the configuration."""
-    path, library, owned = ("train", block, key), libraries[block], OWNED_LORA if block == "lora" else OWNED_ARGS
+    path, library = ("train", block, key), libraries[block]
+    if (block, key) == ("lora", "peft_type"):
+        return None  # it has chosen the class
+    if reason := library.owned.get(key):
+        return Fault(path, "is not set here", reason[0].upper() + reason[1:], value)
     if key not in library.types:
         for other, its in libraries.items():
             if key in its.types:
                 return Fault(path, f"is a key of {its.name}", f"Move it to train.{other}", value)
-        near = _SYNONYMS.get(key) or nearest(key, [known for known in library.types if known not in owned])
+        known = [name for name in library.types if name not in library.owned]
+        near = SYNONYMS.get(key) if SYNONYMS.get(key, "").split(" ")[0] in known else nearest(key, known)
         fix = f"Did you mean {near}?" if near else f"The documentation of {library.name} lists its keys"
         return Fault(path, f"unknown key of {library.name}", fix, value)
-    if reason := owned.get(key):
-        return Fault(path, "is not set here", reason[0].upper() + reason[1:], value)
     if key == "task_type" and value != "CAUSAL_LM":
         return Fault(path, "the base is a causal language model", "Leave the key out", value)
-    words, holds = _RANGES.get(key, ("", None))
+    words, holds = RANGES.get(key, ("", None))
     fault = _type_fault(path, value, library)
+    if value is None and key in NUMBERS:
+        fault = Fault(path, "must be a number", "Leave the key out for our default", value)
     number = isinstance(value, int | float)
     if not fault and holds and number and not holds(value):
         return Fault(path, words, "Choose another number", value)

@@ -45,14 +45,15 @@ def write_card(
     full = recipe.train.full
     kind, library = ("finetune", "transformers") if full else ("adapter", "peft")
     tags = [f"base_model:{kind}:{name}" for name in on_hub.values()]
-    tags += [*([] if full else ["lora"]), "trl", *dict.fromkeys([method, "sft"])]
+    adapter = "" if full else adapter_kind(recipe)
+    tags += [*([] if full else [adapter.lower()]), *method_tags(method)]
     relation = {"base_model_relation": kind} if on_hub else {}
     head = {**on_hub, **relation, "library_name": library, "pipeline_tag": "text-generation"}
     head |= {"license": source.licence, "tags": tags}
     front = yaml.safe_dump({k: v for k, v in head.items() if v}, sort_keys=False, allow_unicode=True)
     from_pretrained = f'"{base}"' + (f', revision="{revision}"' if revision else "")
     facts = "\n".join(f"| {key} | {value} |" for key, value in {"seed": recipe.seed, **summary}.items())
-    made = "All weights of" if full else "A LoRA adapter for"
+    made = "All weights of" if full else f"A {adapter} adapter for"
     at = f" at revision `{revision}`" if revision else ""
     losses = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in zip(*curve(log), strict=True))
     write_text(
@@ -91,6 +92,17 @@ Versions: {", ".join(f"{name} {number}" for name, number in versions.items())}.
 ```
 """,
     )
+
+
+def adapter_kind(recipe: "Recipe") -> str:
+    """The name of the kind of adapter that a recipe trains."""
+    kind = recipe.train.lora.get("peft_type", "LORA")
+    return {"LORA": "LoRA", "TINYLORA": "TinyLoRA"}.get(kind, kind)
+
+
+def method_tags(method: str) -> list[str]:
+    """What a hub's search knows the training by; critique fine-tuning is supervised too."""
+    return ["trl", method, *(["sft"] if method == "cft" else [])]
 
 
 def curve(log: list[dict]) -> list[tuple]:

@@ -44,7 +44,7 @@ from cft.train.loop.checkpoints import (
     step_of,
     to_rounding,
 )
-from cft.train.loop.defaults import LORA
+from cft.train.loop.defaults import adapter_settings, may_quantize
 from cft.train.loop.delivery import check_on_new_base, foresee, save
 from cft.train.loop.fallback import Setting, safer_for
 from cft.train.loop.faults import explain, is_ours, judged, out_of_memory, safer_setting
@@ -117,7 +117,7 @@ class Job:
             "quantization": recipe.model.quantization,
             "attn_implementation": self.attention,
             "chat_template": self.tokenizer.chat_template,
-            "lora": None if recipe.train.full else LORA | recipe.train.lora,
+            "lora": None if recipe.train.full else adapter_settings(recipe.train.lora),
             "args": self.args,
             "seed": recipe.seed,
             "keep_steps": recipe.train.keep_steps,
@@ -209,11 +209,11 @@ def fit_into_memory(job: Job, fit: Fit) -> tuple[Trainer, Setting]:
             if not is_out_of_memory(error):
                 raise
             tried.append(setting)
-            longest, full = job.rows.summary()["longest_tokens"], job.recipe.train.full
+            longest, fixed = job.rows.summary()["longest_tokens"], not may_quantize(job.recipe.train)
             if ranks.count() > 1:  # one cannot go back alone
                 by_hand = safer_for(ranks.count(), setting, may_quantize=False)
                 raise out_of_memory(tried, longest, by_hand) from None
-            safer = safer_setting(error, setting, full)  # it lets go of what the failed attempt holds
+            safer = safer_setting(error, setting, fixed)  # it lets go of what the failed attempt holds
             if safer is None:
                 raise out_of_memory(tried, longest) from None
         discard_unfinished(job.checkpoints)

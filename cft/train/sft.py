@@ -1,4 +1,4 @@
-"""Critique fine-tuning and SFT: rows -> arguments -> trainer -> train, with TRL's SFTTrainer and PEFT's LoRA.
+"""Critique fine-tuning and SFT: rows -> arguments -> trainer -> train, with TRL's SFTTrainer and an adapter of PEFT.
 
 What is not about this method (resume, less memory, the card) is in `cft.train.job`.
 """
@@ -6,7 +6,7 @@ What is not about this method (resume, less memory, the card) is in `cft.train.j
 from pathlib import Path
 
 import datasets
-from peft import LoraConfig
+from peft import PeftConfig, get_peft_config
 from transformers import Trainer
 
 from cft.devices import pick_device
@@ -99,8 +99,9 @@ def fit(job: Job, setting: Setting) -> Trainer:
     return train_to_end(job, setting, trainer)
 
 
-def lora_config(job: Job) -> LoraConfig | None:
+def lora_config(job: Job) -> PeftConfig | None:
     """The adapter to train; None where all weights are trained."""
     if job.recipe.train.full:
         return None
-    return LoraConfig(**{"task_type": "CAUSAL_LM", "revision": job.source.hub_revision} | job.settings["lora"])
+    ours = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "revision": job.source.hub_revision}
+    return get_peft_config(ours | job.settings["lora"])

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
+EXPORT_ADAPTER = "Export the adapter: --to adapter."
+
 
 def merge_into_base(model: "PeftModel", seed: int) -> tuple["PreTrainedModel", dict]:
     """`merge_layers`, first parting head and embeddings that share weights if only one changes; the config says so."""
@@ -41,23 +43,26 @@ def merge_layers(model: "PeftModel", seed: int) -> tuple["PreTrainedModel", dict
         rounding would have left of it}. Raises RunError if PEFT cannot merge a layer, or the adapter holds NaN.
     """
     import torch
+    from peft.tuners.beft.layer import BeftLayer
     from peft.tuners.lora import LoraLayer
+    from peft.tuners.tinylora.layer import TinyLoraLayer
 
     generator = torch.Generator().manual_seed(seed)
     arrived = nearest = whole = 0.0
     for name, layer in model.named_modules():
-        if not isinstance(layer, LoraLayer):
+        if not isinstance(layer, LoraLayer | TinyLoraLayer | BeftLayer):
             continue
-        weight = layer.get_base_layer().weight
+        changed = "bias" if isinstance(layer, BeftLayer) else "weight"
+        weight = getattr(layer.get_base_layer(), changed)
+        if weight is None:
+            raise RunError(f"{name}: has no bias, so what was added to it cannot be merged. {EXPORT_ADAPTER}")
         dtype, before = weight.dtype, weight.detach().float()
         weight.data = before.clone()
         try:
             layer.merge(safe_merge=True)
         except (NotImplementedError, RuntimeError, ValueError) as error:
-            raise RunError(
-                f"{name}: PEFT cannot merge this adapter into its base. {error} Export the adapter: --to adapter."
-            ) from error
-        weight = layer.get_base_layer().weight
+            raise RunError(f"{name}: PEFT cannot merge this adapter into its base. {error} {EXPORT_ADAPTER}") from error
+        weight = getattr(layer.get_base_layer(), changed)
         merged = weight.detach()
         update = merged - before
         weight.data = rounded(merged, dtype, generator)

@@ -9,6 +9,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from cft.recipe.blocks.base import Block, Count, File, Text, once
 
+# train.lora.peft_type -> the class of PEFT that takes the other keys of train.lora
+ADAPTERS = {"LORA": "peft.LoraConfig", "TINYLORA": "peft.TinyLoraConfig", "BEFT": "peft.BeftConfig"}
+LORA_KEYS = "Keys of peft.LoraConfig; with peft_type TINYLORA or BEFT, of peft.TinyLoraConfig or BeftConfig."
+
 
 class SelectBlock(Block):
     """Which step's adapter is kept: the one with the highest accuracy on validation items, asked during training."""
@@ -42,9 +46,7 @@ class SftTrain(Block):
 
     method: Literal["cft", "sft"] = Field(description="cft: on critiques; sft: on demonstrations or critiques.")
     full: bool = Field(False, description="Train all weights instead of a LoRA adapter; the product is a whole model.")
-    lora: Annotated[dict[str, Any], File("if it is one")] = Field(
-        default_factory=dict, description="Keys of peft.LoraConfig."
-    )
+    lora: Annotated[dict[str, Any], File("if it is one")] = Field(default_factory=dict, description=LORA_KEYS)
     args: Annotated[dict[str, Any], File("if it is one")] = Field(
         default_factory=dict, description="Keys of trl.SFTConfig."
     )
@@ -95,9 +97,7 @@ class RolloutTrain(Block):
     """What the methods share that train on the model's own completions."""
 
     full: ClassVar[bool] = False
-    lora: Annotated[dict[str, Any], File("if it is one")] = Field(
-        default_factory=dict, description="Keys of peft.LoraConfig."
-    )
+    lora: Annotated[dict[str, Any], File("if it is one")] = Field(default_factory=dict, description=LORA_KEYS)
     keep_steps: Annotated[list[Count], AfterValidator(once)] = Field(
         default_factory=list, description="Optimizer steps after which the adapter is kept, as the arm step-N."
     )

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from cft.recipe.blocks import ROLLOUT_ARGS
+
 ROWS_A_STEP = 8  # below 32: large batches hurt LoRA more than full fine-tuning
 DEFAULT_MAX_LENGTH = 4096  # tokens
 # On a CPU rows are padded to a multiple of so many tokens: oneDNN builds code for every length and keeps it, which
@@ -11,6 +13,16 @@ LENGTHS_ON_CPU = 64
 
 # Thinking Machines, "LoRA without regret": adapt all linear layers, alpha 32; a small data set fits in any rank.
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear"}
+
+
+def adapter_settings(lora: dict[str, Any]) -> dict[str, Any]:
+    """`train.lora` over our defaults of LoRA; other kinds of adapters have PEFT's own."""
+    return LORA | lora if lora.get("peft_type", "LORA") == "LORA" else lora
+
+
+def may_quantize(train: Any) -> bool:
+    """Whether a train block's adapter can stand on 4-bit weights. TinyLoRA needs the singular values of the weights."""
+    return not train.full and train.lora.get("peft_type") != "TINYLORA"
 
 
 def our_defaults(
@@ -71,9 +83,7 @@ def rollout_defaults(device: str, dtype: str, asked: dict[str, Any]) -> dict[str
     return {key: ours[key] for key in kept if key in ours} | {
         "learning_rate": 1e-4,  # TRL's 1e-6 is one of full fine-tuning
         "lr_scheduler_type": "constant",
-        "per_device_train_batch_size": 8,
-        "gradient_accumulation_steps": 4,
-        "num_generations": 16,
+        **ROLLOUT_ARGS,
         "max_completion_length": 256,  # tokens
         "temperature": 1.0,
         "disable_dropout": True,  # rollouts are sampled without it

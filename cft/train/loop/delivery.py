@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from peft import LoraConfig, PeftModel, inject_adapter_in_model
+from peft.tuners.beft.layer import BeftLayer
 from peft.tuners.lora import LoraLayer
 from transformers import Trainer
 
@@ -119,6 +120,8 @@ def foresee(model: "PreTrainedModel | PeftModel", console: Terminal, *, merged: 
     Raises:
         TrainError: PEFT changes the base by chance, so the adapter could not be loaded again; or it cannot be merged.
     """
+    if any(isinstance(layer, BeftLayer) and layer.get_base_layer().bias is None for layer in model.modules()):
+        return cannot_be_merged("some of its layers have no bias to add to", console, merged=merged)
     if not isinstance(model, PeftModel) or not isinstance(config := model.peft_config[TRAINED], LoraConfig):
         return
     layers = [layer.get_base_layer() for layer in model.modules() if isinstance(layer, LoraLayer)]
@@ -137,14 +140,16 @@ def foresee(model: "PreTrainedModel | PeftModel", console: Terminal, *, merged: 
         try:
             twins[0].merge(safe_merge=True)
         except LIBRARY_ERRORS as error:
-            fault = f"train.lora: PEFT cannot merge such an adapter: {' '.join(str(error).split())}"
-            if merged:
-                raise TrainError(
-                    f"{fault} The arm `merged` of eval.arms could not be scored. Leave out one of both."
-                ) from error
-            told = f"warning: {fault} `cft export` will give the adapter itself only (--to adapter)."
-            console.out(told, style="yellow")
-            return
+            return cannot_be_merged(" ".join(str(error).split()).rstrip("."), console, merged=merged)
+
+
+def cannot_be_merged(why: str, console: Terminal, *, merged: bool) -> None:
+    """Say that PEFT cannot merge the adapter. TrainError if the recipe is going to score the `merged` model."""
+    fault = f"train.lora: PEFT cannot merge such an adapter: {why}."
+    if merged:
+        raise TrainError(f"{fault} The arm `merged` of eval.arms could not be scored. Leave out one of both.")
+    told = f"warning: {fault} `cft export` will give the adapter itself only (--to adapter)."
+    console.out(told, style="yellow")
 
 
 def small_layer(config: LoraConfig, *, embedding: bool, bias: bool, seed: int) -> LoraLayer:

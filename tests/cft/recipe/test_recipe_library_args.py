@@ -101,6 +101,69 @@ def test_what_the_libraries_refuse_or_we_set_is_a_fault(key: str, value, expecte
     assert found[1].startswith(expected)
 
 
+GRPO = {"method": "grpo"}
+TINY = {"lora": {"peft_type": "TINYLORA"}}
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        GRPO | {"args": {"entropy_coef": -0.01, "beta": 0, "temperature": 1.2, "top_p": 0.95, "top_k": 20}},
+        GRPO | {"args": {"num_generations": 8}},  # divides our 32 completions, and not TRL's own batch
+        GRPO | {"args": {"steps_per_generation": 32, "num_generations": 32, "num_iterations": 2}},
+        GRPO | {"args": {"loss_type": "dr_grpo", "scale_rewards": "none", "epsilon_high": 0.28}},
+        GRPO | {"args": {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": "http://127.0.0.1:8000"}},
+        {"method": "sdft", "args": {"teacher_model_kind": "base", "distillation_alpha": 1.0, "num_generations": 2}},
+        {"method": "sdpo", "args": {"loss_type": "grpo", "success_reward_threshold": 0.5}},
+        {"lora": {"peft_type": "TINYLORA", "u": 13, "weight_tying": 1.0, "target_modules": "all-linear"}},
+        {"lora": {"peft_type": "BEFT", "target_modules": ["q_proj"]}},
+        {"lora": {"peft_type": "LORA", "r": 1}},
+    ],
+)
+def test_what_the_classes_of_methods_and_adapters_take_is_accepted(blocks, library_faults):
+    assert library_faults(**blocks) == {}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "key", "value", "expected"),
+    [
+        (GRPO, "args.num_generation", 8, "unknown key of trl.GRPOConfig. Did you mean num_generations?"),
+        (GRPO, "args.max_new_tokens", 8, "unknown key of trl.GRPOConfig. Did you mean max_completion_length?"),
+        (GRPO, "args.reward_weights", [1.0], "is not set here. Set weight on each of train.rewards."),
+        (GRPO, "args.max_prompt_length", 512, "is not set here. No prompt is ever cut."),
+        (GRPO, "args.log_completions", True, "is not set here. Every completion stands in the run folder"),
+        (GRPO, "args.sync_ref_model", True, "is not set here. The reference is the base"),
+        (GRPO, "args.num_generations", 1, "must be 2 or more"),
+        (GRPO, "args.num_generations", 5, "trl.GRPOConfig says: generation_batch_size (32) must be divisible by"),
+        (GRPO, "args.max_completion_length", None, "must be a number."),
+        (GRPO, "args.max_completion_length", 0, "must be greater than 0."),
+        (GRPO, "args.temperature", 0, "must be greater than 0."),
+        (GRPO, "args.top_p", 1.5, "must be greater than 0 and at most 1."),
+        (GRPO, "args.beta", -0.1, "must be 0 or more."),
+        (GRPO, "args.epsilon", 0.0, "must be greater than 0."),
+        (GRPO, "args.loss_type", "drgrpo", "is not known. Did you mean dr_grpo?"),
+        (GRPO, "args.scale_rewards", "groups", "is not known. Did you mean group?"),
+        (GRPO, "args.temperature", "1.0", "must be float. Write it without quotes."),
+        ({"method": "sdft"}, "args.beta", 0.1, "unknown key of trl.experimental.sdft.SDFTConfig."),
+        ({"method": "sdft"}, "args.teacher_model_kind", "emma", "is not known. Did you mean ema?"),
+        ({"method": "sdpo"}, "args.max_prompt_length", 512, "is not set here. No prompt is ever cut."),
+        (TINY, "lora.lora_alpha", 32, "unknown key of peft.TinyLoraConfig."),
+        (TINY, "lora.u", 0, "must be greater than 0."),
+        (TINY, "lora.weight_tying", 1.5, "peft.TinyLoraConfig says: `weight_tying` should be"),
+        (TINY, "lora.init_weights", False, "must be true"),
+        (TINY, "lora.init_weights", "normal", "is not known."),
+        ({"lora": {"peft_type": "BEFT"}}, "lora.r", 4, "unknown key of peft.BeftConfig."),
+        ({}, "lora.peft_type", "TINY_LORA", "is no adapter that is trained here. Did you mean TINYLORA?"),
+        ({}, "lora.peft_type", 3, "is no adapter that is trained here."),
+    ],
+)
+def test_faults_are_those_of_the_class_that_method_and_adapter_have(blocks, key, value, expected, library_faults):
+    block, name = key.split(".")
+    (found,) = library_faults(**blocks | {block: blocks.get(block, {}) | {name: value}}).items()
+    assert found[0] == key
+    assert found[1].startswith(expected)
+
+
 def test_what_a_library_says_is_told_at_the_key_that_brings_it_about(library_faults):
     args = {"dataloader_num_workers": 2, "dataloader_prefetch_factor": 2, "optim": "adamw_torchh", "learning_rate": 1}
     found = library_faults(args=args | {"accelerator_config": {"a": 1}}, lora={"init_lora_weights": "loftq", "r": 4})
