@@ -48,7 +48,7 @@ class TrainProgress(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         self.first_step, self.parts = state.global_step, args.gradient_accumulation_steps
         self.start = self.last = time.monotonic()
-        self.last_tokens = state.num_input_tokens_seen
+        self.first_tokens = self.last_tokens = state.num_input_tokens_seen
         if self.console.is_terminal:
             columns = text_column("train"), BarColumn(), text_column("{task.fields[text]}")
             self.bar = Progress(*columns, console=self.console, transient=True)
@@ -70,7 +70,9 @@ class TrainProgress(TrainerCallback):
         self.last, self.last_tokens = now, tokens
         step = f"step {state.global_step}/{state.max_steps}"
         shown = [f"{name} {logs[key]:{form}}" for key, name, form in SHOWN if logs.get(key) is not None]
-        shown = shown if "reward" in logs else [f"loss {logs['loss']:.3f}"]
+        shown = shown if "clip_ratio/region_mean" in logs or "reward" in logs else [f"loss {logs['loss']:.3f}"]
+        if not speed:  # of the steps that share a generation the first one counts its tokens
+            speed = (tokens - self.first_tokens) / max(now - self.start, 1e-9)
         text = "  ".join([step, *shown, f"{speed:.0f} tokens/s", f"{duration(left)} left"])
         if self.bar:
             self.bar.update(self.task, completed=state.global_step, text=text)
