@@ -1,0 +1,64 @@
+"""The rows of self-distillation: prompts, each with a critique that only the teacher reads."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trl.experimental.sdft import SDFTConfig
+from trl.experimental.sdpo import SDPOConfig
+
+from cft.errors import TrainError
+from cft.rows import load_rows
+from cft.train.prompts import PromptRows, fitting
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+CONFIGS = {"sdft": SDFTConfig, "sdpo": SDPOConfig}
+AROUND = 64  # tokens of the words around an answer that sdpo's teacher is shown
+
+
+def taught_rows(examples: Path, tokenizer: "PreTrainedTokenizerBase", method: str, args: dict[str, Any]) -> PromptRows:
+    """The rows with their completion, the critique, as "privileged_context"; lengths are of the teacher's prompts.
+
+    Args:
+        args: of the method's configuration.
+
+    Raises:
+        DataError, TrainError: a row is damaged, or lacks the gold answer that sdpo compares with; a template cannot be
+            filled in; a teacher's prompt leaves no room for the student's answer.
+    """
+    rows = load_rows(examples)
+    for row in rows:
+        row["privileged_context"] = "\n".join(message["content"] for message in row.pop("completion"))
+    if method == "sdpo" and (bare := [row["id"] for row in rows if row.get("answer") is None]):
+        raise TrainError(
+            f"{examples}: {len(bare)} of {len(rows)} rows have no `answer`, with which sdpo compares; the first is "
+            f"{bare[0]}. Give their problem in data.problems, or take train.method sdft."
+        )
+    limit = args["max_completion_length"]
+    shown = limit + AROUND if method == "sdpo" else 0  # a right answer of the same group
+    return fitting(rows, [teacher_prompt(method, args, row) for row in rows], tokenizer, limit, shown)
+
+
+def teacher_prompt(method: str, args: dict[str, Any], row: dict[str, Any]) -> list[dict[str, str]]:
+    """What TRL lets the teacher of a row read, as messages; of sdpo while no answer is right.
+
+    Raises:
+        TrainError: a template of `args` cannot be filled in.
+    """
+    keys = {field.name: field.default for field in fields(CONFIGS[method])} | args
+    question, critique = row["prompt"][-1]["content"], row["privileged_context"]
+    try:
+        if method == "sdft":
+            text = keys["teacher_prompt_template"].format(prompt=question, privileged_context=critique)
+        else:
+            feedback = keys["feedback_template"].format(feedback_raw=critique)
+            keys["solution_template"].format(successful_previous_attempt="")
+            text = keys["reprompt_template"].format(prompt=question, solution="", feedback=feedback)
+    except (LookupError, ValueError) as error:
+        raise TrainError(
+            f"train.args: a template of the teacher's prompt cannot be filled in: {type(error).__name__} {error}. Its "
+            "places are those of TRL's own template; braces that are meant as such are doubled, as in \\boxed{{}}."
+        ) from error
+    return [*row["prompt"][:-1], {"role": "user", "content": text}]
