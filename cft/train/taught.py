@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 from trl.experimental.sdft import SDFTConfig
 from trl.experimental.sdpo import SDPOConfig
 
+from cft.devices import pick_device
 from cft.errors import TrainError
+from cft.models.generate import render
 from cft.rows import load_rows
+from cft.terminal import Terminal, Text
+from cft.train.loop.defaults import rollout_defaults
 from cft.train.prompts import PromptRows, fitting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from cft.recipe.blocks import Recipe
 
 CONFIGS = {"sdft": SDFTConfig, "sdpo": SDPOConfig}
 AROUND = 64  # tokens of the words around an answer that sdpo's teacher is shown
@@ -62,3 +68,29 @@ def teacher_prompt(method: str, args: dict[str, Any], row: dict[str, Any]) -> li
             "places are those of TRL's own template; braces that are meant as such are doubled, as in \\boxed{{}}."
         ) from error
     return [*row["prompt"][:-1], {"role": "user", "content": text}]
+
+
+def preflight_taught(
+    recipe: "Recipe", examples: Path, tokenizer: "PreTrainedTokenizerBase", number: int, console: Terminal | None
+) -> dict[str, Any]:
+    """Check the rows as training will and, given a console, print the teacher's prompt of row `number`.
+
+    Returns:
+        the counts of `PromptRows.summary`, and the row: {"id", "prompt", "teacher"}, as both read it.
+
+    Raises:
+        DataError, TrainError: as `taught_rows`; or there is no such row.
+    """
+    method, asked = recipe.train.method, recipe.train.args
+    args = rollout_defaults(pick_device(), recipe.model.dtype, asked) | asked
+    checked = taught_rows(examples, tokenizer, method, args)
+    if not 0 <= number < len(checked.rows):
+        raise TrainError(f"--row {number}: there are {len(checked.rows)} rows, numbered 0 to {len(checked.rows) - 1}.")
+    row = checked.rows[number]
+    taught = render(tokenizer, teacher_prompt(method, args, row))
+    if console:
+        console.rule(f"row {row['id']}: what the teacher reads; the student reads only the question", align="left")
+        console.print(Text(taught, style="dim"), soft_wrap=True)
+        console.rule()
+    shown = {"id": row["id"], "prompt": render(tokenizer, row["prompt"]), "teacher": taught}
+    return checked.summary() | {"row": shown}
