@@ -27,7 +27,7 @@ from cft.train.grpo import batch_arguments
 from cft.train.job import Job, run, train_to_end
 from cft.train.loop import ranks
 from cft.train.loop.batches import RolloutBatches
-from cft.train.loop.defaults import LENGTHS_ON_CPU, rollout_defaults
+from cft.train.loop.defaults import LENGTHS_ON_CPU
 from cft.train.loop.fallback import Setting
 from cft.train.loop.faults import judged, training_arguments
 from cft.train.loop.progress import only_our_progress
@@ -38,21 +38,7 @@ from cft.train.loop.trackers import reporting
 from cft.train.loop.trainer import LongestBatchFirst
 from cft.train.rewards import RewardFunction, reward_functions
 from cft.train.sft import lora_config
-from cft.train.taught import CONFIGS, taught_rows
-
-UNCUT = 10**7  # tokens of a prompt that TRL may not cut: more than any has
-# TRL keeps 512 tokens of SDFT's prompts and throws the question away, which stands first; SDPO's teacher is an average
-# of the student's weights that lives in memory only, and sees no critique
-OURS = {
-    "sdft": {"max_prompt_length": None},
-    "sdpo": {
-        "diagnostics_warning_interval": 0,  # of rewards, which only choose what the teacher is shown
-        "max_prompt_length": None,
-        "max_reprompt_len": UNCUT,
-        "teacher_model_kind": "base",
-        "include_environment_feedback": True,
-    },
-}
+from cft.train.taught import CONFIGS, arguments, taught_rows
 
 
 @only_our_progress()
@@ -61,9 +47,8 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Terminal, tr
 
     Writes beside that folder/rollouts/step-N.jsonl: the answers sampled after N optimizer steps.
     """
-    asked, device = recipe.train.args, pick_device()
-    attention = training_attention(recipe.model, device, sharded=ranks.sharded())
-    args = rollout_defaults(device, recipe.model.dtype, asked) | OURS[recipe.train.method] | asked
+    attention = training_attention(recipe.model, pick_device(), sharded=ranks.sharded())
+    args = arguments(recipe)
     source, tokenizer = resolve(recipe.model), load_tokenizer(recipe.model)
     if args.get("teacher_model_kind") == "ema":
         raise TrainError(
@@ -150,7 +135,10 @@ class Teaching(AdapterSaving):
         return None if parts[0] is None else torch.cat(parts)
 
     def _prepare_inputs(self, generation_batch):
-        return in_few_lengths(super()._prepare_inputs(generation_batch), LENGTHS_ON_CPU if self.args.use_cpu else 1)
+        return self._in_few_lengths(super()._prepare_inputs(generation_batch))
+
+    def _in_few_lengths(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return in_few_lengths(batch, LENGTHS_ON_CPU if self.args.use_cpu else 1)
 
     def try_longest_batch(self) -> None:
         """One forward and backward of a micro-batch of the longest answers there can be; nothing changes."""
@@ -162,10 +150,7 @@ class Teaching(AdapterSaving):
             batch |= {f"{name}_ids": torch.full((rows, length), token), f"{name}_mask": torch.ones(rows, length).long()}
         taught = torch.full((rows, self.longest), token)
         batch |= {"teacher_input_ids": taught, "teacher_attention_mask": torch.ones_like(taught)}
-        batch = in_few_lengths(
-            {key: tensor.to(self.args.device) for key, tensor in batch.items()},
-            LENGTHS_ON_CPU if self.args.use_cpu else 1,
-        )
+        batch = self._in_few_lengths({key: tensor.to(self.args.device) for key, tensor in batch.items()})
         self.current_gradient_accumulation_steps = self.args.gradient_accumulation_steps
         with random_numbers_forked():
             self.accelerator.backward(self.compute_loss(self.model_wrapped, batch))

@@ -124,6 +124,7 @@ def test_a_killed_training_ends_like_an_undisturbed_one(tiny_model, tmp_path, mo
             r"doubled, as in \boxed{{}}",
         ),
         ("sdpo", {"feedback_template": "{critique}"}, "4", "KeyError 'critique'"),
+        ("sdpo", {"reprompt_template": "{prompt}"}, "4", "lacks the critique"),
         ("sdpo", {}, None, "3 of 3 rows have no `answer`"),
     ],
 )
