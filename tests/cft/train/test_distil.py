@@ -62,36 +62,36 @@ def test_the_teacher_reads_the_whole_critique_and_the_student_none_of_it(tiny_mo
 
     tokenizer, rows = load_tokenizer(recipe.model), {row["id"]: row for row in trainer.train_dataset}
     batch = {key: torch.cat([part[key] for part in trainer._buffered_inputs]) for key in trainer._buffered_inputs[0]}
-    for row, student, mask, ids, teacher in zip(
-        (rows[row["row"]] for row in kept),
-        batch["prompt_ids"],
-        batch["teacher_attention_mask"].bool(),
-        batch["teacher_input_ids"],
-        batch["completion_mask"],
-        strict=True,
-    ):
+    assert batch["teacher_attention_mask"].sum(1).max() > 512
+    student, taught = (
+        [ids[mask.bool()] for ids, mask in zip(*pair, strict=True)]
+        for pair in (
+            (batch["prompt_ids"], batch["prompt_mask"]),
+            (batch["teacher_input_ids"], batch["teacher_attention_mask"]),
+        )
+    )
+    for i, row in enumerate(rows[answer["row"]] for answer in kept):
+        assert tokenizer.decode(student[i]) == render(tokenizer, row["prompt"])
         expected = render(tokenizer, teacher_prompt(method, trainer.args.to_dict(), row))
         assert row["privileged_context"] in expected and row["prompt"][0]["content"] in expected
-        assert tokenizer.decode(ids[mask][: -teacher.sum()]) == expected
-        assert tokenizer.decode(student, skip_special_tokens=True) == render(tokenizer, row["prompt"]).replace(
-            "<|im_start|>", ""
-        ).replace("<|im_end|>", "")
-
-    assert batch["teacher_attention_mask"].sum(1).max() > 512
+        assert tokenizer.decode(taught[i][: -batch["completion_mask"][i].sum()]) == expected
 
     # Few lengths change nothing; the teacher is the untrained model
-    trainer.accelerator.unwrap_model(trainer.model).eval()
+    trainer.model.eval()
     few = in_few_lengths(batch, 64)
     assert few["completion_ids"].shape[1] == 64 and not few["teacher_input_ids"].shape[1] % 64
     losses = [trainer.compute_loss(trainer.model, one).item() for one in (batch, few, in_few_lengths(few, 1))]
     assert losses[1:] == pytest.approx(losses[:1] * 2, rel=1e-3)
     width = batch["completion_ids"].shape[1]
     logits = trainer._compute_teacher_student_logits(trainer.model, trainer.teacher_model, batch)
-    base = load_model(recipe.model)(
-        input_ids=batch["teacher_input_ids"], attention_mask=batch["teacher_attention_mask"]
-    )
-    torch.testing.assert_close(logits.teacher_logits, base.logits[:, -width - 1 : -1])
+    untrained = load_model(recipe.model)
+    read = untrained(input_ids=batch["teacher_input_ids"], attention_mask=batch["teacher_attention_mask"]).logits
+    torch.testing.assert_close(logits.teacher_logits, read[:, -width - 1 : -1])
     assert not torch.allclose(logits.teacher_logits, logits.student_logits, atol=1e-3)
+    batch["teacher_input_ids"][:, -width - 100] = tokenizer.eos_token_id  # one character of the critique
+    other = trainer._compute_teacher_student_logits(trainer.model, trainer.teacher_model, batch)
+    assert not torch.allclose(logits.teacher_logits, other.teacher_logits, atol=1e-4)
+    torch.testing.assert_close(logits.student_logits, other.student_logits)
 
 
 def test_a_killed_training_ends_like_an_undisturbed_one(tiny_model, tmp_path, monkeypatch):
