@@ -46,7 +46,7 @@ _REFERENCE = "the reference is the base, with the adapter switched off, and stay
 OWNED_ROLLOUT_ARGS = OWNED_ARGS | {
     "reward_weights": "set weight on each of train.rewards",
     "remove_unused_columns": "the rewards are given all columns of the rows",
-    "max_prompt_length": "no prompt is ever cut",
+    **dict.fromkeys(["max_prompt_length", "max_reprompt_len"], "no prompt is ever cut"),
     "chat_template_kwargs": f"{_MODEL}; write them into a template, and set model.chat_template",
     "num_generations_eval": _NO_EVALUATION,
     "use_transformers_paged": "its name is use_transformers_continuous_batching",

@@ -10,18 +10,16 @@ from typing import Any
 
 import datasets
 import torch
-from accelerate.utils import gather_object
 from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer
 
 from cft.devices import pick_device, random_numbers_forked
 from cft.errors import TrainError
-from cft.files import write_jsonl
 from cft.models.generate import render
 from cft.models.load import load_tokenizer
 from cft.models.source import resolve
 from cft.recipe.blocks import Recipe
-from cft.runs import ROLLOUTS, step_name
+from cft.runs import ROLLOUTS
 from cft.terminal import Terminal
 from cft.train.job import Job, run, train_to_end
 from cft.train.loop import ranks
@@ -31,7 +29,16 @@ from cft.train.loop.fallback import Setting
 from cft.train.loop.faults import judged, training_arguments
 from cft.train.loop.head import is_plain_frozen_head
 from cft.train.loop.progress import only_our_progress
-from cft.train.loop.rollouts import completion_log_probs, is_ours, reads_prompt_once, sample, shared_prompt, texts
+from cft.train.loop.rollouts import (
+    completion_log_probs,
+    draw_of,
+    is_ours,
+    keep,
+    reads_prompt_once,
+    sample,
+    shared_prompt,
+    texts,
+)
 from cft.train.loop.saving import AdapterSaving
 from cft.train.loop.speed import training_attention
 from cft.train.loop.trackers import reporting
@@ -39,7 +46,6 @@ from cft.train.loop.trainer import LongestBatchFirst, plain
 from cft.train.prompts import prompt_rows
 from cft.train.rewards import reward_functions
 from cft.train.sft import lora_config
-from eval.statistics.behaviour import loops
 
 
 @only_our_progress()
@@ -128,8 +134,7 @@ class RolloutTrainer(AdapterSaving, GRPOTrainer):
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, **more):
         if not is_ours(self.args):
             return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, **more)
-        accumulation = self.args.gradient_accumulation_steps
-        return sample(self, prompt_ids, draw=self.state.global_step * accumulation + self._step % accumulation), None
+        return sample(self, prompt_ids, draw=draw_of(self)), None
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, **more
@@ -153,28 +158,9 @@ class RolloutTrainer(AdapterSaving, GRPOTrainer):
         written = texts(completions)
         messages = [[{"role": "assistant", "content": text}] for text in written]
         rewards = super()._calculate_rewards(inputs, prompts, messages, completion_ids_list)
-        step, names = self.state.global_step, self.reward_func_names
-        rows = [
-            {
-                "step": step,
-                "row": row["id"],
-                "problem": row.get("problem"),
-                "text": text,
-                "tokens": len(ids),
-                "finish_reason": "stop" if ids[-1] in self.eos_token_ids else "length",
-            }
-            for row, text, ids in zip(inputs, written, completion_ids_list, strict=True)
-        ]
-        rows = gather_object(rows)
         sums = (rewards.cpu() * self.reward_weights.cpu()).nansum(1).tolist()
-        for row, values, total in zip(rows, rewards.tolist(), sums, strict=True):
-            row |= {"rewards": dict(zip(names, values, strict=True)), "reward": total}
-        self.sampled = [
-            row for row in self.sampled if row["step"] == step
-        ] + rows  # a step may take several generations
-        if ranks.is_main():
-            write_jsonl(self.rollouts / f"{step_name(step)}.jsonl", self.sampled)
-        self._metrics["train"]["gibberish"].append(sum(loops(row["text"]) for row in rows) / len(rows))
+        by_name = dict(zip(self.reward_func_names, rewards.T.tolist(), strict=True))
+        keep(self, inputs, written, completion_ids_list, by_name, sums)
         return rewards
 
     def try_longest_batch(self) -> None:

@@ -125,7 +125,8 @@ def preflight_run(recipe: "Recipe", examples: Path, row: int, console: Terminal 
     """Check the examples as training will and, given a console, print row number `row`. Loads no model.
 
     Returns:
-        the counts of `Preflight.summary`, and the row: {"id", "prompt", "trained", "prompt_tokens", "trained_tokens"}.
+        the counts of `Preflight.summary`, and the row: {"id", "prompt", "trained", "prompt_tokens", "trained_tokens"};
+        of self-distillation see `cft.train.taught.preflight_taught`.
 
     Raises:
         DataError, TrainError: see `load_rows` and `preflight`; or there is no such row.
@@ -133,6 +134,10 @@ def preflight_run(recipe: "Recipe", examples: Path, row: int, console: Terminal 
     from cft.models.load import load_tokenizer
 
     tokenizer = load_tokenizer(recipe.model)
+    if recipe.train.method in ("sdft", "sdpo"):
+        from cft.train.taught import preflight_taught  # TRL is slow to load
+
+        return preflight_taught(recipe, examples, tokenizer, row, console)
     checked = preflight(load_rows(examples), tokenizer, recipe.train.args.get("max_length", DEFAULT_MAX_LENGTH))
     if not 0 <= row < checked.n:
         raise TrainError(f"--row {row}: there are {checked.n} rows, numbered 0 to {checked.n - 1}.")

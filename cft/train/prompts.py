@@ -56,9 +56,29 @@ def prompt_rows(examples: Path, tokenizer: "PreTrainedTokenizerBase", max_comple
         DataError, TrainError: a row is damaged, or a prompt leaves no room for a completion.
     """
     rows = load_rows(examples, completions=False)
-    prompts = [render(tokenizer, row["prompt"]) for row in rows]
+    return fitting(rows, [row["prompt"] for row in rows], tokenizer, max_completion_length)
+
+
+def fitting(
+    rows: list[dict[str, Any]],
+    prompts: list[list[dict[str, str]]],
+    tokenizer: "PreTrainedTokenizerBase",
+    max_completion_length: int,
+    more: int = 0,
+) -> PromptRows:
+    """The rows, with the tokens of the longest prompt that is read for each.
+
+    Args:
+        prompts: these, as messages.
+        max_completion_length: most tokens that come behind a prompt.
+        more: tokens that each prompt may have beside these messages.
+
+    Raises:
+        TrainError: a prompt leaves no room for them.
+    """
+    texts = [render(tokenizer, prompt) for prompt in prompts]
     added = tokenizer.chat_template is None  # else the template has written them
-    lengths = [len(ids) for ids in tokenizer(prompts, add_special_tokens=added)["input_ids"]]
+    lengths = [len(ids) + more for ids in tokenizer(texts, add_special_tokens=added)["input_ids"]]
     limit = tokenizer.model_max_length
     faults = [
         f"row {number} ({row['id']}): {length} tokens and a completion of {max_completion_length} are more than {limit}"

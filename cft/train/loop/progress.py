@@ -21,6 +21,7 @@ SHOWN = [
     ("completions/clipped_ratio", "cut off", ".0%"),
     ("clip_ratio/region_mean", "clipped", ".1%"),
     ("frac_reward_zero_std", "no signal", ".0%"),
+    ("self_distillation/distillation_loss", "from its teacher", ".3f"),
 ]
 LINES = 20  # about so many lines are printed where there is no terminal
 

@@ -5,16 +5,21 @@ each of them, in sampling and in the loss alike. Here ended rows leave, and a pr
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import gather_object
+from torch.nn.functional import pad
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from cft.files import write_jsonl
 from cft.models.generate import sampled
+from cft.runs import step_name
 from cft.train.loop import ranks
 from cft.train.loop.asking import answering
 from cft.train.loop.head import FrozenHeadLogProbs
 from cft.train.loop.trainer import plain
+from eval.statistics.behaviour import loops
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
@@ -45,6 +50,49 @@ def sample(trainer: "Trainer", prompts: list[list[int]], *, draw: int, decoder: 
             decoder=decoder,
         )
     return answers.tokens
+
+
+def draw_of(trainer: "Trainer") -> int:
+    """The number of the draw that comes next, the same after a resume: micro-batches trained on so far."""
+    accumulation = trainer.args.gradient_accumulation_steps
+    return trainer.state.global_step * accumulation + trainer._step % accumulation
+
+
+def keep(
+    trainer: "Trainer",
+    rows: Sequence[dict[str, Any]],
+    written: Sequence[str],
+    completion_ids: Sequence[Sequence[int]],
+    rewards: dict[str, Sequence[float]],
+    sums: Sequence[float | None],
+) -> None:
+    """Write the completions of a generation to `trainer.rollouts`/step-N.jsonl; log the share that loops to its end.
+
+    `trainer.sampled` has the rows of the newest file.
+
+    Args:
+        rows: of this process, one a completion; `written` and `completion_ids` are theirs.
+        rewards: of all processes' completions, by name; `sums` are their weighted sums.
+    """
+    step = trainer.state.global_step
+    own = [
+        {
+            "step": step,
+            "row": row["id"],
+            "problem": row.get("problem"),
+            "text": text,
+            "tokens": len(ids),
+            "finish_reason": "stop" if ids[-1] in trainer.eos_token_ids else "length",
+        }
+        for row, text, ids in zip(rows, written, completion_ids, strict=True)
+    ]
+    kept = gather_object(own)
+    for place, (row, total) in enumerate(zip(kept, sums, strict=True)):
+        row |= {"rewards": {name: values[place] for name, values in rewards.items()}, "reward": total}
+    trainer.sampled = [row for row in trainer.sampled if row["step"] == step] + kept  # a step may take several
+    if ranks.is_main():
+        write_jsonl(trainer.rollouts / f"{step_name(step)}.jsonl", trainer.sampled)
+    trainer._metrics["train"]["gibberish"].append(sum(loops(row["text"]) for row in kept) / len(kept))
 
 
 def is_ours(args) -> bool:
@@ -99,6 +147,29 @@ def completion_log_probs(
     )
     blank = torch.zeros_like(completion_ids, dtype=torch.float32)
     return blank.masked_scatter(kept, log_probs), blank.masked_scatter(kept, entropies)
+
+
+def in_few_lengths(batch: dict[str, torch.Tensor], multiple: int) -> dict[str, torch.Tensor]:
+    """A micro-batch of SDFT or SDPO, padded no further than its own rows need, to a multiple of so many tokens.
+
+    TRL pads it as the longest row of its generation needs.
+
+    Args:
+        batch: prompts (B, P) are padded in front, completions (B, T) behind; the teacher's (B, Q + T) hold both.
+    """
+    completion, student = batch["completion_mask"], batch["prompt_mask"]
+    teacher = {key: batch[key][:, : -completion.shape[1]] for key in ("teacher_input_ids", "teacher_attention_mask")}
+    width, prompt, taught = (
+        -(-max(1, int(mask.sum(1).max())) // multiple) * multiple
+        for mask in (completion, student, teacher["teacher_attention_mask"])
+    )
+    fitted = {key: pad(batch[key], (prompt - student.shape[1], 0)) for key in ("prompt_ids", "prompt_mask")}
+    for key in {"completion_ids", "completion_mask", "old_per_token_logps"} & batch.keys():
+        fitted[key] = pad(batch[key], (0, width - completion.shape[1]))
+    for key, written in zip(teacher, ("completion_ids", "completion_mask"), strict=True):
+        before = pad(teacher[key], (taught - teacher[key].shape[1], 0))
+        fitted[key] = torch.cat([before, fitted[written]], 1)
+    return batch | fitted
 
 
 def texts(completions: Sequence) -> list[str]:
