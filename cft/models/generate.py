@@ -131,10 +131,15 @@ def sampled(
         decode=tokenizer.decode,
         **more,
     )
-    name = decoder_for(decoder, model.device.type)
-    if name == "continuous" and temperature:
+    if decoder_for(decoder, model.device.type) == "continuous" and temperature:
         raise ModelError(f"the decoder continuous is greedy only, but temperature is {temperature:g}. Use graphs.")
+    write(model, answers, decoder=decoder, slots=slots)
+    return answers
+
+
+def write(model: "PreTrainedModel", answers: Answers, *, decoder: str = "auto", slots: int | None = None) -> None:
+    """Write all answers with a decoder of `generate`."""
+    name = decoder_for(decoder, model.device.type)
     if name == "graphs" and graphs_fault(model):
         name = "steps"
-    DECODERS[name](model, answers, min(slots or len(prompts), len(prompts)))
-    return answers
+    DECODERS[name](model, answers, min(slots or len(answers.prompts), len(answers.prompts)))

@@ -32,6 +32,7 @@ from cft.pipeline import file_hashes
 from cft.plan.memory import PROMPT_TOKENS, evaluation, plan_memory
 from cft.plan.rollouts import Rollouts
 from cft.recipe.blocks import ModelBlock, Recipe, RolloutTrain
+from cft.recipe.rl_checks import rollout_warnings
 from cft.rows import tokenize_row
 from cft.runs import Run, read_rows, run_of
 from cft.train.loop.defaults import optimizer_steps, recomputes, rollout_defaults, training_epochs
@@ -57,8 +58,8 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
     Every number under "estimates" is one; "rows" are counted. With arms to compare, the eval stage of a task estimates
     "power": which difference its items and samples can find (`eval.statistics.power.forecast`). The data stage has
     "calls", one row for each model that is asked (`data_builders.estimate`). "slow" is None, or says that this machine
-    emulates model.dtype. "memory" is what `cft.plan.memory.plan_memory` returns, None for a model of unknown sizes.
-    `gpu` is a card to plan for instead of this machine (`cft.devices.find_card`).
+    emulates model.dtype. "warnings" are lines. "memory" is what `cft.plan.memory.plan_memory` returns, None for a model
+    of unknown sizes. `gpu` is a card to plan for instead of this machine (`cft.devices.find_card`).
     """
     run = run_of(recipe, file_hashes(recipe), root)
     model = resolve(recipe.model, fetch=False)
@@ -163,6 +164,7 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         "model": {"id": recipe.model.id} | about,
         "stages": stages,
         "slow": slow_dtype(recipe.model, device),
+        "warnings": rollout_warnings(recipe.train),
         "memory": memory,
         "estimates": {
             "total_seconds": sum(times) if None not in times else None,

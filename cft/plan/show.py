@@ -30,6 +30,8 @@ def print_plan(plan: dict, console: Terminal) -> None:
             console.print(f"  {stage['task']}: ~ {sentence}")
     if plan["slow"]:
         console.print(Text.assemble(("slow:", "yellow"), f" {plan['slow']}"), soft_wrap=True)
+    for line in plan["warnings"]:
+        console.print(Text.assemble(("warning:", "yellow"), f" {line}"), soft_wrap=True)
     unknown = ["memory: unknown, as this model's sizes are; `cft models path ID` fetches it"]
     lines = memory_lines(plan["memory"]) if plan["memory"] else unknown
     console.print("\n".join(lines), soft_wrap=True)

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cft.recipe.blocks.train import METHODS
+from cft.recipe.blocks.train import METHODS, RolloutTrain
 from cft.recipe.faults import Fault, KeyPath
 from cft.recipe.reward_checks import reward_faults
+from cft.recipe.rl_checks import rollout_faults
 from cft.suggest import nearest
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def cross_faults(
             steps = sorted({*train.keep_steps, *(int(name.removeprefix("step-")) for name in missing)})
             fault = f"{', '.join(missing)} is not kept by the training"
             yield Fault(("eval", "arms"), fault, f"Set train.keep_steps to {steps}", scored.arms)
+    if isinstance(train, RolloutTrain):
+        yield from rollout_faults(train, model)
     if train and train.select:
         yield from _select_faults(train, scored)
     if scored:

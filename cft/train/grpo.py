@@ -14,13 +14,13 @@ from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer
 
 from cft.devices import pick_device, random_numbers_forked
-from cft.errors import TrainError
 from cft.models.generate import render
 from cft.models.load import load_tokenizer
 from cft.models.source import resolve
 from cft.recipe.blocks import Recipe
 from cft.runs import ROLLOUTS
 from cft.terminal import Terminal
+from cft.train.examine import SignalFirst
 from cft.train.job import Job, run, train_to_end
 from cft.train.loop import ranks
 from cft.train.loop.batches import RolloutBatches
@@ -43,8 +43,10 @@ from cft.train.loop.saving import AdapterSaving
 from cft.train.loop.speed import training_attention
 from cft.train.loop.trackers import reporting
 from cft.train.loop.trainer import LongestBatchFirst, plain
+from cft.train.loop.watch import WatchRollouts
 from cft.train.prompts import prompt_rows
 from cft.train.rewards import reward_functions
+from cft.train.server import check_server
 from cft.train.sft import lora_config
 
 
@@ -59,6 +61,7 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Terminal, tr
     attention = training_attention(recipe.model, device, sharded=ranks.sharded())
     args = rollout_defaults(device, recipe.model.dtype, asked) | asked
     source, tokenizer = resolve(recipe.model), load_tokenizer(recipe.model)
+    check_server(args, source)
     rows = prompt_rows(examples, tokenizer, args["max_completion_length"])
     return run(Job(recipe, examples, folder, console, tracker, source, tokenizer, rows, args, attention), fit)
 
@@ -85,7 +88,8 @@ def fit(job: Job, setting: Setting) -> Trainer:
             reward_funcs=reward_functions(recipe.train.rewards, recipe.seed),
         )
     trainer.rollouts, trainer.steps_a_generation = job.folder / ROLLOUTS, max(1, round(batches.steps))
-    trainer.add_callback(LongestBatchFirst(trainer))
+    for callback in (LongestBatchFirst(trainer), SignalFirst(job, trainer), WatchRollouts(job.console)):
+        trainer.add_callback(callback)
     return train_to_end(job, setting, trainer)
 
 
@@ -95,23 +99,9 @@ def batch_arguments(batches: RolloutBatches, args: dict[str, Any], rows: int) ->
     Args:
         args: of the recipe, over our defaults.
         rows: prompts to train on.
-
-    Raises:
-        TrainError: a generation is used for no whole number of optimizer steps, or saved in the middle of one.
     """
     steps, last = batches.steps, batches.planned_steps(args, rows)
-    if steps % 1 and 1 / steps % 1:
-        raise TrainError(
-            f"train.args: a generation of {batches.completions} completions is trained on {batches.iterations} time(s) "
-            f"in optimizer steps of {batches.rows * batches.accumulation}, which makes {steps:g} steps. Choose "
-            "per_device_train_batch_size, gradient_accumulation_steps and steps_per_generation that divide each other."
-        )
     every, save = max(1, round(steps)), args.get("save_steps", 0.05)
-    if save >= 1 and save % every:
-        raise TrainError(
-            f"train.args.save_steps is {save:g}, but {every} optimizer steps share a generation, and only after the "
-            f"last of them a training can be gone on from. Take a multiple of {every}."
-        )
     save = save if save >= 1 else max(1, round(save * last / every)) * every  # below 1: a share of all steps
     return batches.args | {"steps_per_generation": None, "max_steps": last, "save_steps": save}
 

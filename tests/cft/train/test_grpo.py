@@ -11,7 +11,6 @@ import torch
 from rich.console import Console
 from trl import GRPOTrainer
 
-from cft.errors import TrainError
 from cft.recipe.blocks import Recipe
 from cft.train import grpo
 from cft.train.loop import rollouts
@@ -203,16 +202,3 @@ def test_random_rewards_move_the_policy_to_what_was_likely_only_by_clipping(
         recipe = make_recipe(model, epsilon=epsilon, max_completion_length=1)
         total += drift(trainer_of(recipe, examples, tmp_path / f"train{share}", monkeypatch), old=0.8)
     assert total > 0.01 if moves else abs(total) < 1e-5
-
-
-@pytest.mark.parametrize(
-    ("args", "expected"),
-    [
-        ({"steps_per_generation": 3}, "makes 1.5 steps"),
-        ({"steps_per_generation": 4, "save_steps": 3}, "Take a multiple of 2"),
-    ],
-)
-def test_batches_that_do_not_fit_are_refused_with_their_numbers(tiny_model, examples, tmp_path, args, expected):
-    recipe = make_recipe(tiny_model, **args)
-    with pytest.raises(TrainError, match=expected):
-        train(recipe, examples, tmp_path / "train")
