@@ -219,8 +219,8 @@ def choose(
         return logits.argmax(-1)
     logits = logits.float() / max(temperature, COLDEST)
     if not top_k and top_p == 1 and logits.device.type == "cpu":
-        # One random number a row: one for each of 150,000 tokens takes a quarter of a small model's step. Sums in float64
-        # keep the rarest tokens
+        # One random number a row: one for each of 150,000 tokens takes a quarter of a small model's step. Sums in
+        # float64 keep the rarest tokens
         sums = logits.double().softmax(-1).cumsum(-1)
         drawn = torch.rand(len(sums), 1, dtype=sums.dtype, generator=generator) * sums[:, -1:]
         return torch.searchsorted(sums, drawn, right=True).clamp(max=sums.shape[-1] - 1).squeeze(1)
