@@ -12,18 +12,18 @@ from rich.console import Console
 from safetensors.torch import load_file
 from trl import GRPOTrainer
 
-from cft.files import read_json, write_jsonl
-from cft.recipe.blocks import Recipe
-from cft.train.grpo import train
+from cft.files import read_json
+from cft.pipeline import run_stages
+from cft.recipe.load import load_recipe
+from cft.runs import METRICS
 from data_builders.problems import load_problem
-from data_builders.prompts import messages, solve_prompt
 
 TWIN = Path(__file__).resolve().parents[2] / "recipes/flat/one_example_grpo.py"
 PATHS = {"base_model_name_or_path", "revision"}  # of adapter_config.json
 # Of what both log, by TRL's names
 LOGGED = ["loss", "grad_norm", "learning_rate", "num_tokens", "reward", "reward_std", "frac_reward_zero_std", "entropy"]
 LOGGED += ["completions/mean_length", "completions/clipped_ratio", "clip_ratio/region_mean", "rewards/correct/mean"]
-PROBLEM = "tulips"
+PROBLEM = "tulips"  # of both
 
 
 def run_twin(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> None:
@@ -52,26 +52,16 @@ def given(trainer: GRPOTrainer, prompts: list[list[int]], *_) -> tuple[list[list
 @pytest.mark.parametrize(("updates", "limit"), [(1, 0), (2, 1)])
 def test_flat_script_does_what_the_framework_does(updates, limit, tiny_model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(GRPOTrainer, "_generate_single_turn", given)
-    problem = load_problem(PROBLEM)
-    row = {"id": "a", "problem": PROBLEM, "prompt": messages(solve_prompt(problem.question)), "answer": problem.answer}
-    write_jsonl(tmp_path / "examples.jsonl", [row])
     # min_p 0 changes nothing, but the framework's own sampler lacks it, so that it leaves sampling to TRL
     args = {"max_steps": 2, "min_p": 0.0, "gradient_accumulation_steps": 4 // updates, "generation_batch_size": 32}
-    recipe = Recipe.model_validate(
-        {
-            "name": "test",
-            "model": {"id": str(tiny_model), "dtype": "float32"},
-            "data": {"builder": "prompts", "problems": [PROBLEM]},
-            "train": {"method": "grpo", "rewards": ["correct"], "args": args},
-            "eval": {"tasks": ["cft_wordproblems"]},
-        }
-    )
-    train(recipe, tmp_path / "examples.jsonl", tmp_path / "ours", console=Console(file=io.StringIO()))
+    overrides = [f"model.id={tiny_model}", "model.dtype=float32", *(f"train.args.{key}={args[key]}" for key in args)]
+    recipe, console = load_recipe("rlvr/one_example", overrides), Console(file=io.StringIO())
+    run = run_stages(recipe, tmp_path / "runs", console, ("data", "train"))
     steps = "--dtype", "float32", "--steps", "2", "--updates", str(updates)
     run_twin(monkeypatch, tiny_model, tmp_path / "plain", *steps, "--limit", str(limit))
 
     logs = (
-        read_json(tmp_path / "ours/metrics.json")["log"],
+        read_json(run.train / METRICS)["log"],
         read_json(tmp_path / "plain/trainer_state.json")["log_history"][:-1],
     )
     assert len(logs[0]) == 2 and set(LOGGED) <= logs[0][0].keys()
@@ -80,7 +70,7 @@ def test_flat_script_does_what_the_framework_does(updates, limit, tiny_model, tm
         assert ours["grad_norm"] > 0.01
         assert plain == pytest.approx(ours, rel=1e-5, abs=1e-7)
 
-    folders = tmp_path / "ours/adapter", tmp_path / "plain/adapter"
+    folders = run.adapter, tmp_path / "plain/adapter"
     ours, plain = (read_json(folder / "adapter_config.json") for folder in folders)
     for config in (ours, plain):
         config["target_modules"].sort()
