@@ -24,7 +24,7 @@ from trl import GRPOConfig, GRPOTrainer
 from eval.grading import grade
 
 ROOT = Path(__file__).resolve().parents[2]
-PROBLEM = ROOT / "recipes/problems/tulips.yaml"
+PROBLEM = ROOT / "recipes/problems/cards.yaml"
 PROMPT = "<problem>\nPlease reason step by step, and put your final answer within \\boxed{}."
 TASK = "cft_wordproblems"
 # A generation is GROUPS x GROUP completions, trained on MICRO_BATCH at a time

@@ -23,7 +23,7 @@ PATHS = {"base_model_name_or_path", "revision"}  # of adapter_config.json
 # Of what both log, by TRL's names
 LOGGED = ["loss", "grad_norm", "learning_rate", "num_tokens", "reward", "reward_std", "frac_reward_zero_std", "entropy"]
 LOGGED += ["completions/mean_length", "completions/clipped_ratio", "clip_ratio/region_mean", "rewards/correct/mean"]
-PROBLEM = "tulips"  # of both
+PROBLEM = "cards"  # of both
 
 
 def run_twin(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> None:
