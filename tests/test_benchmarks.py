@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import common, training
+from benchmarks import common, rollouts, training
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -20,13 +20,14 @@ def benchmark(script: str, *arguments: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-def check_common(result: dict, sides: list[str], rounds: int) -> None:
+def check_common(result: dict, sides: list[str], rounds: int, *, processes: bool = True) -> None:
     assert {"date", "cpu", "cores", "threads", "versions"} <= result["machine"].keys()
     assert result["machine"]["threads"] == 1
     assert len(result["rounds"]) == rounds
     for one in result["rounds"]:
         assert list(one) == sides
-        assert all(one[side]["peak_memory_mb"] > 50 for side in sides)
+        if processes:  # one for each turn
+            assert all(one[side]["peak_memory_mb"] > 50 for side in sides)
     for key, ratio in result["ratios"].items():
         ours, theirs = (result["medians"][side][key] for side in sides[:2])
         assert ratio == pytest.approx(ours / theirs, abs=0.001)
@@ -105,6 +106,29 @@ def test_evaluation(tiny_model: Path, tmp_path: Path):
         assert measured["correct"] == 0
     assert result["ratios"].keys() == {"items_per_second", "tokens_per_second"}
     assert "items per second" in done.stderr
+
+
+def test_rollouts(tiny_model: Path, tmp_path: Path):
+    out = tmp_path / "rollouts.json"
+    done = benchmark(
+        "rollouts", "--completions", "8", "--max-new-tokens", "6", "--repeats", "2",
+        "--model", str(tiny_model), "--json", str(out),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    check_common(result, ["cft grpo", "trl grpo"], 2, processes=False)
+    assert result["ratios"].keys() == {"completions_per_second", "tokens_per_second", "steps_per_hour"}
+    for measured in (side for one in result["rounds"] for side in one.values()):
+        assert 1 <= measured["longest"] <= 6 and 8 <= measured["tokens"] <= 8 * 6
+        assert 0 < measured["rollout_seconds"] < measured["step_seconds"]
+        assert measured["completions_per_second"] == pytest.approx(8 / measured["rollout_seconds"], rel=0.1)
+    assert "completions per second" in done.stderr
+
+
+@pytest.mark.parametrize("completions", [0, 4, 12])
+def test_rollouts_refuse_parts_of_micro_batches(completions: int):
+    with pytest.raises(SystemExit, match=f"--completions {completions}.*multiple of 8"):
+        rollouts.main(completions=completions)
 
 
 def test_asking_beside_the_client(tmp_path: Path):

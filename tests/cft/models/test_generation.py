@@ -176,7 +176,16 @@ def test_a_prompt_does_not_hold_the_date_of_the_day(tmp_path: Path, start, wante
 def test_a_token_is_drawn_as_torch_draws_it():
     logits = torch.randn(7, 1000, generator=torch.Generator().manual_seed(1)) * 4
     for seed in range(20):
-        drawn = choose(logits, 0.8, 0, 1.0, torch.Generator().manual_seed(seed))
+        drawn = choose(logits, 0.8, 1000, 1.0, torch.Generator().manual_seed(seed))
         values, ids = (logits / 0.8).sort(descending=True)
         expected = torch.multinomial(values.softmax(-1), 1, generator=torch.Generator().manual_seed(seed))
         assert drawn.tolist() == ids.gather(1, expected).squeeze(1).tolist()
+
+
+@pytest.mark.parametrize("top_k", [0, 5])  # drawn in two ways
+def test_tokens_are_drawn_as_often_as_they_are_likely(top_k):
+    logits = torch.tensor([[2.0, -1.0, 0.5, float("-inf"), 1.0]])
+    drawn = choose(logits.repeat(40_000, 1), 0.7, top_k, 1.0, torch.Generator().manual_seed(0))
+    shares = torch.bincount(drawn, minlength=5) / 40_000
+    assert shares[3] == 0
+    torch.testing.assert_close(shares, (logits[0] / 0.7).softmax(-1), rtol=0, atol=0.01)  # 4 standard errors
