@@ -18,7 +18,7 @@ from cft.runs import ANSWERS, ARM, EVAL, MANIFEST, STAGES, TRAIN, Run, Stage, op
 from cft.terminal import Terminal, Text
 from cft.train.launch.start import Launch, check_launch, launch_training
 from cft.train.loop.trackers import check_tracker
-from cft.train.rewards import reward_functions
+from cft.train.rollouts.rewards import reward_functions
 from cft.weights.adapter import CONFIG, changes_base, files_left, is_whole, read_config
 from data_builders.asking.backends import Asking, local_identities
 from data_builders.build import build

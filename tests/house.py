@@ -27,7 +27,7 @@ cft.foreign cft.sandbox cft.terminal
 cft.files
 cft.cache
 eval.grading
-cft.devices cft.gpus cft.memory cft.recipe cft.train.loop.batches eval.prompts eval.elicitors.table
+cft.devices cft.gpus cft.memory cft.recipe cft.train.rollouts.batches eval.prompts eval.elicitors.table
 cft.models
 cft.runs
 data_builders
@@ -38,6 +38,7 @@ cft.weights
 eval.elicitors
 eval.answering
 cft.train.loop
+cft.train.rollouts
 cft.train
 eval.baselines
 eval.report

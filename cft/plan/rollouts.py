@@ -11,8 +11,8 @@ from typing import Any
 from cft.models.architecture import Architecture
 from cft.recipe.blocks import DistilTrain, Recipe
 from cft.runs import ROLLOUTS, Run, read_rows
-from cft.train.loop.batches import RolloutBatches
 from cft.train.loop.fallback import Setting
+from cft.train.rollouts.batches import RolloutBatches
 from cft.words import number_of
 
 EXPECTED = 0.6  # of max_completion_length, a guess
@@ -94,7 +94,7 @@ class Rollouts:
         return total
 
     def sharers(self, rows: int, *, recomputes: bool) -> int:
-        """Rows of a micro-batch that share one reading of their prompt (`cft.train.loop.rollouts`)."""
+        """Rows of a micro-batch that share one reading of their prompt (`cft.train.rollouts.sampling`)."""
         return 1 if recomputes or self.teacher or self.batches.group % rows else rows
 
     def micro_batch(self, setting: Setting) -> list[tuple[float, float]]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from cft.recipe.blocks.train import RolloutTrain
 from cft.recipe.faults import MISSING, Fault
-from cft.train.loop.batches import RolloutBatches
+from cft.train.rollouts.batches import RolloutBatches
 
 if TYPE_CHECKING:
     from cft.recipe.blocks import ModelBlock, TrainBlock

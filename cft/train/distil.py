@@ -26,19 +26,19 @@ from cft.terminal import Terminal
 from cft.train.grpo import batch_arguments
 from cft.train.job import Job, run, train_to_end
 from cft.train.loop import ranks
-from cft.train.loop.batches import RolloutBatches
 from cft.train.loop.defaults import LENGTHS_ON_CPU
 from cft.train.loop.fallback import Setting
 from cft.train.loop.faults import judged, training_arguments
 from cft.train.loop.progress import only_our_progress
-from cft.train.loop.rollouts import draw_of, in_few_lengths, is_ours, keep, sample
 from cft.train.loop.saving import AdapterSaving
 from cft.train.loop.speed import training_attention
 from cft.train.loop.trackers import reporting
 from cft.train.loop.trainer import LongestBatchFirst
-from cft.train.rewards import RewardFunction, reward_functions
+from cft.train.rollouts.batches import RolloutBatches
+from cft.train.rollouts.rewards import RewardFunction, reward_functions
+from cft.train.rollouts.sampling import draw_of, in_few_lengths, is_ours, keep, sample
+from cft.train.rollouts.taught import CONFIGS, arguments, taught_rows
 from cft.train.sft import lora_config
-from cft.train.taught import CONFIGS, arguments, taught_rows
 
 
 @only_our_progress()

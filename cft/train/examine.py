@@ -18,9 +18,9 @@ from cft.terminal import Text
 from cft.train.job import Job
 from cft.train.loop import ranks
 from cft.train.loop.asking import answering
-from cft.train.loop.rollouts import SEEDS_A_TRAINING, is_ours, sample
-from cft.train.rewards import reward_functions
-from cft.train.signal import check, measure, told, warnings
+from cft.train.rollouts.rewards import reward_functions
+from cft.train.rollouts.sampling import SEEDS_A_TRAINING, is_ours, sample
+from cft.train.rollouts.signal import check, measure, told, warnings
 from cft.words import spread
 from eval.grading import grade
 
@@ -42,7 +42,7 @@ def examine(job: Job, trainer: GRPOTrainer) -> None:
     """Sample, unless that was done, and say what was found.
 
     Raises:
-        TrainError: nothing can be learnt (`cft.train.signal.check`), or the grader cannot read a gold answer.
+        TrainError: nothing can be learnt (`cft.train.rollouts.signal.check`), or the grader cannot read a gold answer.
     """
     path, settings = job.folder / SIGNAL, content_id(job.settings)
     found = read_json(path) or {}
@@ -71,7 +71,7 @@ def check_golds(rows: list[dict[str, Any]]) -> None:
 def sample_base(
     trainer: GRPOTrainer, rows: list[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], dict[str, float] | None]:
-    """Completions with their rewards, as `cft.train.signal.measure` takes them, and `sampler_difference`."""
+    """Completions with their rewards, as `cft.train.rollouts.signal.measure` takes them, and `sampler_difference`."""
     args, rows = trainer.args, spread(rows, MOST_SAMPLES)
     rows = [row for row in rows for _ in range(max(1, min(SAMPLES, MOST_SAMPLES // len(rows))))]
     prompts, completions, size = trainer._tokenize_prompts([row["prompt"] for row in rows])[0], [], 0

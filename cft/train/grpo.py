@@ -23,13 +23,19 @@ from cft.terminal import Terminal
 from cft.train.examine import SignalFirst
 from cft.train.job import Job, run, train_to_end
 from cft.train.loop import ranks
-from cft.train.loop.batches import RolloutBatches
 from cft.train.loop.defaults import rollout_defaults
 from cft.train.loop.fallback import Setting
 from cft.train.loop.faults import judged, training_arguments
 from cft.train.loop.head import is_plain_frozen_head
 from cft.train.loop.progress import only_our_progress
-from cft.train.loop.rollouts import (
+from cft.train.loop.saving import AdapterSaving
+from cft.train.loop.speed import training_attention
+from cft.train.loop.trackers import reporting
+from cft.train.loop.trainer import LongestBatchFirst, plain
+from cft.train.rollouts.batches import RolloutBatches
+from cft.train.rollouts.prompts import prompt_rows
+from cft.train.rollouts.rewards import reward_functions
+from cft.train.rollouts.sampling import (
     completion_log_probs,
     draw_of,
     is_ours,
@@ -39,14 +45,8 @@ from cft.train.loop.rollouts import (
     shared_prompt,
     texts,
 )
-from cft.train.loop.saving import AdapterSaving
-from cft.train.loop.speed import training_attention
-from cft.train.loop.trackers import reporting
-from cft.train.loop.trainer import LongestBatchFirst, plain
-from cft.train.loop.watch import WatchRollouts
-from cft.train.prompts import prompt_rows
-from cft.train.rewards import reward_functions
-from cft.train.server import check_server
+from cft.train.rollouts.server import check_server
+from cft.train.rollouts.watch import WatchRollouts
 from cft.train.sft import lora_config
 
 
@@ -107,7 +107,7 @@ def batch_arguments(batches: RolloutBatches, args: dict[str, Any], rows: int) ->
 
 
 class RolloutTrainer(AdapterSaving, GRPOTrainer):
-    """GRPOTrainer whose rollouts and log-probabilities come from `cft.train.loop.rollouts`, and are kept in files."""
+    """GRPOTrainer with the rollouts and log-probabilities of `cft.train.rollouts.sampling`; it keeps them in files."""
 
     rollouts: Path  # folder of the files
     steps_a_generation: int  # optimizer steps that train on the same completions

@@ -34,7 +34,6 @@ from cft.terminal import Terminal, Text
 from cft.train.card import write_card
 from cft.train.loop import ranks
 from cft.train.loop.asking import casting_inputs
-from cft.train.loop.batches import RolloutBatches
 from cft.train.loop.checkpoints import (
     KeepAdapters,
     MarkComplete,
@@ -52,7 +51,8 @@ from cft.train.loop.progress import TrainProgress
 from cft.train.loop.stopping import SaveOnTerm
 from cft.train.loop.trainer import StopIfDiverged
 from cft.train.preflight import Preflight
-from cft.train.prompts import PromptRows
+from cft.train.rollouts.batches import RolloutBatches
+from cft.train.rollouts.prompts import PromptRows
 from cft.train.select.choice import StoppedEarly, drop_adapters
 from cft.weights.adapter import files_left
 

@@ -126,7 +126,7 @@ def preflight_run(recipe: "Recipe", examples: Path, row: int, console: Terminal 
 
     Returns:
         the counts of `Preflight.summary`, and the row: {"id", "prompt", "trained", "prompt_tokens", "trained_tokens"};
-        of self-distillation see `cft.train.taught.preflight_taught`.
+        of self-distillation see `cft.train.rollouts.taught.preflight_taught`.
 
     Raises:
         DataError, TrainError: see `load_rows` and `preflight`; or there is no such row.
@@ -135,7 +135,7 @@ def preflight_run(recipe: "Recipe", examples: Path, row: int, console: Terminal 
 
     tokenizer = load_tokenizer(recipe.model)
     if recipe.train.method in ("sdft", "sdpo"):
-        from cft.train.taught import preflight_taught  # TRL is slow to load
+        from cft.train.rollouts.taught import preflight_taught  # TRL is slow to load
 
         return preflight_taught(recipe, examples, tokenizer, row, console)
     checked = preflight(load_rows(examples), tokenizer, recipe.train.args.get("max_length", DEFAULT_MAX_LENGTH))

@@ -59,7 +59,7 @@ class SftTrain(Block):
 
 
 class RuleReward(Block):
-    """A reward by a rule, through the one grader (`cft.train.rewards`)."""
+    """A reward by a rule, through the one grader (`cft.train.rollouts.rewards`)."""
 
     kind: Literal["correct", "format", "incorrect", "majority", "python", "constant", "verdict"]
     weight: float = Field(1.0, description="Factor of this reward in the sum.")

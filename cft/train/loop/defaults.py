@@ -87,7 +87,7 @@ def rollout_defaults(device: str, dtype: str, asked: dict[str, Any]) -> dict[str
         "max_completion_length": 256,  # tokens
         "temperature": 1.0,
         "disable_dropout": True,  # rollouts are sampled without it
-        "shuffle_dataset": False,  # `cft.train.prompts` gives the order
+        "shuffle_dataset": False,  # `cft.train.rollouts.prompts` gives the order
     }
 
 

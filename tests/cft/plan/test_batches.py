@@ -4,7 +4,7 @@ import pytest
 from trl import GRPOConfig
 from trl.trainer.utils import RepeatSampler
 
-from cft.train.loop.batches import RolloutBatches
+from cft.train.rollouts.batches import RolloutBatches
 
 
 @pytest.mark.parametrize(

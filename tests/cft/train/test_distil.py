@@ -13,8 +13,8 @@ from cft.models.generate import render
 from cft.models.load import load_model, load_tokenizer
 from cft.recipe.blocks import Recipe
 from cft.train import distil, job
-from cft.train.loop.rollouts import in_few_lengths
-from cft.train.taught import teacher_prompt
+from cft.train.rollouts.sampling import in_few_lengths
+from cft.train.rollouts.taught import teacher_prompt
 from tests.support.training import make_recipe, same_weights, write_examples
 
 ARGS = {

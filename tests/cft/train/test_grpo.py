@@ -13,7 +13,7 @@ from trl import GRPOTrainer
 
 from cft.recipe.blocks import Recipe
 from cft.train import grpo
-from cft.train.loop import rollouts
+from cft.train.rollouts import sampling
 from tests.support.tiny import ARMS, two_armed_model
 from tests.support.training import same_weights
 
@@ -110,7 +110,7 @@ def test_the_sampled_tokens_have_the_probabilities_that_the_loss_sees(tiny_model
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.3)
     prompt = trainer._tokenize_prompts([[{"role": "user", "content": QUESTION}]])[0][0]
-    one, other = rollouts.sample(trainer, [prompt, prompt], draw=3)
+    one, other = sampling.sample(trainer, [prompt, prompt], draw=3)
     assert one == other and trainer.model.training
     with torch.no_grad():
         logits = trainer.model(input_ids=torch.tensor([prompt + one])).logits[0, len(prompt) - 1 : -1]

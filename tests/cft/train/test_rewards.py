@@ -16,7 +16,7 @@ from cft.errors import TrainError
 from cft.pipeline import run_stages
 from cft.recipe.blocks import Recipe
 from cft.recipe.blocks.train import Reward
-from cft.train.rewards import reward_functions
+from cft.train.rollouts.rewards import reward_functions
 from data_builders.prompts import CRITIQUE_PROMPT, SOLVE_PROMPT
 
 DEFINED = "def reward(completions, **columns):\n    "

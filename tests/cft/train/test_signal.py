@@ -21,9 +21,9 @@ from cft.recipe.rl_checks import rollout_warnings
 from cft.terminal import Terminal
 from cft.train import grpo
 from cft.train.examine import check_golds
-from cft.train.loop.watch import WatchRollouts
-from cft.train.server import check_server
-from cft.train.signal import check, measure, shipped_problems, signal_share, told, warnings
+from cft.train.rollouts.server import check_server
+from cft.train.rollouts.signal import check, measure, shipped_problems, signal_share, told, warnings
+from cft.train.rollouts.watch import WatchRollouts
 
 BATCHES = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "num_generations": 4}
 SOURCE = ModelSource("tiny", "hub", "/models/tiny", False, "Some-Org/Tiny-1B")
@@ -126,7 +126,7 @@ def test_a_training_that_cannot_learn_is_refused(rewards, changes, args, words, 
     for name, model, share in (("easy", "Tiny-1B", 98), ("fair", "Tiny-1B", 44), ("other", "Big-7B", 50)):
         note = f"id: {name}\nnote: >-\n  Short. {model}:\n  {share} % of 64 at temperature 1.0, 2026-11-28\n"
         (tmp_path / "problems" / f"{name}.yaml").write_text(note)
-    monkeypatch.setattr("cft.train.signal.recipes_folder", lambda: tmp_path)
+    monkeypatch.setattr("cft.train.rollouts.signal.recipes_folder", lambda: tmp_path)
     assert shipped_problems(SOURCE).startswith("Of the shipped ones Tiny-1B solves fair (44 %). `cft problems rank")
     found = found_of(("a", rewards), **changes)
     if words is None:

@@ -13,7 +13,7 @@ from cft.models.generate import render
 from cft.rows import load_rows
 from cft.terminal import Terminal, Text
 from cft.train.loop.defaults import rollout_defaults
-from cft.train.prompts import PromptRows, fitting
+from cft.train.rollouts.prompts import PromptRows, fitting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
