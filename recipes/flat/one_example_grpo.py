@@ -34,12 +34,12 @@ GROUPS, GROUP, MICRO_BATCH = 2, 16, 8
 parser = argparse.ArgumentParser(description="GRPO on one example with plain TRL, PEFT and lm-eval.")
 parser.add_argument("model", nargs="?", help="folder or hub id of a chat model")
 parser.add_argument("out", nargs="?", type=Path, help="new folder for the adapter, the log and the answers")
-parser.add_argument("--steps", type=int, default=24, help="optimizer steps")
+parser.add_argument("--steps", type=int, default=12, help="optimizer steps")
 parser.add_argument(
     "--updates", type=int, choices=[1, 2, 4], default=1, help="optimizer steps a generation; with 1 nothing is clipped"
 )
 parser.add_argument("--seed", type=int, default=0, help="of the adapter's first weights and the completions")
-parser.add_argument("--limit", type=int, default=240, help="items to score, of 300; 0 trains only")
+parser.add_argument("--limit", type=int, default=120, help="items to score, of 300; 0 trains only")
 parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16", help="CPUs before AVX-512: float32")
 args = parser.parse_args()
 if args.model is None:
