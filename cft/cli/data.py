@@ -107,6 +107,7 @@ def rank(
     model: Annotated[list[str], typer.Option("--model", help="A student; give it again for more.")],
     samples: Annotated[int, typer.Option(min=2, help="Solutions to sample of each problem and student.")] = 8,
     temperature: Annotated[float, typer.Option(min=0.01, help="Sampling temperature.")] = 0.8,
+    top_k: Annotated[int, typer.Option(min=0, help="Likely tokens that are sampled from; 0 is all, as for RL.")] = 50,
     max_new_tokens: Annotated[int, typer.Option(min=16, help="Most tokens of a solution.")] = 448,
     base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server. Default: loaded here.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="Environment variable with the server's API key.")] = None,
@@ -126,6 +127,7 @@ def rank(
     from data_builders.ranking import load_pool, print_ranking, rank_pool
 
     settings = {"samples": samples, "temperatures": [temperature], "max_new_tokens": max_new_tokens}
+    settings["top_k"] = top_k
     try:
         endpoint = EndpointBlock(base_url=base_url, api_key_env=api_key_env) if base_url else None
         students = [StudentBlock(model=m, endpoint=endpoint, batch_size=batch_size, **settings) for m in model]
