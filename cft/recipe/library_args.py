@@ -33,6 +33,7 @@ from cft.recipe.library_keys import (
     RANGES,
     SYNONYMS,
 )
+from cft.recipe.rl_checks import BATCHES
 from cft.suggest import did_you_mean, nearest
 
 
@@ -81,8 +82,9 @@ def _check(train: dict[str, Any], method: Method, dtype: str, device: str) -> li
         for block in libraries:
             faults += filter(None, [_key_fault(block, key, value, libraries) for key, value in values[block].items()])
         for block, library in libraries.items():
-            faulty = {fault.path for fault in faults}
-            sound = {key: value for key, value in values[block].items() if ("train", block, key) not in faulty}
+            told = {fault.path[-1] for fault in faults if fault.path[1] == block}
+            told |= set(BATCHES) if samples else set()  # what is wrong between those, `rollout_faults` tells
+            sound = {key: value for key, value in values[block].items() if key not in told}
             faults += library.make_faults(block, sound)
     return faults
 

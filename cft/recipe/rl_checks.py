@@ -10,8 +10,9 @@ from cft.train.rollouts.batches import RolloutBatches
 if TYPE_CHECKING:
     from cft.recipe.blocks import ModelBlock, TrainBlock
 
-BATCHES = ("num_generations", "generation_batch_size", "steps_per_generation", "num_iterations")
-BATCHES += ("per_device_train_batch_size", "gradient_accumulation_steps")
+# Keys of the batches; the first that a recipe sets is where a fault between them is told
+BATCHES = ("generation_batch_size", "steps_per_generation", "num_iterations", "num_generations")
+BATCHES += ("gradient_accumulation_steps", "per_device_train_batch_size")
 FEW = 4  # completions of a prompt, below which their mean says little
 RATES = 1e-5, 1e-3  # usual learning rates of a LoRA adapter
 
@@ -49,7 +50,7 @@ def _batch_faults(given: dict[str, int], save: Any, method: str) -> Iterator[tup
         fix = (
             f"num_generations to {' or '.join(map(str, sorted(near)))}" if near else f"generation_batch_size to {group}"
         )
-        yield said, fault, f"Set {fix}"
+        yield "num_generations" if "num_generations" in given else said, fault, f"Set {fix}"
     elif steps % 1 and 1 / steps % 1:
         fault = (
             f"{completions} completions a generation, trained on {batches.iterations} time(s) in optimizer steps of "

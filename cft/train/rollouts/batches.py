@@ -68,24 +68,13 @@ class RolloutBatches:
         """
         return self.accumulation % (self.completions // self.rows * self.iterations) != 0
 
-    def copies(self, rows: int) -> int:
-        """How often each of so many prompts must stand in the data set, so that an epoch is made of whole steps.
-
-        TRL's sampler drops the prompts that no whole generation can be made of, all of them where there is but one; and
-        transformers ends an epoch with a smaller step where the last generation does not fill one.
-        """
-        micro_batches = self.completions // self.rows * self.iterations
-        a_step = self.prompts * (self.accumulation // math.gcd(self.accumulation, micro_batches))
-        return a_step // math.gcd(a_step, rows)
-
     def planned_steps(self, args: dict[str, Any], rows: int) -> int:
-        """The optimizer steps of a training on so many prompts: `max_steps`, or what `num_train_epochs` makes of it.
-
-        An epoch sees each prompt `copies` times.
+        """The optimizer steps of a training on so many prompts: `max_steps`, or those that see each prompt
+        `num_train_epochs` times; where these end amid a generation, or a step, all of it.
         """
         if args.get("max_steps", -1) > 0:
             return args["max_steps"]
-        return math.ceil(rows * self.copies(rows) / self.prompts * self.steps * args.get("num_train_epochs", 1))
+        return math.ceil(math.ceil(rows * args.get("num_train_epochs", 1) / self.prompts) * self.steps)
 
     def generations(self, steps: int) -> int:
         """Generations that so many optimizer steps need."""
