@@ -95,7 +95,8 @@ class Rollouts:
 
     def sharers(self, rows: int, *, recomputes: bool) -> int:
         """Rows of a micro-batch that share one reading of their prompt (`cft.train.rollouts.sampling`)."""
-        return 1 if recomputes or self.teacher or self.batches.group % rows else rows
+        one = 1 in (self.prompts, self.batches.prompts)  # else TRL mixes the prompts of a generation
+        return rows if one and not recomputes and not self.teacher else 1
 
     def micro_batch(self, setting: Setting) -> list[tuple[float, float]]:
         """(prompt, completion) tokens of a row of the largest micro-batch, for `cft.plan.footprint`."""

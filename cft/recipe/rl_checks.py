@@ -35,7 +35,7 @@ def _batch_faults(given: dict[str, int], save: Any, method: str) -> Iterator[tup
     """Key, fault and fix of the first thing that is wrong with the batches; `save` is save_steps."""
     batches, said = RolloutBatches.of(given), next((key for key in BATCHES if key in given), BATCHES[0])
     rows, completions, group, steps = batches.rows, batches.completions, batches.group, batches.steps
-    if group < 2 and method == "grpo":
+    if group < 2 and method != "sdft":
         fault = "the reward of a completion is compared with others of the same prompt, and there is none"
         yield "num_generations", fault, "Set it to 8 or 16"
     elif {"generation_batch_size", "steps_per_generation"} <= given.keys():
@@ -57,7 +57,7 @@ def _batch_faults(given: dict[str, int], save: Any, method: str) -> Iterator[tup
         )
         fault += f"{rows * batches.accumulation}, make {steps:g} steps a generation"
         yield said, fault, "Choose numbers that divide each other"
-    elif isinstance(save, int | float) and save >= 1 and save % max(1, round(steps)):
+    elif isinstance(save, int | float) and save >= 1 and save % batches.every:
         fault = f"{steps:g} optimizer steps share a generation, and only behind the last of them a training can go on"
         yield "save_steps", fault, f"Set it to a multiple of {steps:g}"
 

@@ -5,6 +5,7 @@ critique too, and says how likely it finds each token of that answer. SDFT is ar
 shows the teacher a right answer of the same group beside the critique. TRL's experimental trainers compute the losses.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from transformers import Trainer
 from trl.experimental.sdft import SDFTTrainer
 from trl.experimental.sdpo import SDPOTrainer
 
-from cft.devices import pick_device, random_numbers_forked
+from cft.devices import pick_device
 from cft.errors import TrainError
 from cft.models.generate import render
 from cft.models.load import load_tokenizer
@@ -23,20 +24,17 @@ from cft.models.source import resolve
 from cft.recipe.blocks import Recipe, RuleReward
 from cft.runs import ROLLOUTS
 from cft.terminal import Terminal
-from cft.train.grpo import batch_arguments
+from cft.train.grpo import set_up
 from cft.train.job import Job, run, train_to_end
 from cft.train.loop import ranks
-from cft.train.loop.defaults import LENGTHS_ON_CPU
 from cft.train.loop.fallback import Setting
-from cft.train.loop.faults import judged, training_arguments
+from cft.train.loop.faults import judged
 from cft.train.loop.progress import only_our_progress
 from cft.train.loop.saving import AdapterSaving
 from cft.train.loop.speed import training_attention
-from cft.train.loop.trackers import reporting
-from cft.train.loop.trainer import LongestBatchFirst
-from cft.train.rollouts.batches import RolloutBatches
+from cft.train.loop.trainer import LongestBatchFirst, try_batch
 from cft.train.rollouts.rewards import RewardFunction, reward_functions
-from cft.train.rollouts.sampling import draw_of, in_few_lengths, is_ours, keep, sample
+from cft.train.rollouts.sampling import draw_of, in_few_lengths, is_ours, keep, multiple_of, sample
 from cft.train.rollouts.taught import CONFIGS, arguments, taught_rows
 from cft.train.sft import lora_config
 
@@ -64,12 +62,8 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Terminal, tr
 
 def fit(job: Job, setting: Setting) -> Trainer:
     """Train from the newest checkpoint, or from the start, to the last step."""
-    recipe, batches = job.recipe, RolloutBatches.of(job.args)
-    keys = job.args | batch_arguments(batches, job.args, len(job.rows.rows))
-    keys |= (setting.args if setting != job.setting else {}) | reporting(job.tracker, job.folder)
-    keys["gradient_accumulation_steps"] = ranks.share_of(setting.accumulation, setting.rows)
-    args = training_arguments(keys, recipe.seed, job.checkpoints, CONFIGS[recipe.train.method])
-    rows = job.rows.in_order(batches.generations(args.max_steps) * batches.prompts, recipe.seed)
+    recipe = job.recipe
+    args, rows = set_up(job, setting, CONFIGS[recipe.train.method])
     (correct,) = reward_functions([RuleReward(kind="correct")], recipe.seed)
     graded = {"reward_funcs": [correct]} if recipe.train.method == "sdpo" else {}
     with judged({"lora": recipe.train.lora, "args": recipe.train.args}):
@@ -81,10 +75,8 @@ def fit(job: Job, setting: Setting) -> Trainer:
             train_dataset=datasets.Dataset.from_list(rows),
             **graded,
         )
-    trainer.sampled = []
     trainer.rollouts, trainer.longest = job.folder / ROLLOUTS, job.rows.summary()["longest_tokens"]
     trainer.correct = correct if all(row.get("answer") is not None for row in rows) else None
-    trainer.steps_a_generation = max(1, round(batches.steps))
     trainer.add_callback(LongestBatchFirst(trainer))
     return train_to_end(job, setting, trainer)
 
@@ -93,9 +85,8 @@ class Teaching(AdapterSaving):
     """To stand before a trainer of TRL: our prompts and sampling, files of the answers, batches of few lengths."""
 
     rollouts: Path  # folder of the files
-    sampled: list[dict[str, Any]]  # rows of the newest file
+    sampled: Sequence[dict[str, Any]] = ()  # rows of the newest file
     correct: RewardFunction | None  # grades the answers
-    steps_a_generation: int  # optimizer steps that train on the same answers
     longest: int  # tokens of a teacher's prompt and answer, at most
 
     def _tokenize_prompts_untruncated(self, prompts: list[list[dict[str, str]]]) -> list[list[int]]:
@@ -135,10 +126,7 @@ class Teaching(AdapterSaving):
         return None if parts[0] is None else torch.cat(parts)
 
     def _prepare_inputs(self, generation_batch):
-        return self._in_few_lengths(super()._prepare_inputs(generation_batch))
-
-    def _in_few_lengths(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return in_few_lengths(batch, LENGTHS_ON_CPU if self.args.use_cpu else 1)
+        return in_few_lengths(super()._prepare_inputs(generation_batch), multiple_of(self.args) or 1)
 
     def try_longest_batch(self) -> None:
         """One forward and backward of a micro-batch of the longest answers there can be; nothing changes."""
@@ -150,12 +138,7 @@ class Teaching(AdapterSaving):
             batch |= {f"{name}_ids": torch.full((rows, length), token), f"{name}_mask": torch.ones(rows, length).long()}
         taught = torch.full((rows, self.longest), token)
         batch |= {"teacher_input_ids": taught, "teacher_attention_mask": torch.ones_like(taught)}
-        batch = self._in_few_lengths({key: tensor.to(self.args.device) for key, tensor in batch.items()})
-        self.current_gradient_accumulation_steps = self.args.gradient_accumulation_steps
-        with random_numbers_forked():
-            self.accelerator.backward(self.compute_loss(self.model_wrapped, batch))
-        self.model_wrapped.zero_grad()
-        self._metrics["train"].clear()
+        try_batch(self, in_few_lengths(batch, multiple_of(self.args) or 1))
 
 
 class SdftTeaching(Teaching, SDFTTrainer):

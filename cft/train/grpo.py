@@ -5,15 +5,17 @@ reference model of `beta` is the base with the adapter switched off. What is not
 `cft.train.job`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import pad
 
-from cft.devices import pick_device, random_numbers_forked
+from cft.devices import pick_device
 from cft.models.generate import render
 from cft.models.load import load_tokenizer
 from cft.models.source import resolve
@@ -26,24 +28,23 @@ from cft.train.loop import ranks
 from cft.train.loop.defaults import rollout_defaults
 from cft.train.loop.fallback import Setting
 from cft.train.loop.faults import judged, training_arguments
-from cft.train.loop.head import is_plain_frozen_head
 from cft.train.loop.progress import only_our_progress
 from cft.train.loop.saving import AdapterSaving
 from cft.train.loop.speed import training_attention
 from cft.train.loop.trackers import reporting
-from cft.train.loop.trainer import LongestBatchFirst, plain
+from cft.train.loop.trainer import LongestBatchFirst, plain, try_batch
 from cft.train.rollouts.batches import RolloutBatches
 from cft.train.rollouts.prompts import prompt_rows
-from cft.train.rollouts.rewards import reward_functions
+from cft.train.rollouts.rewards import reward_functions, texts
 from cft.train.rollouts.sampling import (
     completion_log_probs,
     draw_of,
     is_ours,
     keep,
+    multiple_of,
     reads_prompt_once,
     sample,
     shared_prompt,
-    texts,
 )
 from cft.train.rollouts.server import check_server
 from cft.train.rollouts.watch import WatchRollouts
@@ -69,13 +70,8 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Terminal, tr
 def fit(job: Job, setting: Setting) -> Trainer:
     """Train from the newest checkpoint, or from the start, to the last step."""
     recipe = job.recipe
-    batches = RolloutBatches.of(job.args)
-    keys = job.args | batch_arguments(batches, job.args, len(job.rows.rows))
-    keys |= (setting.args if setting != job.setting else {}) | reporting(job.tracker, job.folder)
-    keys["gradient_accumulation_steps"] = ranks.share_of(setting.accumulation, setting.rows)
-    keys["reward_weights"] = [reward.weight for reward in recipe.train.rewards]
-    args = training_arguments(keys, recipe.seed, job.checkpoints, GRPOConfig)
-    prompts = job.rows.in_order(batches.generations(args.max_steps) * batches.prompts, recipe.seed)
+    weights = [reward.weight for reward in recipe.train.rewards]
+    args, prompts = set_up(job, setting, GRPOConfig, reward_weights=weights)
     if job.tokenizer.chat_template is None:
         prompts = [row | {"prompt": render(job.tokenizer, row["prompt"])} for row in prompts]
     with judged({"lora": recipe.train.lora, "args": recipe.train.args}):
@@ -87,39 +83,41 @@ def fit(job: Job, setting: Setting) -> Trainer:
             train_dataset=datasets.Dataset.from_list(prompts),
             reward_funcs=reward_functions(recipe.train.rewards, recipe.seed),
         )
-    trainer.rollouts, trainer.steps_a_generation = job.folder / ROLLOUTS, max(1, round(batches.steps))
+    trainer.rollouts = job.folder / ROLLOUTS
     for callback in (LongestBatchFirst(trainer), SignalFirst(job, trainer), WatchRollouts(job.console)):
         trainer.add_callback(callback)
     return train_to_end(job, setting, trainer)
 
 
-def batch_arguments(batches: RolloutBatches, args: dict[str, Any], rows: int) -> dict[str, Any]:
-    """The keys of a configuration that say how many completions are sampled, and when training is saved.
+def set_up(
+    job: Job, setting: Setting, config: type[TrainingArguments], **more: Any
+) -> tuple[TrainingArguments, list[dict[str, Any]]]:
+    """The configuration of a trainer that samples its completions, and the prompts in the order in which it takes them.
 
     Args:
-        args: of the recipe, over our defaults.
-        rows: prompts to train on.
+        more: keys of the configuration beside those of the recipe.
     """
-    steps, last = batches.steps, batches.planned_steps(args, rows)
-    every, save = max(1, round(steps)), args.get("save_steps", 0.05)
-    save = save if save >= 1 else max(1, round(save * last / every)) * every  # below 1: a share of all steps
-    return batches.args | {"steps_per_generation": None, "max_steps": last, "save_steps": save}
+    batches, save = RolloutBatches.of(job.args), job.args.get("save_steps", 0.05)
+    steps = batches.planned_steps(job.args, len(job.rows.rows))
+    if save < 1:  # a share of all steps
+        save = max(1, round(save * steps / batches.every)) * batches.every
+    keys = job.args | batches.args | {"steps_per_generation": None, "max_steps": steps, "save_steps": save} | more
+    keys |= (setting.args if setting != job.setting else {}) | reporting(job.tracker, job.folder)
+    keys["gradient_accumulation_steps"] = ranks.share_of(setting.accumulation, setting.rows)
+    prompts = job.rows.in_order(batches.generations(steps) * batches.prompts, job.recipe.seed)
+    return training_arguments(keys, job.recipe.seed, job.checkpoints, config), prompts
 
 
 class RolloutTrainer(AdapterSaving, GRPOTrainer):
     """GRPOTrainer with the rollouts and log-probabilities of `cft.train.rollouts.sampling`; it keeps them in files."""
 
     rollouts: Path  # folder of the files
-    steps_a_generation: int  # optimizer steps that train on the same completions
+    sampled: Sequence[dict[str, Any]] = ()  # rows of the newest file
 
     def __init__(self, **settings) -> None:
         super().__init__(**settings)
-        self.sampled: list[dict[str, Any]] = []  # rows of the newest file
-        self.reads_prompt_once = (
-            reads_prompt_once(plain(self.model), self.args)
-            and self.accelerator.num_processes == 1
-            and is_plain_frozen_head(plain(self.model))
-        )
+        self.pad_to_multiple_of = self.pad_to_multiple_of or multiple_of(self.args)
+        self.reads_prompt_once = reads_prompt_once(plain(self.model), self.args)
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, **more):
         if not is_ours(self.args):
@@ -145,32 +143,26 @@ class RolloutTrainer(AdapterSaving, GRPOTrainer):
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         """Rewards (N, functions) of all processes' completions, which are written to a file with them."""
-        written = texts(completions)
-        messages = [[{"role": "assistant", "content": text}] for text in written]
-        rewards = super()._calculate_rewards(inputs, prompts, messages, completion_ids_list)
-        sums = (rewards.cpu() * self.reward_weights.cpu()).nansum(1).tolist()
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        sums = (rewards.cpu() * self.reward_weights.cpu()).sum(1).tolist()
         by_name = dict(zip(self.reward_func_names, rewards.T.tolist(), strict=True))
-        keep(self, inputs, written, completion_ids_list, by_name, sums)
+        keep(self, inputs, texts(completions), completion_ids_list, by_name, sums)
         return rewards
 
     def try_longest_batch(self) -> None:
         """One forward and backward of a micro-batch of the longest completions there can be; nothing changes."""
-        rows, length = self.args.per_device_train_batch_size, self.args.max_completion_length
-        prompt = max(self._tokenize_prompts(list(self.train_dataset["prompt"]))[0], key=len)
-        ids = torch.tensor([prompt] * rows, device=self.args.device)
-        completions = ids[:, -1:].repeat(1, length)
-        blank = torch.zeros(rows, length, device=self.args.device)
+        args, rows, length = self.args, self.args.per_device_train_batch_size, self.args.max_completion_length
+        different = set(map(tuple, self._tokenize_prompts(list(self.train_dataset["prompt"]))[0]))
+        longest = sorted(different, key=len)[-(args.generation_batch_size // args.num_generations) :]  # of a generation
+        prompts = [torch.tensor(longest[-1 - number % len(longest)]) for number in range(rows)]
+        ids = pad(prompts, self.processing_class.pad_token_id, padding_side="left")
         batch = {
             "prompt_ids": ids,
-            "prompt_mask": torch.ones_like(ids),
-            "completion_ids": completions,
-            "completion_mask": torch.ones_like(completions),
-            "advantages": torch.ones(rows, device=self.args.device),
-            "num_items_in_batch": torch.tensor(rows * length, device=self.args.device),
-            "ref_per_token_logps": blank,
+            "prompt_mask": pad([torch.ones_like(prompt) for prompt in prompts], 0, padding_side="left"),
+            "completion_ids": ids[:, -1:].repeat(1, length),
+            "completion_mask": torch.ones(rows, length, dtype=torch.long),
+            "advantages": torch.ones(rows),
+            "num_items_in_batch": torch.tensor(rows * length),
+            "ref_per_token_logps": torch.zeros(rows, length),
         }
-        self.current_gradient_accumulation_steps = self.args.gradient_accumulation_steps
-        with random_numbers_forked():
-            self.accelerator.backward(self.compute_loss(self.model_wrapped, batch))
-        self.model_wrapped.zero_grad()
-        self._metrics["train"].clear()
+        try_batch(self, batch)

@@ -229,7 +229,8 @@ def fit_into_memory(job: Job, fit: Fit) -> tuple[Trainer, Setting]:
 def train_to_end(job: Job, setting: Setting, trainer: Trainer) -> Trainer:
     """Train from the newest checkpoint, or from the start, to the last step; its `select` says what chose the step."""
     foresee(trainer.model, job.console, merged="merged" in job.recipe.eval.models)
-    progress, term = TrainProgress(job.console), SaveOnTerm(job.console, getattr(trainer, "steps_a_generation", 1))
+    every = RolloutBatches.of(job.args).every if isinstance(job.rows, PromptRows) else 1
+    progress, term = TrainProgress(job.console), SaveOnTerm(job.console, every)
     trainer.remove_callback(PrinterCallback)
     for adapter in getattr(trainer.model, "peft_config", {}).values():
         if isinstance(adapter.target_modules, set):  # else a pattern, or None; a set is saved in any order

@@ -15,7 +15,7 @@ from cft.train.loop import ranks
 class SaveOnTerm(TrainerCallback):
     """Saves a checkpoint at the end of the step in which SIGTERM came, and ends the training.
 
-    Where several steps train on the same rollouts (`every` of them), only the last of them can be gone on from.
+    Where `every` steps train on the same rollouts, it goes on to the last of them: only from there it could go on.
     """
 
     def __init__(self, console: Terminal, every: int = 1) -> None:
@@ -37,10 +37,10 @@ class SaveOnTerm(TrainerCallback):
         if self.requested:
             raise Terminated
         self.requested = True
-        self.console.print("SIGTERM: this step is finished and saved, then training stops")
+        what = "this step is" if self.every == 1 else f"the steps on these completions ({self.every}) are"
+        self.console.print(f"SIGTERM: {what} finished and saved, then training stops")
 
     def on_step_end(self, args, state, control, **kwargs):
         self.requested = ranks.any_of(self.requested)  # all processes end with the same step
-        if self.requested:
-            control.should_save = state.global_step % self.every == 0
-            control.should_training_stop = True
+        if self.requested and state.global_step % self.every == 0:
+            control.should_save = control.should_training_stop = True

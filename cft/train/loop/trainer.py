@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import datasets
 import torch
 from peft import PeftModel
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 from transformers.utils import is_triton_available
 from trl import SFTTrainer
 from trl.models import enable_selective_activation_checkpointing
@@ -189,6 +189,16 @@ def check_rows_stay_apart(trainer: CompletionTrainer) -> None:
             f"this model lets packed rows see each other (logits are off by {off:.0%}). Leave both out, or set "
             "model.attn_implementation=sdpa."
         )
+
+
+def try_batch(trainer: Trainer, batch: dict[str, torch.Tensor]) -> None:
+    """One forward and backward of a batch of a trainer of rollouts. Weights, gradients and RNG stay as they are."""
+    trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
+    with random_numbers_forked():
+        batch = {key: tensor.to(trainer.args.device) for key, tensor in batch.items()}
+        trainer.accelerator.backward(trainer.compute_loss(trainer.model_wrapped, batch))
+    trainer.model_wrapped.zero_grad()
+    trainer._metrics["train"].clear()
 
 
 class LongestBatchFirst(TrainerCallback):

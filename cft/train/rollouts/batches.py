@@ -61,6 +61,11 @@ class RolloutBatches:
         return self.completions * self.iterations / (self.rows * self.accumulation)
 
     @property
+    def every(self) -> int:
+        """Optimizer steps from one that begins with a generation to the next such: where a training can go on."""
+        return max(1, round(self.steps))
+
+    @property
     def clips(self) -> bool:
         """Whether the clip range can act: the model moves between the sampling of a completion and a step on it.
 

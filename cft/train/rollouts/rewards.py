@@ -72,7 +72,7 @@ def _by_rule(block: RuleReward, seed: int) -> RewardFunction:
         if None in labels:
             row = columns["id"][labels.index(None)]
             raise TrainError(f"reward {block.kind}: the row {row} has no {column!r}. Add samples to data.students.")
-        return [float(rule(text, label)) for text, label in zip(_texts(completions), labels, strict=True)]
+        return [float(rule(text, label)) for text, label in zip(texts(completions), labels, strict=True)]
 
     return reward
 
@@ -85,7 +85,7 @@ def _random(block: RandomReward, seed: int) -> RewardFunction:
     def reward(completions: list, trainer_state: Any, **_: Any) -> list[float]:
         step = trainer_state.global_step
         calls[step] += 1
-        drawn = ((seed, rank, step, calls[step], *placed) for placed in enumerate(_texts(completions)))
+        drawn = ((seed, rank, step, calls[step], *placed) for placed in enumerate(texts(completions)))
         return [float(_share(drawing) < block.probability) for drawing in drawn]
 
     return reward
@@ -104,29 +104,30 @@ def _from_file(block: FileReward, seed: int) -> RewardFunction:
         raise TrainError(f"{block.path}: {error}.") from None
 
     def reward(completions: list, **columns: Any) -> list[float]:
-        texts = _texts(completions)
+        given = texts(completions)
         lists = {name: values for name, values in columns.items() if isinstance(values, list)}
         try:
-            values = sandbox.call(texts, **lists)
+            values = sandbox.call(given, **lists)
         except SandboxError as error:
             raise TrainError(f"{block.path}: {error}.") from None
-        if fault := _fault(values, texts):
+        if fault := _fault(values, given):
             raise TrainError(f"{block.path}: {block.function}() returned {fault}.")
         return [float(value) for value in values]
 
     return reward
 
 
-def _fault(values: Any, texts: list[str]) -> str:
+def _fault(values: Any, given: list[str]) -> str:
     """What is wrong with the values that a user's function returned, and how to fix it; "" if nothing is."""
-    if not isinstance(values, list) or len(values) != len(texts):
+    if not isinstance(values, list) or len(values) != len(given):
         found = f"{len(values)} values" if isinstance(values, list) else f"{values!r:.80}"
-        return f"{found} for {len(texts)} completions. Return a list with one number for each"
-    for value, text in zip(values, texts, strict=True):
+        return f"{found} for {len(given)} completions. Return a list with one number for each"
+    for value, text in zip(values, given, strict=True):
         if not isinstance(value, int | float) or not abs(value) <= MOST:  # NaN is no less than anything
             return f"{value!r:.80} for the completion {text!r:.80}. Return a finite number, 0.0 for no reward"
     return ""
 
 
-def _texts(completions: list[list[dict[str, str]]]) -> list[str]:
-    return [completion[-1]["content"] for completion in completions]
+def texts(completions: Sequence[str | list[dict[str, str]]]) -> list[str]:
+    """The text of each completion: TRL has messages, or text where the tokenizer has no chat template."""
+    return [one if isinstance(one, str) else one[-1]["content"] for one in completions]

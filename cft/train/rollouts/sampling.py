@@ -17,7 +17,8 @@ from cft.models.generate import sampled
 from cft.runs import step_name
 from cft.train.loop import ranks
 from cft.train.loop.asking import answering
-from cft.train.loop.head import FrozenHeadLogProbs
+from cft.train.loop.defaults import LENGTHS_ON_CPU
+from cft.train.loop.head import FrozenHeadLogProbs, is_plain_frozen_head
 from cft.train.loop.trainer import plain
 from eval.statistics.behaviour import loops
 
@@ -100,15 +101,21 @@ def is_ours(args) -> bool:
     return all(getattr(args, key, default) == default for key, default in NOT_OURS.items())
 
 
+def multiple_of(args) -> int | None:
+    """Of how many tokens the lengths of a batch are a multiple (`cft.train.loop.defaults.LENGTHS_ON_CPU`)."""
+    return LENGTHS_ON_CPU if args.use_cpu else None
+
+
 def reads_prompt_once(model: "PreTrainedModel", args) -> bool:
-    """Whether `completion_log_probs` can be had: the cache only grows, and no activations are computed again."""
+    """Whether `completion_log_probs` can be had: one process, whose cache only grows, no activations computed again."""
     plain_cache = all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
-    return plain_cache and not args.gradient_checkpointing and not ranks.sharded()
+    return plain_cache and not args.gradient_checkpointing and ranks.count() == 1 and is_plain_frozen_head(model)
 
 
 def shared_prompt(prompt_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
-    """The one prompt (1, P) of all rows of (B, P), which then has no padding; None where they differ."""
-    return prompt_ids[:1] if bool(mask.all()) and bool((prompt_ids == prompt_ids[:1]).all()) else None
+    """The one prompt (1, P) of all rows of (B, Q), without what it is padded with; None where they differ."""
+    same = bool((prompt_ids == prompt_ids[:1]).all()) and bool((mask == mask[:1]).all())
+    return prompt_ids[:1, mask[0].bool()] if same else None
 
 
 def completion_log_probs(
@@ -126,7 +133,11 @@ def completion_log_probs(
         completion_ids: (B, T), padded behind.
         mask: (B, T), 0 where padded; there both results are 0.
     """
-    base, rows = plain(trainer.model), len(completion_ids)
+    base, rows, kept = plain(trainer.model), len(completion_ids), mask.bool()
+    blank = torch.zeros_like(completion_ids, dtype=torch.float32)
+    # TRL has padded them as the longest of the generation needs: these need less
+    multiple, longest = multiple_of(trainer.args) or 1, max(1, int(mask.sum(1).max()))
+    completion_ids, own = (tensor[:, : -(-longest // multiple) * multiple] for tensor in (completion_ids, kept))
     with trainer.accelerator.autocast():
         read = base.base_model(input_ids=prompt, use_cache=True)
         hidden = read.last_hidden_state[:, -1:].expand(rows, -1, -1)  # that predicts the first token
@@ -136,16 +147,15 @@ def completion_log_probs(
             # Padding stands behind, where no token sees it; the last token predicts nothing
             written = base.base_model(input_ids=completion_ids[:, :-1], past_key_values=cache, use_cache=True)
             hidden = torch.cat([hidden, written.last_hidden_state], 1)  # (B, T, D)
-    head, kept = base.get_output_embeddings(), mask.bool()
+    head = base.get_output_embeddings()
     log_probs, entropies = FrozenHeadLogProbs.apply(
-        hidden[kept].to(head.weight.dtype),
+        hidden[own].to(head.weight.dtype),
         head.weight,
         head.bias,
-        completion_ids[kept],
+        completion_ids[own],
         trainer.temperature,
         entropy_trains,
     )
-    blank = torch.zeros_like(completion_ids, dtype=torch.float32)
     return blank.masked_scatter(kept, log_probs), blank.masked_scatter(kept, entropies)
 
 
@@ -170,10 +180,3 @@ def in_few_lengths(batch: dict[str, torch.Tensor], multiple: int) -> dict[str, t
         before = pad(teacher[key], (taught - teacher[key].shape[1], 0))
         fitted[key] = torch.cat([before, fitted[written]], 1)
     return batch | fitted
-
-
-def texts(completions: Sequence) -> list[str]:
-    """The text of each completion, be it text or messages."""
-    return [
-        one if isinstance(one, str) else "".join(message["content"] or "" for message in one) for one in completions
-    ]

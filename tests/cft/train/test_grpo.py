@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from torch.nn.functional import pad
 from trl import GRPOTrainer
 
 from cft.recipe.blocks import Recipe
@@ -74,12 +75,14 @@ def test_log_probabilities_and_gradients_with_a_prompt_read_once_are_those_of_tr
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.3)
     prompt = torch.tensor(trainer._tokenize_prompts([[{"role": "user", "content": QUESTION}]])[0]).repeat(4, 1)
-    completion = torch.randint(5, 250, (4, 9), generator=torch.Generator().manual_seed(0))
-    mask = torch.arange(9) < torch.tensor([9, 1, 4, 7])[:, None]
+    seen = pad(torch.ones_like(prompt), (3, 0))  # padded in front and behind, as TRL does
+    prompt, width = pad(prompt, (3, 0), value=trainer.processing_class.pad_token_id), 128
+    completion = torch.randint(5, 250, (4, width), generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(width) < torch.tensor([9, 1, 4, 7])[:, None]
     completion = completion.masked_fill(~mask, trainer.processing_class.pad_token_id)
     batch = {
         "prompt_ids": prompt,
-        "prompt_mask": torch.ones_like(prompt),
+        "prompt_mask": seen,
         "completion_ids": completion,
         "completion_mask": mask.long(),
         "advantages": torch.tensor([1.0, -0.5, 0.3, -2.0]),
@@ -92,9 +95,9 @@ def test_log_probabilities_and_gradients_with_a_prompt_read_once_are_those_of_tr
         trainer.compute_loss(trainer.model, batch).backward()
         return torch.cat([weight.grad.flatten() for weight in trainer.model.parameters() if weight.grad is not None])
 
-    ids = torch.cat([prompt, completion], 1), torch.cat([torch.ones_like(prompt), mask.long()], 1)
-    ours = trainer._get_per_token_logps_and_entropies(trainer.model, *ids, 9, compute_entropy=True)
-    theirs = GRPOTrainer._get_per_token_logps_and_entropies(trainer, trainer.model, *ids, 9, compute_entropy=True)
+    given = trainer.model, torch.cat([prompt, completion], 1), torch.cat([seen, mask.long()], 1), width
+    ours = trainer._get_per_token_logps_and_entropies(*given, compute_entropy=True)
+    theirs = GRPOTrainer._get_per_token_logps_and_entropies(trainer, *given, compute_entropy=True)
     for one, other in zip(ours[:2], theirs[:2], strict=True):
         torch.testing.assert_close(one * mask, other * mask, rtol=1e-5, atol=1e-5)
     once = gradients()
