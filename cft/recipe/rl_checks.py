@@ -24,6 +24,10 @@ def rollout_faults(train: RolloutTrain, model: "ModelBlock | None") -> Iterator[
     if all(type(value) is int and value > 0 for value in given.values()):  # else `library_faults` says so
         for key, fault, fix in _batch_faults(given, args.get("save_steps"), train.method):
             yield Fault((*place, key), fault, fix, args.get(key, MISSING))
+    if args.get("teacher_model_kind") == "ema":
+        fault = "is an average of weights that TRL keeps in memory only, so that training could not go on after a kill"
+        fix = "Set it to base, the model before training, or live, the model as it is"
+        yield Fault((*place, "teacher_model_kind"), fault, fix, "ema")
     half = args.get("fp16") or args.get("bf16", model is not None and model.dtype != "float32")
     if args.get("use_transformers_continuous_batching") and half:
         fault = "rounds the adapter to 16 bits with every generation (TRL 1.16), so that small steps are lost"

@@ -17,7 +17,6 @@ from trl.experimental.sdft import SDFTTrainer
 from trl.experimental.sdpo import SDPOTrainer
 
 from cft.devices import pick_device
-from cft.errors import TrainError
 from cft.models.generate import render
 from cft.models.load import load_tokenizer
 from cft.models.source import resolve
@@ -48,11 +47,6 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Terminal, tr
     attention = training_attention(recipe.model, pick_device(), sharded=ranks.sharded())
     args = arguments(recipe)
     source, tokenizer = resolve(recipe.model), load_tokenizer(recipe.model)
-    if args.get("teacher_model_kind") == "ema":
-        raise TrainError(
-            "train.args.teacher_model_kind=ema: TRL keeps the average of the weights in memory only, so training "
-            "could not go on after a kill. Set it to base, the model before training, or live, the model as it is."
-        )
     rows = taught_rows(examples, tokenizer, recipe.train.method, args)
     console.print(
         "{rows} rows, the longest teacher prompt with its answer {longest_tokens} tokens".format(**rows.summary())

@@ -31,8 +31,7 @@ PARTS = {
     "KL divergence from the base": {"kl": ""},
 }
 DRAWN = {REWARD, LOSS, *(name for columns in PARTS.values() for name in columns)}
-# What SDPOTrainer calls columns that GRPOTrainer has too.
-SDPO = {"self_distillation/reward_mean": REWARD, "self_distillation/flat_group_fraction": "frac_reward_zero_std"}
+SDPO = {"self_distillation/flat_group_fraction": "frac_reward_zero_std"}  # what SDPOTrainer calls a column of GRPO's
 
 
 def load_log(train: Path) -> tuple[dict, list[dict], list[str]]:
@@ -60,7 +59,7 @@ def training_of(log: list[dict], selection: dict | None) -> dict | None:
     for row in log:
         step = row.get("step")
         for key, value in row.items() if type(step) is int and 0 < step < 10**9 else ():
-            name = SDPO.get(key) or re.sub(r"^self_distillation/(rewards/.+)", r"\1/mean", tidy(key))
+            name = SDPO.get(key) or tidy(key)
             if name in DRAWN or REWARD_PART.fullmatch(name):
                 number = type(value) in (int, float) and abs(value) < HUGE
                 columns.setdefault(name, {})[step] = float(value) if number else nan

@@ -23,18 +23,14 @@ class PromptRows:
     lengths: list[int]  # tokens of each prompt
     max_completion_length: int
 
-    @property
-    def longest(self) -> int:
-        """Index of the row with the longest prompt."""
-        return self.lengths.index(max(self.lengths))
-
     def summary(self) -> dict[str, Any]:
         """The counts, as JSON."""
+        longest = max(self.lengths)
         return {
             "rows": len(self.rows),
             "prompt_tokens": sum(self.lengths),
-            "longest_tokens": max(self.lengths) + self.max_completion_length,
-            "longest_id": self.rows[self.longest]["id"],
+            "longest_tokens": longest + self.max_completion_length,
+            "longest_id": self.rows[self.lengths.index(longest)]["id"],
             "max_completion_length": self.max_completion_length,
         }
 

@@ -116,7 +116,6 @@ def test_a_killed_training_ends_like_an_undisturbed_one(tiny_model, tmp_path, mo
 @pytest.mark.parametrize(
     ("method", "args", "answer", "said"),
     [
-        ("sdpo", {"teacher_model_kind": "ema"}, "4", "Set it to base"),
         (
             "sdft",
             {"teacher_prompt_template": "{prompt}{privileged_context}\\boxed{}"},

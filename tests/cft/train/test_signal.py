@@ -306,9 +306,11 @@ def test_a_server_that_is_not_there_is_said_before_anything_is_loaded(tmp_path):
             {"generation_batch_size": 36},
             "generation_batch_size = 36: is no multiple of per_device_train_batch_size, which",
         ),
-        ({"steps_per_generation": 6}, "in optimizer steps of 32, make 1.5 steps a generation"),
+        ({"steps_per_generation": 6, "num_generations": 16}, "steps_per_generation = 6: 48 completions a generation"),
+        ({"steps_per_generation": 8, "generation_batch_size": 64}, "size = 64: and steps_per_generation say the same"),
         ({"steps_per_generation": 16, "save_steps": 6}, "save_steps = 6: 4 optimizer steps share a generation"),
         ({"use_transformers_continuous_batching": True}, "batching = true: rounds the adapter to 16 bits"),
+        ({"teacher_model_kind": "ema"}, 'teacher_model_kind = "ema": is an average of weights that TRL keeps in'),
     ],
 )
 def test_batches_that_do_not_go_together_are_faults_of_the_recipe(args, words):

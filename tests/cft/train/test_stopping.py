@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from transformers import TrainerControl, TrainerState
 
 from cft.errors import Terminated
+from cft.train.loop.stopping import SaveOnTerm
 from tests.support.command import cft, started
 from tests.support.training import make_recipe, run_train, same_weights, write_examples
 
@@ -49,6 +51,17 @@ def test_the_step_is_finished_saved_and_gone_on_from(tiny_model, tmp_path, monke
     assert "going on from step 3" in run_train(recipe, examples, tmp_path)[1]
     run_train(recipe, examples, tmp_path / "undisturbed")
     assert same_weights(tmp_path / "adapter", tmp_path / "undisturbed" / "adapter")
+
+
+def test_steps_that_share_completions_are_finished_together():
+    stop, said = SaveOnTerm(Console(file=io.StringIO(), width=200), every=4), {}
+    stop._on_signal(signal.SIGTERM, None)
+    for step in range(5, 9):
+        control = TrainerControl()
+        stop.on_step_end(None, TrainerState(global_step=step), control)
+        said[step] = control.should_save, control.should_training_stop
+    assert said == {**dict.fromkeys((5, 6, 7), (False, False)), 8: (True, True)}
+    assert "the steps on these completions (4) are finished and saved" in stop.console.file.getvalue()
 
 
 def test_a_second_sigterm_does_not_wait(tiny_model, tmp_path, monkeypatch):

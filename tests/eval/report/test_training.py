@@ -59,10 +59,14 @@ def test_rewards_by_chance_constant_ones_and_a_single_step_do_not_saturate() -> 
 def test_gaps_stay_gaps_and_rewards_of_every_eighth_step_are_none() -> None:
     log = [{"step": s, "entropy": None if s in (2, 3) else float("nan") if s == 4 else 1.0} for s in range(1, 20)]
     for row in log[::8]:
-        row["self_distillation/reward_mean"] = row["step"] / 10  # SDPOTrainer's name
+        row["reward"] = row["self_distillation/flat_group_fraction"] = row["step"] / 10  # SDPOTrainer's name of one
     series = training_of(log, None)["series"]
     assert series["entropy"]["values"][:5] == series["entropy"]["smoothed"][:5] == [1.0, None, None, None, 1.0]
-    assert series["reward"] == {"steps": [1, 9, 17], "values": [0.1, 0.9, 1.7], "smoothed": [0.1, 0.9, 1.7]}
+    assert (
+        series["frac_reward_zero_std"]
+        == series["reward"]
+        == {"steps": [1, 9, 17], "values": [0.1, 0.9, 1.7], "smoothed": [0.1, 0.9, 1.7]}
+    )
 
 
 def test_a_long_log_becomes_means_of_at_most_200_points() -> None:
