@@ -110,6 +110,7 @@ def test_evaluation(tiny_model: Path, tmp_path: Path):
 
 def test_rollouts(tiny_model: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as the command sets it
+    monkeypatch.setattr(common.console, "width", 200)
     out, settings = tmp_path / "rollouts.json", {"problem": "bakery", "model": str(tiny_model), "threads": 1, "busy": 0}
     rollouts.main(completions=8, max_new_tokens=6, repeats=2, out=out, **settings)
     result = json.loads(out.read_text())
