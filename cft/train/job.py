@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Trainer
+from trl.models import enable_selective_activation_checkpointing
 
 from cft.devices import is_out_of_memory
 from cft.errors import Terminated
@@ -95,7 +96,11 @@ class Job:
         changed = {"quantization": setting.quantization, "attn_implementation": self.attention}
         changed |= {"dtype": "float32"} if self.recipe.train.full else {}
         block = self.recipe.model.model_copy(update=changed)
-        return load_model(block, device="cpu" if ranks.sharded() else None)
+        model = load_model(block, device="cpu" if ranks.sharded() else None)
+        if setting.checkpointing == "selective":
+            # TRL's SFTTrainer alone does so, and to the PEFT model: transformers 5.23 calls the method of the base
+            enable_selective_activation_checkpointing(model)
+        return model
 
     @cached_property
     def items(self) -> "Items | None":

@@ -45,6 +45,9 @@ def test_it_trains_on_two_generations(name: str, tiny_model: Path, tmp_path: Pat
         overrides.append("train.rewards=[random]")
     if name == "dapo":  # nor does it ever end
         overrides.append("train.args.mask_truncated_completions=false")
+    if name == "rank_1":  # what training falls back to where memory is too small
+        overrides.append("train.args.activation_checkpointing=true")
+        overrides.append("train.args.activation_checkpointing_kwargs={selective: true}")
     write_jsonl(tmp_path / "rows.jsonl", [ROW])
     recipe = load_recipe(f"rlvr/{name}", overrides)
     summary = train(recipe, tmp_path / "rows.jsonl", tmp_path, console=Console(file=io.StringIO()))

@@ -10,7 +10,6 @@ from peft import PeftModel
 from transformers import Trainer, TrainerCallback
 from transformers.utils import is_triton_available
 from trl import SFTTrainer
-from trl.models import enable_selective_activation_checkpointing
 
 from cft.devices import random_numbers_forked
 from cft.errors import TrainError
@@ -97,9 +96,6 @@ class CompletionTrainer(AdapterSaving, SFTTrainer):
     """
 
     def __init__(self, model, args, **kwargs) -> None:
-        if (args.activation_checkpointing_kwargs or {}).get("selective"):
-            # TRL wraps the method of the PEFT model, which transformers 5.23 does not call; it calls that of the base
-            enable_selective_activation_checkpointing(model)
         keep_4bit_weights_trainable(model)
         super().__init__(model=model, args=args, **kwargs)
         if args.fp16 and getattr(model, "is_loaded_in_4bit", False):  # TRL's bfloat16 is none that torch's scaler takes
