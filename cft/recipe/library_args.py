@@ -33,6 +33,7 @@ from cft.recipe.library_keys import (
     RANGES,
     SYNONYMS,
 )
+from cft.recipe.rl_checks import BATCHES
 from cft.suggest import did_you_mean, nearest
 
 
@@ -83,6 +84,8 @@ def _check(train: dict[str, Any], method: Method, dtype: str, device: str) -> li
         for block, library in libraries.items():
             faulty = {fault.path for fault in faults}
             sound = {key: value for key, value in values[block].items() if ("train", block, key) not in faulty}
+            if samples and block == "args":  # whether batches go together is told once, by `rollout_faults`
+                sound = {k: v for k, v in sound.items() if k not in BATCHES or type(v) is not int or v < 1}
             faults += library.make_faults(block, sound)
     return faults
 

@@ -8,7 +8,6 @@ shows the teacher a right answer of the same group beside the critique. TRL's ex
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 from accelerate.utils import gather_object
 from transformers import Trainer
@@ -35,9 +34,11 @@ from cft.train.loop.speed import training_attention
 from cft.train.loop.trackers import reporting
 from cft.train.loop.trainer import LongestBatchFirst
 from cft.train.rollouts.batches import RolloutBatches
+from cft.train.rollouts.prompts import data_set
 from cft.train.rollouts.rewards import RewardFunction, reward_functions
 from cft.train.rollouts.sampling import draw_of, in_few_lengths, is_ours, keep, sample
 from cft.train.rollouts.taught import CONFIGS, arguments, taught_rows
+from cft.train.rollouts.watch import WatchRollouts
 from cft.train.sft import lora_config
 
 
@@ -69,7 +70,7 @@ def fit(job: Job, setting: Setting) -> Trainer:
     keys |= (setting.args if setting != job.setting else {}) | reporting(job.tracker, job.folder)
     keys["gradient_accumulation_steps"] = ranks.share_of(setting.accumulation, setting.rows)
     args = training_arguments(keys, recipe.seed, job.checkpoints, CONFIGS[recipe.train.method])
-    rows = job.rows.in_order(batches.generations(args.max_steps) * batches.prompts, recipe.seed)
+    rows = data_set(job.rows.in_order(batches.generations(args.max_steps) * batches.prompts, recipe.seed))
     (correct,) = reward_functions([RuleReward(kind="correct")], recipe.seed)
     graded = {"reward_funcs": [correct]} if recipe.train.method == "sdpo" else {}
     with judged({"lora": recipe.train.lora, "args": recipe.train.args}):
@@ -78,14 +79,15 @@ def fit(job: Job, setting: Setting) -> Trainer:
             args=args,
             processing_class=job.tokenizer,
             peft_config=lora_config(job),
-            train_dataset=datasets.Dataset.from_list(rows),
+            train_dataset=rows,
             **graded,
         )
     trainer.sampled = []
     trainer.rollouts, trainer.longest = job.folder / ROLLOUTS, job.rows.summary()["longest_tokens"]
-    trainer.correct = correct if all(row.get("answer") is not None for row in rows) else None
+    trainer.correct = correct if all(row.get("answer") is not None for row in job.rows.rows) else None
     trainer.steps_a_generation = max(1, round(batches.steps))
-    trainer.add_callback(LongestBatchFirst(trainer))
+    for callback in (LongestBatchFirst(trainer), WatchRollouts(job.console)):
+        trainer.add_callback(callback)
     return train_to_end(job, setting, trainer)
 
 
