@@ -37,8 +37,8 @@ class SaveOnTerm(TrainerCallback):
         if self.requested:
             raise Terminated
         self.requested = True
-        saved = "and saved" if self.every == 1 else "and saved if it is the last on its rollouts"
-        self.console.print(f"SIGTERM: this step is finished, {saved}, then training stops")
+        saved = "and saved" if self.every == 1 else "and saved, if it is the last on its rollouts"
+        self.console.print(f"SIGTERM: this step is finished {saved}, then training stops")
 
     def on_step_end(self, args, state, control, **kwargs):
         self.requested = ranks.any_of(self.requested)  # all processes end with the same step
