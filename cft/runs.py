@@ -50,6 +50,11 @@ SHAPES: dict[str, dict[str, Any]] = {
     MANIFEST: {"fingerprint": str, "counts": NotRequired[dict], "cost_usd": NotRequired[_Number]},
     STARTED: {"fingerprint": str, "starts": int},
     METRICS: {"summary": dict, "log": NotRequired[list[dict]]},
+    SIGNAL: {
+        **{"settings": str, "rewards": dict[str, float], "rows": list[dict], "sampler_difference": dict | None},
+        **dict.fromkeys(("samples", "pass_rate", "signal", "truncated", "empty", "mean_tokens"), float),
+        **dict.fromkeys(("distinct_answers", "observed", "spread", "generations"), _Number),
+    },
     ARM: {
         **dict.fromkeys(("settings", "metrics"), NotRequired[dict]),
         **dict.fromkeys(("fingerprint", "grader"), NotRequired[str | None]),

@@ -111,7 +111,7 @@ def compare(trained: Trained, merged: Path, file: Path, outtype: str, console: T
     if 8 * parameters > psutil.virtual_memory().available:
         say(console, "", "too little memory to compare the file with the merged model")
         return None
-    texts = check_texts(trained.run, load_tokenizer(trained.block))
+    texts = check_texts(trained.run, load_tokenizer(trained.block), completions=trained.has_completions)
     with console.status("reading the file again"):
         reference = logits_of(reloaded(merged, trained.block, "cpu"), texts)
         gc.collect()

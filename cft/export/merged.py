@@ -74,7 +74,7 @@ def merge(trained: Trained, folder: Path, final: Path, console: Terminal) -> dic
     device = device_for(weights, console)
     tokenizer = load_tokenizer(block)
     check_tokenizer(trained.folder, tokenizer)
-    texts = check_texts(trained.run, tokenizer)
+    texts = check_texts(trained.run, tokenizer, completions=trained.has_completions)
     say(console, f"merging {trained.name} into {trained.base.public_name}, {block.dtype}, on {device}")
     with console.status("loading the base"):
         model = load_model(block, device=device)

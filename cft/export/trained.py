@@ -7,7 +7,7 @@ from pathlib import Path
 from cft.errors import RunError
 from cft.files import sha256_file
 from cft.models.source import ModelSource, resolve, template_identity
-from cft.recipe.blocks import ModelBlock, Recipe
+from cft.recipe.blocks import METHODS, ModelBlock, Recipe
 from cft.recipe.load import load_recipe
 from cft.runs import METRICS, STEPS, TRAIN, Run, read_known, step_name
 from cft.weights.adapter import adapter_identity, is_whole
@@ -41,6 +41,11 @@ class Trained:
     def arm(self) -> str:
         """The arm of the run's report that these weights answer as."""
         return "adapter" if self.step is None else step_name(self.step)
+
+    @property
+    def has_completions(self) -> bool:
+        """Whether the rows that it was trained on are more than prompts."""
+        return self.recipe.data.builder in METHODS["sft"].builders
 
     @cached_property
     def identity(self) -> dict:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 from accelerate.utils import gather_object
 from transformers import Trainer
@@ -32,9 +31,11 @@ from cft.train.loop.progress import only_our_progress
 from cft.train.loop.saving import AdapterSaving
 from cft.train.loop.speed import training_attention
 from cft.train.loop.trainer import LongestBatchFirst, try_batch
+from cft.train.rollouts.prompts import data_set
 from cft.train.rollouts.rewards import RewardFunction, reward_functions
 from cft.train.rollouts.sampling import draw_of, in_few_lengths, is_ours, keep, multiple_of, sample
 from cft.train.rollouts.taught import CONFIGS, arguments, taught_rows
+from cft.train.rollouts.watch import WatchRollouts
 from cft.train.sft import lora_config
 
 
@@ -57,7 +58,8 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Terminal, tr
 def fit(job: Job, setting: Setting) -> Trainer:
     """Train from the newest checkpoint, or from the start, to the last step."""
     recipe = job.recipe
-    args, rows = set_up(job, setting, CONFIGS[recipe.train.method])
+    args, prompts = set_up(job, setting, CONFIGS[recipe.train.method])
+    rows = data_set(prompts)
     (correct,) = reward_functions([RuleReward(kind="correct")], recipe.seed)
     graded = {"reward_funcs": [correct]} if recipe.train.method == "sdpo" else {}
     with judged({"lora": recipe.train.lora, "args": recipe.train.args}):
@@ -66,12 +68,13 @@ def fit(job: Job, setting: Setting) -> Trainer:
             args=args,
             processing_class=job.tokenizer,
             peft_config=lora_config(job),
-            train_dataset=datasets.Dataset.from_list(rows),
+            train_dataset=rows,
             **graded,
         )
     trainer.rollouts, trainer.longest = job.folder / ROLLOUTS, job.rows.summary()["longest_tokens"]
-    trainer.correct = correct if all(row.get("answer") is not None for row in rows) else None
-    trainer.add_callback(LongestBatchFirst(trainer))
+    trainer.correct = correct if all(row.get("answer") is not None for row in job.rows.rows) else None
+    for callback in (LongestBatchFirst(trainer), WatchRollouts(job.console)):
+        trainer.add_callback(callback)
     return train_to_end(job, setting, trainer)
 
 

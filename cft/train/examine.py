@@ -8,12 +8,12 @@ from trl import GRPOTrainer
 
 from cft.devices import random_numbers_forked
 from cft.errors import TrainError
-from cft.files import content_id, listed, read_json, write_json
+from cft.files import content_id, listed, write_json
 from cft.models.decoding import Answers
 from cft.models.generate import write
 from cft.recipe.blocks import RuleReward
 from cft.recipe.rl_checks import rollout_warnings
-from cft.runs import SIGNAL
+from cft.runs import SIGNAL, read_known
 from cft.terminal import Text
 from cft.train.job import Job
 from cft.train.loop import ranks
@@ -45,7 +45,7 @@ def examine(job: Job, trainer: GRPOTrainer) -> None:
         TrainError: nothing can be learnt (`cft.train.rollouts.signal.check`), or the grader cannot read a gold answer.
     """
     path, settings = job.folder / SIGNAL, content_id(job.settings)
-    found = read_json(path) or {}
+    found = read_known(path) or {}
     if found.get("settings") != settings:
         rows = list({row["id"]: row for row in trainer.train_dataset}.values())
         check_golds(rows)

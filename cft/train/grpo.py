@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 from transformers import Trainer, TrainingArguments
 from trl import GRPOConfig, GRPOTrainer
@@ -34,7 +33,7 @@ from cft.train.loop.speed import training_attention
 from cft.train.loop.trackers import reporting
 from cft.train.loop.trainer import LongestBatchFirst, plain, try_batch
 from cft.train.rollouts.batches import RolloutBatches
-from cft.train.rollouts.prompts import prompt_rows
+from cft.train.rollouts.prompts import data_set, prompt_rows
 from cft.train.rollouts.rewards import reward_functions, texts
 from cft.train.rollouts.sampling import (
     completion_log_probs,
@@ -74,13 +73,14 @@ def fit(job: Job, setting: Setting) -> Trainer:
     args, prompts = set_up(job, setting, GRPOConfig, reward_weights=weights)
     if job.tokenizer.chat_template is None:
         prompts = [row | {"prompt": render(job.tokenizer, row["prompt"])} for row in prompts]
+    rows = data_set(prompts)
     with judged({"lora": recipe.train.lora, "args": recipe.train.args}):
         trainer = RolloutTrainer(
             model=job.load_base(setting),
             args=args,
             processing_class=job.tokenizer,
             peft_config=lora_config(job),
-            train_dataset=datasets.Dataset.from_list(prompts),
+            train_dataset=rows,
             reward_funcs=reward_functions(recipe.train.rewards, recipe.seed),
         )
     trainer.rollouts = job.folder / ROLLOUTS

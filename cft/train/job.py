@@ -30,7 +30,7 @@ from cft.memory import clear_memory, freed_memory_given_back, peak_memory_mb
 from cft.models.load import load_model
 from cft.models.source import ModelSource
 from cft.recipe.blocks import Recipe, SftTrain
-from cft.runs import ADAPTER, CHECKPOINTS, METRICS, SELECTION, STEPS, versions
+from cft.runs import ADAPTER, CHECKPOINTS, METRICS, ROLLOUTS, SELECTION, STEPS, versions
 from cft.terminal import Terminal, Text
 from cft.train.card import write_card
 from cft.train.loop import ranks
@@ -173,7 +173,8 @@ def make_room(job: Job) -> None:
     """Delete what another training left in the folder; this one's newest checkpoint stays."""
     shutil.rmtree(job.adapter, ignore_errors=True)
     if claim(job.checkpoints, job.settings, job.console) is None:
-        shutil.rmtree(job.folder / STEPS, ignore_errors=True)
+        for name in (STEPS, ROLLOUTS):
+            shutil.rmtree(job.folder / name, ignore_errors=True)
 
 
 def attempt(job: Job, fit: Fit) -> dict[str, Any]:

@@ -126,7 +126,8 @@ def preflight_run(recipe: "Recipe", examples: Path, row: int, console: Terminal 
 
     Returns:
         the counts of `Preflight.summary`, and the row: {"id", "prompt", "trained", "prompt_tokens", "trained_tokens"};
-        of self-distillation see `cft.train.rollouts.taught.preflight_taught`.
+        of reinforcement learning see `cft.train.rollouts.prompts.preflight_prompts`, of self-distillation
+        `cft.train.rollouts.taught.preflight_taught`.
 
     Raises:
         DataError, TrainError: see `load_rows` and `preflight`; or there is no such row.
@@ -138,6 +139,10 @@ def preflight_run(recipe: "Recipe", examples: Path, row: int, console: Terminal 
         from cft.train.rollouts.taught import preflight_taught  # TRL is slow to load
 
         return preflight_taught(recipe, examples, tokenizer, row, console)
+    if recipe.train.method == "grpo":
+        from cft.train.rollouts.prompts import preflight_prompts
+
+        return preflight_prompts(recipe, examples, tokenizer, row, console)
     checked = preflight(load_rows(examples), tokenizer, recipe.train.args.get("max_length", DEFAULT_MAX_LENGTH))
     if not 0 <= row < checked.n:
         raise TrainError(f"--row {row}: there are {checked.n} rows, numbered 0 to {checked.n - 1}.")

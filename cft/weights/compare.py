@@ -36,21 +36,28 @@ class Text:
     start: int
 
 
-def check_texts(run: Run, tokenizer: "PreTrainedTokenizerBase") -> list[Text]:
-    """Training rows of the run and, where it was scored, questions with the adapter's answers; else its problems."""
+def check_texts(run: Run, tokenizer: "PreTrainedTokenizerBase", *, completions: bool = True) -> list[Text]:
+    """Training rows of the run and, where it was scored, questions with the adapter's answers; else its problems.
+
+    Args:
+        completions: whether the rows have some; else they are prompts, for reinforcement learning.
+    """
     from cft.models.generate import render
     from cft.rows import load_rows, tokenize_row
     from data_builders.prompts import messages, solve_prompt
 
-    texts = []
-    for row in spread(load_rows(run.examples), TEXTS):
+    texts, asked = [], []
+    for row in spread(load_rows(run.examples, completions=completions), TEXTS):
+        if not completions:
+            asked.append((row["prompt"], ""))
+            continue
         tokens = tokenize_row(row, tokenizer)
         texts.append(cut(tokens.input_ids, len(tokens.input_ids) - len(tokens.trained)))
     for row in spread(answered(run) or read_own_jsonl(run.data / PROBLEMS), TEXTS):
-        prompt = render(tokenizer, messages(solve_prompt(row["question"])))
-        ids = tokenizer(prompt, add_special_tokens=tokenizer.chat_template is None)["input_ids"]
-        answer = tokenizer(row.get("response", ""), add_special_tokens=False)["input_ids"]
-        texts.append(cut(ids + answer, len(ids)))
+        asked.append((messages(solve_prompt(row["question"])), row.get("response", "")))
+    for prompt, answer in asked:
+        ids = tokenizer(render(tokenizer, prompt), add_special_tokens=tokenizer.chat_template is None)["input_ids"]
+        texts.append(cut(ids + tokenizer(answer, add_special_tokens=False)["input_ids"], len(ids)))
     return texts
 
 

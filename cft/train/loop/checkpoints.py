@@ -34,11 +34,16 @@ class KeepAdapters(TrainerCallback):
 
     def __init__(self, trainer: Trainer, steps: list[int], folder: Path) -> None:
         self.trainer, self.steps, self.folder = trainer, steps, folder
+        if trainer.args.max_steps > 0:  # known before the base is sampled
+            self._refuse_late(trainer.args.max_steps)
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if late := [step for step in self.steps if step > state.max_steps]:
+        self._refuse_late(state.max_steps)
+
+    def _refuse_late(self, last: int) -> None:
+        if late := [step for step in self.steps if step > last]:
             raise TrainError(
-                f"train.keep_steps names step {late[0]}, but training has {state.max_steps} steps. "
+                f"train.keep_steps names step {late[0]}, but training has {last} steps. "
                 "Name earlier ones; the last one is the adapter itself."
             )
 

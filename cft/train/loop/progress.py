@@ -44,7 +44,7 @@ class TrainProgress(TrainerCallback):
     """Step, loss, tokens a second (all tokens but padding), time left. Stop it with `close`, whatever happens."""
 
     def __init__(self, console: Terminal) -> None:
-        self.console, self.bar, self.loss = console, None, None
+        self.console, self.bar, self.known = console, None, {}
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.first_step, self.parts = state.global_step, args.gradient_accumulation_steps
@@ -70,8 +70,9 @@ class TrainProgress(TrainerCallback):
         left = (now - self.start) / done * (state.max_steps - state.global_step)
         self.last, self.last_tokens = now, tokens
         step = f"step {state.global_step}/{state.max_steps}"
-        shown = [f"{name} {logs[key]:{form}}" for key, name, form in SHOWN if logs.get(key) is not None]
-        shown = shown if "clip_ratio/region_mean" in logs or "reward" in logs else [f"loss {logs['loss']:.3f}"]
+        self.known |= logs  # of the steps that share a generation only the first one logs what it is like
+        shown = [f"{name} {self.known[key]:{form}}" for key, name, form in SHOWN if self.known.get(key) is not None]
+        shown = shown if "completions/mean_length" in self.known else [f"loss {logs['loss']:.3f}"]
         if not speed:  # of the steps that share a generation the first one counts its tokens
             speed = (tokens - self.first_tokens) / max(now - self.start, 1e-9)
         text = "  ".join([step, *shown, f"{speed:.0f} tokens/s", f"{duration(left)} left"])

@@ -133,7 +133,8 @@ def warnings(found: dict[str, Any], args: "GRPOConfig") -> list[str]:
     said, group = [], args.num_generations
     if found["signal"] < FEW_SIGNALS:
         more = f"num_generations={found['generations']} gives half of them one" if found["generations"] else ""
-        said.append(f"{found['signal']:.0%} of the groups of {group} have a signal; {more or 'take other problems'}")
+        more = more or ("take other problems" if found["signal"] else "only entropy trains")  # else `check` refuses
+        said.append(f"{found['signal']:.0%} of the groups of {group} have a signal; {more}")
     rewards = found["rewards"] if len(found["rewards"]) > 1 and found["signal"] else {}
     said += [
         f"the reward {name} is {mean:g} for all: only others teach" for name, mean in rewards.items() if mean in (0, 1)

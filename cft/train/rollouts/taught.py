@@ -11,9 +11,9 @@ from cft.devices import pick_device
 from cft.errors import TrainError
 from cft.models.generate import render
 from cft.rows import load_rows
-from cft.terminal import Terminal, Text
+from cft.terminal import Terminal
 from cft.train.loop.defaults import rollout_defaults
-from cft.train.rollouts.prompts import PromptRows, fitting
+from cft.train.rollouts.prompts import PromptRows, check_columns, fitting, show_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,6 +47,7 @@ def taught_rows(examples: Path, tokenizer: "PreTrainedTokenizerBase", method: st
             filled in; a teacher's prompt leaves no room for the student's answer.
     """
     rows = load_rows(examples)
+    check_columns(examples, rows)
     for row in rows:
         row["privileged_context"] = "\n".join(message["content"] for message in row.pop("completion"))
     if method == "sdpo" and (bare := [row["id"] for row in rows if row.get("answer") is None]):
@@ -114,13 +115,9 @@ def preflight_taught(
     """
     method, args = recipe.train.method, arguments(recipe)
     checked = taught_rows(examples, tokenizer, method, args)
-    if not 0 <= number < len(checked.rows):
-        raise TrainError(f"--row {number}: there are {len(checked.rows)} rows, numbered 0 to {len(checked.rows) - 1}.")
-    row = checked.rows[number]
+    row = checked.row(number)
     taught = render(tokenizer, teacher_prompt(method, trl_defaults(method) | args, row))
     if console:
-        console.rule(f"row {row['id']}: what the teacher reads; the student reads only the question", align="left")
-        console.print(Text(taught, style="dim"), soft_wrap=True)
-        console.rule()
+        show_prompt(console, f"row {row['id']}: what the teacher reads; the student reads only the question", taught)
     shown = {"id": row["id"], "prompt": render(tokenizer, row["prompt"]), "teacher": taught}
     return checked.summary() | {"row": shown}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from peft import PeftModel
 from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -15,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from cft.errors import CFTError, EvalError, RunError
 from cft.export.export import export
 from cft.export.trained import open_trained
-from cft.files import sha256_file
+from cft.files import sha256_file, write_jsonl
 from cft.weights.compare import difference, is_same_model
 from cft.weights.merge import rounded
 from tests.support.command import cft
@@ -38,6 +39,16 @@ def merge(run, said: Console | None = None, **how) -> dict:
 def logits(model, ids) -> torch.Tensor:
     with torch.inference_mode():
         return model(input_ids=ids).logits.float()
+
+
+def test_what_was_trained_on_prompts_is_compared_on_them(base, tmp_path):
+    run = make_run(tmp_path, base, dtype="float32")
+    recipe = yaml.safe_load(run.recipe.read_text())
+    recipe["train"] = {"method": "grpo", "rewards": ["correct"]}
+    recipe["data"] = {"builder": "prompts", "problems": ["bakery"]}
+    run.recipe.write_text(yaml.safe_dump(recipe))
+    write_jsonl(run.examples, [{"id": "one", "prompt": [{"role": "user", "content": "What is 2+2?"}], "answer": "4"}])
+    assert merge(run)["check"]["positions"] > 0
 
 
 KINDS = {

@@ -34,6 +34,7 @@ def recipe(rewards: str, builder: str = "prompts", students: str = STUDENTS, arg
         (recipe("[{kind: format, weight: 0}]"), "rewards.0.weight = 0.0: makes the reward count for nothing"),
         (recipe("[format, {kind: format, weight: 2}]"), "rewards.1: is another reward 'format'"),
         (recipe("[format, {kind: file, path: a.py, function: format}]"), "Name the function of one otherwise"),
+        (recipe("[random]", args="steps_per_generation: 7"), "steps_per_generation = 7: 56 completions a generation"),
         (recipe("[constant]"), 'rewards = ["constant"]: all completions get the same reward, so there is nothing'),
     ],
     ids=lambda text: text.partition("rewards")[2][:30],

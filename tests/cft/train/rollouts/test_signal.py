@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from transformers import TrainerControl, TrainerState
 
-from cft.errors import TrainError
+from cft.errors import RunError, TrainError
 from cft.models.source import ModelSource
 from cft.recipe.blocks import Recipe
 from cft.recipe.checks import cross_faults
@@ -163,6 +163,9 @@ def test_a_base_without_signal_is_refused_before_the_first_step_and_sampled_once
     kept = json.loads((tmp_path / "signal.json").read_text())
     assert len(kept["completions"]) == 32 and kept["pass_rate"] == 0 == kept["rows"][0]["rewards"]["correct"]
     assert 0 < kept["sampler_difference"]["mean"] < 1e-5 and not (tmp_path / "rollouts").exists()
+    (tmp_path / "signal.json").write_text(json.dumps(kept | {"signal": None}))
+    with pytest.raises(RunError, match=r"signal\.json: .*`?signal`?"):
+        trained(tmp_path, tiny_model, ["correct"], max_completion_length=64)
     (tmp_path / "signal.json").write_text(json.dumps(kept | {"pass_rate": 0.25}))  # to tell it from another sampling
     with pytest.raises(TrainError, match=r"right in 8 of 32 tries\. Take a reward that differs between completions"):
         trained(tmp_path, tiny_model, ["correct"], max_completion_length=64)

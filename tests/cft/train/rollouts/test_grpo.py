@@ -12,9 +12,13 @@ from rich.console import Console
 from torch.nn.functional import pad
 from trl import GRPOTrainer
 
+from cft.errors import DataError, TrainError
+from cft.models.load import load_tokenizer
 from cft.recipe.blocks import Recipe
 from cft.train import grpo
+from cft.train.preflight import preflight_run
 from cft.train.rollouts import sampling
+from cft.train.rollouts.prompts import data_set, prompt_rows
 from tests.support.tiny import ARMS, two_armed_model
 from tests.support.training import same_weights
 
@@ -118,6 +122,32 @@ def test_the_sampled_tokens_have_the_probabilities_that_the_loss_sees(tiny_model
     with torch.no_grad():
         logits = trainer.model(input_ids=torch.tensor([prompt + one])).logits[0, len(prompt) - 1 : -1]
     assert logits.argmax(-1).tolist() == one
+
+
+def test_preflight_shows_the_prompt_that_completions_go_on_from(tiny_model, examples):
+    found = preflight_run(make_recipe(tiny_model), examples, 0, console := Console(file=io.StringIO()))
+    assert found["row"]["prompt"] == f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
+    assert found["row"]["prompt"] in console.file.getvalue() and found["longest_tokens"] == found["prompt_tokens"] + 12
+    with pytest.raises(TrainError, match="numbered 0 to 0"):
+        preflight_run(make_recipe(tiny_model), examples, 1, None)
+
+
+def test_rows_that_rewards_cannot_be_computed_on_are_refused(tiny_model, examples):
+    row, tokenizer = json.loads(examples.read_text()), load_tokenizer(make_recipe(tiny_model).model)
+
+    def fault(*rows: dict) -> str:
+        examples.write_text("".join(json.dumps(row | {"id": f"row{i}"} | more) + "\n" for i, more in enumerate(rows)))
+        with pytest.raises(DataError) as caught:
+            prompt_rows(examples, tokenizer, 12)
+        return str(caught.value)
+
+    said = fault({"answer": 4}, {"problem": None}, {"majority": 5, "incorrect": None}, {"correct": True})
+    assert "3 faulty row(s)" in said and "row0: `answer` is 4; it must be text" in said
+    assert "row row1: `problem` is None" in said and "row row2: `majority` is 5" in said
+    assert "`correct` is None; it must be true or false" in fault({"candidate": "a"})
+    assert "`prompt` is empty" in fault({"prompt": [{"role": "user", "content": " "}]})
+    with pytest.raises(TrainError, match="a column holds values of several types"):
+        data_set([{"mine": 1}, {"mine": "a"}])
 
 
 def test_a_killed_training_ends_like_an_undisturbed_one(tiny_model, examples, tmp_path, monkeypatch):
