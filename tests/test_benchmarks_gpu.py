@@ -56,6 +56,7 @@ def running_in(folder: Path) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.soak
 def test_killed_in_the_middle_it_goes_on(tiny_model: Path, tmp_path: Path):
     only = ["--only", "machine", "--only", "quickstart", "--minutes", "6"]
     first = started(tmp_path, tiny_model, *only)

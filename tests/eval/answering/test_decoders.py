@@ -72,7 +72,7 @@ def test_a_model_that_graphs_cannot_decode_is_decoded_by_steps_and_a_line_says_w
     forward = type(model).forward
 
     def refusing(self, attention_mask=None, **how):
-        if attention_mask is not None and attention_mask.ndim == 4:
+        if attention_mask is not None and attention_mask.ndim == 4 and attention_mask.is_floating_point():
             raise RuntimeError("no kernel image is available for execution on the device")
         return forward(self, attention_mask=attention_mask, **how)
 

@@ -133,6 +133,7 @@ def test_two_processes_that_share_the_weights_train_the_adapter_that_one_trains(
     assert_same_training(alone, tmp_path)
 
 
+@pytest.mark.soak
 def test_an_adapter_goes_on_with_another_number_of_processes_that_share_the_weights(single, tmp_path) -> None:
     recipe, examples, alone = single
     assert sharded("fsdp2", recipe, examples, tmp_path, processes=1, stop_in=3)["kind"] == "terminated"
