@@ -19,7 +19,7 @@ from cft.train.job import Job
 from cft.train.loop import ranks
 from cft.train.loop.asking import answering
 from cft.train.rollouts.rewards import reward_functions
-from cft.train.rollouts.sampling import SEEDS_A_TRAINING, is_ours, sample
+from cft.train.rollouts.sampling import SEEDS_A_TRAINING, is_ours, rounded_adapter, sample
 from cft.train.rollouts.signal import check, measure, told, warnings
 from cft.words import spread
 from eval.grading import grade
@@ -118,7 +118,7 @@ def sampler_difference(trainer: GRPOTrainer, prompt: list[int], completion: list
         sampler.append((logits[0].float() / trainer.temperature).log_softmax(-1)[token])
         return torch.full((len(logits),), token, device=logits.device)
 
-    with answering(trainer.model, as_base=False) as model:
+    with answering(trainer.model, as_base=False) as model, rounded_adapter(trainer):
         write(model, Answers([prompt], len(completion), written), slots=1)
     ids = torch.tensor([prompt + completion], device=trainer.args.device)
     with torch.no_grad(), random_numbers_forked(), trainer.accelerator.autocast():

@@ -4,7 +4,8 @@ TRL's plain path pads a group to its longest completion, keeps ended rows in the
 each of them, in sampling and in the loss alike. Here ended rows leave, and a prompt that all rows share is read once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,7 +39,7 @@ def sample(trainer: "Trainer", prompts: list[list[int]], *, draw: int, decoder: 
         draw: number of the draw in this training, such as its optimizer steps: the same draw gives the same tokens.
     """
     args = trainer.args
-    with answering(trainer.model, as_base=False) as model:
+    with answering(trainer.model, as_base=False) as model, rounded_adapter(trainer):
         answers = sampled(
             model,
             trainer.processing_class,
@@ -51,6 +52,24 @@ def sample(trainer: "Trainer", prompts: list[list[int]], *, draw: int, decoder: 
             decoder=decoder,
         )
     return answers.tokens
+
+
+@contextmanager
+def rounded_adapter(trainer: "Trainer") -> Iterator[None]:
+    """Within this the trained weights are in bfloat16 where the loss, under autocast, rounds them to it as well.
+
+    So sampler and trainer are the same policy, and no layer casts its input to float32 and back: a quarter of the time
+    of a small model's decoding step on a CPU. The weights themselves are put back as they were.
+    """
+    rounded = [weight for weight in trainer.model.parameters() if weight.requires_grad and trainer.args.bf16]
+    kept = [weight.data for weight in rounded]
+    try:
+        for weight in rounded:
+            weight.data = weight.data.to(torch.bfloat16)
+        yield
+    finally:
+        for weight, data in zip(rounded, kept, strict=True):
+            weight.data = data
 
 
 def draw_of(trainer: "Trainer") -> int:

@@ -16,6 +16,7 @@ from cft.errors import DataError, TrainError
 from cft.models.load import load_tokenizer
 from cft.recipe.blocks import Recipe
 from cft.train import grpo
+from cft.train.examine import sampler_difference
 from cft.train.preflight import preflight_run
 from cft.train.rollouts import sampling
 from cft.train.rollouts.prompts import data_set, prompt_rows
@@ -148,6 +149,20 @@ def test_rows_that_rewards_cannot_be_computed_on_are_refused(tiny_model, example
     assert "`prompt` is empty" in fault({"prompt": [{"role": "user", "content": " "}]})
     with pytest.raises(TrainError, match="a column holds values of several types"):
         data_set([{"mine": 1}, {"mine": "a"}])
+
+
+def test_what_is_sampled_has_the_rounding_of_the_loss_and_leaves_none(tiny_model, examples, tmp_path, monkeypatch):
+    trainer = trainer_of(make_recipe(tiny_model, dtype="bfloat16"), examples, tmp_path / "train", monkeypatch)
+    trained = [weight for weight in trainer.model.parameters() if weight.requires_grad]
+    for weight in trained:
+        torch.nn.init.normal_(weight, std=0.3)
+    before = [weight.detach().clone() for weight in trained]
+    with sampling.rounded_adapter(trainer):
+        assert {weight.dtype for weight in trained} == {torch.bfloat16}
+    prompt = trainer._tokenize_prompts([[{"role": "user", "content": QUESTION}]])[0][0]
+    (completion,) = sampling.sample(trainer, [prompt], draw=0)
+    assert all(torch.equal(weight, kept) for weight, kept in zip(trained, before, strict=True))
+    assert sampler_difference(trainer, prompt, completion)["mean"] < 0.05  # nats; bfloat16 rounds logits to 0.4 %
 
 
 def test_a_killed_training_ends_like_an_undisturbed_one(tiny_model, examples, tmp_path, monkeypatch):
