@@ -33,7 +33,7 @@ from cft.train.loop.speed import training_attention
 from cft.train.loop.trainer import LongestBatchFirst, try_batch
 from cft.train.rollouts.prompts import data_set
 from cft.train.rollouts.rewards import RewardFunction, reward_functions
-from cft.train.rollouts.sampling import draw_of, in_few_lengths, is_ours, keep, multiple_of, sample
+from cft.train.rollouts.sampling import different_prompts, draw_of, in_few_lengths, is_ours, keep, multiple_of, sample
 from cft.train.rollouts.taught import CONFIGS, arguments, taught_rows
 from cft.train.rollouts.watch import WatchRollouts
 from cft.train.sft import lora_config
@@ -128,7 +128,7 @@ class Teaching(AdapterSaving):
     def try_longest_batch(self) -> None:
         """One forward and backward of a micro-batch of the longest answers there can be; nothing changes."""
         rows, width = self.args.per_device_train_batch_size, self.args.max_completion_length
-        prompt = max(map(len, self._tokenize_prompts(list(self.train_dataset["prompt"]))))
+        prompt = max(map(len, self._tokenize_prompts(different_prompts(self))))
         token = self._tokenizer.eos_token_id
         batch = {"self_distillation_mask": torch.ones(rows), "advantages": torch.ones(rows)}
         for name, length in (("prompt", prompt), ("completion", width)):

@@ -19,7 +19,7 @@ from cft.train.job import Job
 from cft.train.loop import ranks
 from cft.train.loop.asking import answering
 from cft.train.rollouts.rewards import reward_functions
-from cft.train.rollouts.sampling import SEEDS_A_TRAINING, is_ours, rounded_adapter, sample
+from cft.train.rollouts.sampling import SEEDS_A_TRAINING, completion_row, is_ours, rounded_adapter, sample
 from cft.train.rollouts.signal import check, measure, told, warnings
 from cft.words import spread
 from eval.grading import grade
@@ -91,12 +91,8 @@ def sample_base(
     goal = RuleReward(kind="verdict" if "candidate" in rows[0] else "correct")
     passed = reward_functions([goal], args.seed)[0](**columns)
     samples = [
-        {
-            "row": row["id"],
-            "problem": row["problem"],
-            "text": text,
-            "tokens": len(ids),
-            "finish_reason": "stop" if ids[-1] in trainer.eos_token_ids else "length",
+        completion_row(trainer, row, text, ids)
+        | {
             "rewards": dict(zip(trainer.reward_func_names, values, strict=True)),
             "reward": sum(w * value for w, value in zip(trainer.reward_weights.tolist(), values, strict=True)),
             "passed": bool(right),

@@ -37,6 +37,7 @@ from cft.train.rollouts.prompts import data_set, prompt_rows
 from cft.train.rollouts.rewards import reward_functions, texts
 from cft.train.rollouts.sampling import (
     completion_log_probs,
+    different_prompts,
     draw_of,
     is_ours,
     keep,
@@ -152,7 +153,7 @@ class RolloutTrainer(AdapterSaving, GRPOTrainer):
     def try_longest_batch(self) -> None:
         """One forward and backward of a micro-batch of the longest completions there can be; nothing changes."""
         args, rows, length = self.args, self.args.per_device_train_batch_size, self.args.max_completion_length
-        different = set(map(tuple, self._tokenize_prompts(list(self.train_dataset["prompt"]))[0]))
+        different = set(map(tuple, self._tokenize_prompts(different_prompts(self))[0]))
         longest = sorted(different, key=len)[-(args.generation_batch_size // args.num_generations) :]  # of a generation
         prompts = [torch.tensor(longest[-1 - number % len(longest)]) for number in range(rows)]
         ids = pad(prompts, self.processing_class.pad_token_id, padding_side="left")

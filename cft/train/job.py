@@ -326,7 +326,7 @@ def summary_of(job: Job, trainer: Trainer, used: Setting, log: list[dict[str, An
     lengths = [row["completions/mean_length"] for row in log if "completions/mean_length" in row]
     if lengths:  # of the completions that the model wrote itself
         batches = RolloutBatches.of(job.args)
-        each = batches.completions * max(1, round(1 / batches.steps))
+        each = batches.completions * batches.generations(1)
         summary |= {"completions": each * len(lengths), "sampled_tokens": round(each * sum(lengths))}
         rewards = [row["reward"] for row in log if row.get("reward") is not None]
         summary |= {"first_reward": rewards[0], "last_reward": rewards[-1]} if rewards else {}

@@ -78,6 +78,22 @@ def draw_of(trainer: "Trainer") -> int:
     return trainer.state.global_step * accumulation + trainer._step % accumulation
 
 
+def completion_row(trainer: "Trainer", row: dict[str, Any], text: str, ids: Sequence[int]) -> dict[str, Any]:
+    """What is written of a completion of a row, beside its rewards."""
+    return {
+        "row": row["id"],
+        "problem": row.get("problem"),
+        "text": text,
+        "tokens": len(ids),
+        "finish_reason": "stop" if ids[-1] in trainer.eos_token_ids else "length",
+    }
+
+
+def different_prompts(trainer: "Trainer") -> list[Any]:
+    """Each prompt of the data set once; it holds every one as often as it is drawn."""
+    return list({str(prompt): prompt for prompt in trainer.train_dataset["prompt"]}.values())
+
+
 def keep(
     trainer: "Trainer",
     rows: Sequence[dict[str, Any]],
@@ -95,18 +111,8 @@ def keep(
         rewards: of all processes' completions, by name; `sums` are their weighted sums.
     """
     step = trainer.state.global_step
-    own = [
-        {
-            "step": step,
-            "row": row["id"],
-            "problem": row.get("problem"),
-            "text": text,
-            "tokens": len(ids),
-            "finish_reason": "stop" if ids[-1] in trainer.eos_token_ids else "length",
-        }
-        for row, text, ids in zip(rows, written, completion_ids, strict=True)
-    ]
-    kept = gather_object(own)
+    described = zip(rows, written, completion_ids, strict=True)
+    kept = gather_object([{"step": step} | completion_row(trainer, *one) for one in described])
     for place, (row, total) in enumerate(zip(kept, sums, strict=True)):
         row |= {"rewards": {name: values[place] for name, values in rewards.items()}, "reward": total}
     trainer.sampled = [row for row in trainer.sampled if row["step"] == step] + kept  # a step may take several
