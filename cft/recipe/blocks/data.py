@@ -103,13 +103,16 @@ class CritiquesData(Block):
     )
 
 
+Problems = Annotated[
+    Names, File("problem"), Field(min_length=1, description="Names in recipes/problems, or paths of YAML files.")
+]
+
+
 class DemonstrationsData(Block):
     """Examples that show a question and train a solution of it (the SFT controls)."""
 
     builder: Literal["demonstrations"]
-    problems: Annotated[Names, File("problem")] = Field(
-        min_length=1, description="Names in recipes/problems, or paths of YAML files."
-    )
+    problems: Problems
     students: Annotated[list[StudentBlock], AfterValidator(once)] = Field(
         default_factory=list,
         description="Who writes the solutions, of which the right ones are taken; none: the problem files' own.",
@@ -122,9 +125,7 @@ class PromptsData(Block):
     """Questions with their answers and no completion: the model's own are what reinforcement learning trains on."""
 
     builder: Literal["prompts"]
-    problems: Annotated[Names, File("problem")] = Field(
-        min_length=1, description="Names in recipes/problems, or paths of YAML files."
-    )
+    problems: Problems
     students: Annotated[list[StudentBlock], AfterValidator(once)] = Field(
         default_factory=list,
         description="Whose most frequent answer, and most frequent wrong answer, are the labels of the rewards "
@@ -136,9 +137,7 @@ class VerdictsData(Block):
     """Critique prompts on graded candidates, as many right as wrong; the reward `verdict` knows which is which."""
 
     builder: Literal["verdicts"]
-    problems: Annotated[Names, File("problem")] = Field(
-        min_length=1, description="Names in recipes/problems, or paths of YAML files."
-    )
+    problems: Problems
     students: Annotated[list[StudentBlock], AfterValidator(once)] = Field(
         min_length=1, description="Who writes the candidates."
     )
