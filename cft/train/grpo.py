@@ -36,6 +36,7 @@ from cft.train.rollouts.batches import RolloutBatches
 from cft.train.rollouts.prompts import data_set, prompt_rows
 from cft.train.rollouts.rewards import reward_functions, texts
 from cft.train.rollouts.sampling import (
+    by_prompt,
     completion_log_probs,
     different_prompts,
     draw_of,
@@ -44,7 +45,6 @@ from cft.train.rollouts.sampling import (
     multiple_of,
     reads_prompt_once,
     sample,
-    shared_prompt,
 )
 from cft.train.rollouts.server import check_server
 from cft.train.rollouts.watch import WatchRollouts
@@ -129,17 +129,21 @@ class RolloutTrainer(AdapterSaving, GRPOTrainer):
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, **more
     ):
         """Log-probabilities and entropies (B, T) of completions of T = `logits_to_keep` tokens."""
-        prompt = shared_prompt(input_ids[:, :-logits_to_keep], attention_mask[:, :-logits_to_keep])
-        if prompt is None or not self.reads_prompt_once or more.get("compute_aux_loss"):
+        prompts = by_prompt(input_ids[:, :-logits_to_keep], attention_mask[:, :-logits_to_keep])
+        several = len(prompts) > max(1, len(input_ids) // 2)  # passes of a row each use the processor badly
+        if several or not self.reads_prompt_once or more.get("compute_aux_loss"):
             arguments = input_ids, attention_mask, logits_to_keep, batch_size
             return super()._get_per_token_logps_and_entropies(model, *arguments, **more)
-        size = batch_size or len(input_ids)
-        completions, masks = (both[:, -logits_to_keep:].split(size) for both in (input_ids, attention_mask))
+        completions, masks = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:]
+        parts = [(prompt, part) for prompt, rows in prompts for part in rows.split(batch_size or len(rows))]
         results = [
-            completion_log_probs(self, prompt, ids, mask, entropy_trains=self._entropy_bonus_enabled)
-            for ids, mask in zip(completions, masks, strict=True)
+            completion_log_probs(
+                self, prompt, completions[rows], masks[rows], entropy_trains=self._entropy_bonus_enabled
+            )
+            for prompt, rows in parts
         ]
-        log_probs, entropies = (torch.cat(tensors) for tensors in zip(*results, strict=True))
+        order = torch.cat([rows for _, rows in parts]).argsort()
+        log_probs, entropies = (torch.cat(tensors)[order] for tensors in zip(*results, strict=True))
         return log_probs, entropies, None
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):

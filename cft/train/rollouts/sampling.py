@@ -1,7 +1,7 @@
 """Rollouts: completions that the model in training writes, by the decoders of the evaluation; their log-probabilities.
 
 TRL's plain path pads a group to its longest completion, keeps ended rows in the batch, and reads the one prompt for
-each of them, in sampling and in the loss alike. Here ended rows leave, and a prompt that all rows share is read once.
+each of them, in sampling and in the loss alike. Here ended rows leave, and a prompt that rows share is read once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -137,10 +137,11 @@ def reads_prompt_once(model: "PreTrainedModel", args) -> bool:
     return plain_cache and not args.gradient_checkpointing and ranks.count() == 1 and is_plain_frozen_head(model)
 
 
-def shared_prompt(prompt_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
-    """The one prompt (1, P) of all rows of (B, Q), without what it is padded with; None where they differ."""
-    same = bool((prompt_ids == prompt_ids[:1]).all()) and bool((mask == mask[:1]).all())
-    return prompt_ids[:1, mask[0].bool()] if same else None
+def by_prompt(prompt_ids: torch.Tensor, mask: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The different prompts of (B, Q): each (1, P), without what it is padded with, and the rows (N,) that have it."""
+    _, which = prompt_ids.where(mask.bool(), -1).unique(dim=0, return_inverse=True)
+    groups = [(which == number).nonzero()[:, 0] for number in range(int(which.max()) + 1)]
+    return [(prompt_ids[rows[:1], mask[rows[0]].bool()][None], rows) for rows in groups]
 
 
 def completion_log_probs(
