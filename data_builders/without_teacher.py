@@ -69,10 +69,10 @@ def prompts(
     """`{"id", "problem", "critique": None, "prompt", "answer", "majority", "incorrect"}` of every problem.
 
     `majority` is the most frequent answer of the finished candidates, `incorrect` the most frequent wrong one; of
-    several that are as frequent, the first. Both are None where there are no students.
+    several that are as frequent, the first. Both are None where there are no students, the latter where all are right.
 
     Raises:
-        DataError: for a problem with students that none of them answers, or that all of them solve.
+        DataError: for a problem with students that none of them answers.
     """
     why: Counter = Counter()
     answered = usable(candidates, UNFINISHED, why)
@@ -80,8 +80,6 @@ def prompts(
     if data.students:
         fault = "has an answer, so there is no label `majority`"
         _need(problems, candidates, answered, fault, "more data.students.max_new_tokens")
-        fault = "has a wrong answer, so there is no label `incorrect`"
-        _need(problems, candidates, wrong, fault, "a harder problem, or no students: the reward correct needs none")
     rows = []
     for problem in problems.values():
         key = content_id("prompt", problem.id, problem.question, problem.answer)

@@ -85,7 +85,7 @@ def rollout_warnings(train: "TrainBlock") -> list[str]:
         said.append(f"{without} and trained with it; set it to 0" if trained else f"{without}, and so is training")
     if "random" in kinds and not batches.clips:
         said.append(
-            "the reward random with one optimizer step a generation: clipping never acts, and nothing is learnt on "
+            "the reward random with one optimizer step a generation: clipping never acts, and it teaches nothing on "
             "average (the control of Spurious Rewards, arXiv 2506.10947); for the effect set train.args."
             f"steps_per_generation={8 * batches.accumulation}"
         )

@@ -49,7 +49,8 @@ def load_items(folder: Path) -> list[Item]:
     """All critiques of a data folder, and the candidates without one; by problem, wrong answer, candidate and style.
 
     Raises:
-        DataError: if the folder lacks a file, or has rows that do not belong together.
+        DataError: if the folder lacks a file, has neither candidates nor critiques, or has rows that do not belong
+            together.
     """
     for name in ("problems", "candidates", "critiques"):
         if not (folder / f"{name}.jsonl").is_file():
@@ -59,6 +60,8 @@ def load_items(folder: Path) -> list[Item]:
             )
     problems, candidates = ({row["id"]: row for row in _rows(folder, name)} for name in ("problems", "candidates"))
     critiques = _rows(folder, "critiques")
+    if not candidates and not critiques:
+        raise DataError(f"{folder}: holds neither candidates nor critiques. What trains is in examples.jsonl.")
     training = {row["critique"] or row.get("candidate") for row in _rows(folder, "examples")}
     criticised = {row["candidate"] for row in critiques}
     pairs = [(_parent(folder, row["id"], "candidate", row["candidate"], candidates), row) for row in critiques]

@@ -71,7 +71,8 @@ def _by_rule(block: RuleReward, seed: int) -> RewardFunction:
         labels = columns[column] if column else [""] * len(completions)
         if None in labels:
             row = columns["id"][labels.index(None)]
-            raise TrainError(f"reward {block.kind}: the row {row} has no {column!r}. Add samples to data.students.")
+            fix = "Add samples to data.students, or take a problem of another difficulty"
+            raise TrainError(f"reward {block.kind}: the row {row} has no {column!r}. {fix}.")
         return [float(rule(text, label)) for text, label in zip(texts(completions), labels, strict=True)]
 
     return reward

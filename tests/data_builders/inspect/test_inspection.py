@@ -61,6 +61,9 @@ def test_no_critiques_at_all(folder):
     assert len(items) == 5 and not any(item.critique for item in items)
     with pytest.raises(DataError, match="There are: none"):
         select(items, teacher="exact")
+    write_jsonl(folder / "candidates.jsonl", [])
+    with pytest.raises(DataError, match=r"neither candidates nor critiques.*examples\.jsonl"):
+        load_items(folder)
 
 
 def test_rows_that_do_not_belong_together(folder):
