@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from safetensors.torch import load_file
 
 from cft.devices import pick_device
 from cft.errors import Terminated, TrainError
+from cft.files import read_json
 from cft.recipe.blocks import Recipe
 
 ROWS = [("What is 2+2?", "It is \\boxed{4}."), ("What is 30+12?", "30 and 12 make 42, so it is \\boxed{42}.")]
@@ -199,3 +201,18 @@ def interrupted(recipe: Recipe, examples: Path, folder: Path, monkeypatch, step:
         patch.setattr(job, "TrainProgress", Interrupted)
         sft.train(recipe, examples, folder, console=console)
     return console.file.getvalue()
+
+
+def assert_same_adapter(ours: Path, plain: Path, most: float) -> None:
+    """Two folders hold one adapter: the same settings, and updates B·A that differ by at most that share of them."""
+    one, other = (read_json(folder / "adapter_config.json") for folder in (ours, plain))
+    for config in (one, other):
+        config["target_modules"].sort()
+    differing = {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+    assert differing <= {"base_model_name_or_path", "revision"}
+    one, other = (load_file(folder / "adapter_model.safetensors") for folder in (ours, plain))
+    assert one.keys() == other.keys()
+    for a in (name for name in one if "lora_A" in name):
+        b = a.replace("lora_A", "lora_B")
+        update = one[b] @ one[a]
+        assert (other[b] @ other[a] - update).norm() < most * update.norm(), a
