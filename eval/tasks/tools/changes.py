@@ -23,13 +23,12 @@ def update(rng: Random, names: Names, level: int, broken: bool) -> Draw:
     item, supplier, cents = rng.choice(rows)
     new = cents * (100 + percent) // 100
     words = {"item": items[0] if broken else item, "firm": supplier, "percent": percent, "new": money(new)}
-    words["product"] = f"{money(cents)} * {100 + percent} / 100"
+    words |= {"percent_two": f"{percent:02d}", "product": f"{money(cents)} * {100 + percent} / 100"}
     hit = [row for row in rows if (row[1] == supplier if level == 3 else row[0] == item)]
     after = [[*row[:2], row[2] * (100 + percent * (row in hit)) // 100] for row in rows]
     before, after = (
         table("item,supplier,price", [(*row[:2], money(row[2])) for row in lines]) for lines in (rows, after)
     )
-    words["products"] = " + ".join(money(row[2]) for row in hit)
     answer = None if broken or level == 3 else plain(new)
     return {"prices.csv": before}, {} if broken else {"prices.csv": after}, answer, words
 
@@ -74,7 +73,7 @@ def report(rng: Random, names: Names, level: int, broken: bool) -> Draw:
 
 def transfer(rng: Random, names: Names, level: int, broken: bool) -> Draw:
     """Money from one budget to another; at level 4 with a floor in the rules, and an entry in the log."""
-    parts, first = names.take("departments", 5), rng.randrange(20, 90)
+    parts, first = names.take("departments", 4), rng.randrange(20, 90)
     budgets = {part: rng.randrange(900, 5000, 10) for part in parts}
     source, target = rng.sample(parts, 2)
     floor = rng.randrange(200, 500, 50)
@@ -96,7 +95,7 @@ def transfer(rng: Random, names: Names, level: int, broken: bool) -> Draw:
 
 def payments(rng: Random, names: Names, level: int, broken: bool) -> Draw:
     """Invoices marked as paid, one that is named or all that are paid in full; the answer is what stays open."""
-    firms, first = names.take("firms", level - 1), rng.randrange(1000, 9000)
+    firms, first = names.take("firms", level - 1), rng.randrange(100, 900)
     rows = [[first + 3 * i, firms[i % len(firms)], rng.randrange(40, 900), "open"] for i in range(6)]
     rows[rng.randrange(1, 6)][3] = "paid"
     owing, extra, whose = [row for row in rows if row[3] == "open"], {}, firms

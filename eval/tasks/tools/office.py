@@ -9,7 +9,6 @@ no return hints, which would add 8 tokens each and say `string`.
 """
 
 import csv
-import inspect
 import io
 import math
 import re
@@ -141,36 +140,6 @@ class Office:
         if _normal(path) in self.files:
             return None
         return _shown(f"error: there is no file {path!r:.80}. Files: {', '.join(sorted(self.files)) or 'none'}.")
-
-
-def call(office: Office, name: Any, arguments: Any) -> str:
-    """Run one tool by its name; what is wrong with the call is told as the tools do, never raised.
-
-    Args:
-        name: of the tool, as a model wrote it.
-        arguments: of the tool, a dict if the model wrote one.
-    """
-    known = tools(office)
-    if not isinstance(name, str) or name not in known:
-        return f"error: there is no tool {name!r:.80}. Tools: {', '.join(known)}."
-    wanted = list(inspect.signature(known[name]).parameters)
-    if not isinstance(arguments, dict) or set(arguments) != set(wanted):
-        given = ", ".join(map(str, arguments)) if isinstance(arguments, dict) else f"{arguments!r}"
-        return f"error: {name} takes {', '.join(wanted) or 'no arguments'}, not {given or 'none':.120}."
-    return known[name](**arguments)
-
-
-def tools(office: Office) -> dict[str, Any]:
-    """Name -> bound method of every tool, in the order in which TRL shows them to a model."""
-    names = sorted(name for name in vars(Office) if not name.startswith("_") and name != "reset")
-    return {name: getattr(office, name) for name in names}
-
-
-def schemas() -> list[dict[str, Any]]:
-    """The tools as chat templates take them (OpenAI form), the same that TRL makes of the class."""
-    from transformers.utils import get_json_schema
-
-    return [get_json_schema(tool) for tool in tools(Office()).values()]
 
 
 def _normal(path: str) -> str | None:

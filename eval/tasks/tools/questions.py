@@ -91,7 +91,7 @@ def quote(rng: Random, names: Names, level: int, broken: bool) -> Draw:
         f"It is free for orders of {free} euros or more, counted after the discount.\nReturns within 14 days.\n"
     )
     pays = net < 100 * free
-    words |= {"free": free, "fee": money(fee), "pays": pays}
+    words |= {"free": free, "delivery": money(fee) if pays else "0", "side": "below" if pays else "not below"}
     return files, {}, plain(net + fee * pays), words
 
 

@@ -84,7 +84,8 @@ def draw(kind: str, level: int, split: Split, number: int) -> tuple[dict[str, An
     request = rng.choice(wordings[:-1] if split == "train" else wordings).format_map(words)
     row = {"id": f"office-{split}-{kind}-{level}-{number}", "split": split, "kind": kind, "level": level}
     expected = {"files": files | changed, "answer": answer, "possible": kind != "impossible"}
-    return row | {"request": request, "files": files, "expected": expected}, words | {"answer": answer, **changed}
+    after = {f"after_{Path(path).stem}": text for path, text in changed.items()}
+    return row | {"request": request, "files": files, "expected": expected}, words | {"answer": answer} | after
 
 
 def messages(row: dict[str, Any]) -> list[dict[str, str]]:
