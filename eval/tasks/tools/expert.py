@@ -68,7 +68,7 @@ def demonstrate(kind: str, level: int, number: int, *, script: int) -> dict[str,
 
 
 def schemas() -> list[dict[str, Any]]:
-    """The tools as chat templates take them (OpenAI form): the same list in the same order that TRL makes of `Office`."""
+    """The tools as chat templates take them (OpenAI form): as TRL makes them of `Office`, in its order."""
     from transformers.utils import get_json_schema
 
     tools = sorted(name for name in vars(Office) if not name.startswith("_") and name != "reset")

@@ -80,8 +80,8 @@ def draw(kind: str, level: int, split: Split, number: int) -> tuple[dict[str, An
         files, changed, answer, words = KINDS[base[:-2]](rng, names, int(base[-1]), True)
     else:
         files, changed, answer, words = KINDS[kind](rng, names, level, False)
-    wordings = REQUESTS[base]
-    request = rng.choice(wordings[:-1] if split == "train" else wordings).format_map(words)
+    wordings = REQUESTS[base][:-1] if split == "train" else REQUESTS[base]
+    request = wordings[number % len(wordings)].format_map(words)
     row = {"id": f"office-{split}-{kind}-{level}-{number}", "split": split, "kind": kind, "level": level}
     expected = {"files": files | changed, "answer": answer, "possible": kind != "impossible"}
     after = {f"after_{Path(path).stem}": text for path, text in changed.items()}
