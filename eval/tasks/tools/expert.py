@@ -9,6 +9,7 @@ filled with the task's, its calls are made on a real `Office`, and what comes ba
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def demonstrate(kind: str, level: int, number: int, *, script: int) -> dict[str,
     return {"id": row["id"], "kind": kind, "level": level, "messages": turns, "tools": schemas()}
 
 
+@cache
 def schemas() -> list[dict[str, Any]]:
     """The tools as chat templates take them (OpenAI form): as TRL makes them of `Office`, in its order."""
     from transformers.utils import get_json_schema
