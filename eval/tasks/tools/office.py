@@ -149,8 +149,12 @@ def _normal(path: str) -> str | None:
 
 
 def _not_text(**arguments: Any) -> str | None:
-    wrong = [name for name, value in arguments.items() if not isinstance(value, str)]
-    return f"error: {wrong[0]} must be a text, in quotation marks." if wrong else None
+    for name, value in arguments.items():
+        if not isinstance(value, str):
+            return f"error: {name} must be a text, in quotation marks."
+        if re.search(r"[\ud800-\udfff]", value):  # half a character: no file could hold it
+            return f"error: {name} has a damaged character. Write it again."
+    return None
 
 
 def _shown(text: str) -> str:
@@ -171,7 +175,7 @@ def _table(path: str) -> str | None:
 
 
 def _head(text: str) -> list[str]:
-    return next(csv.reader([text.partition("\n")[0].rstrip("\r")]), [])
+    return next(csv.reader(io.StringIO(text, newline=None)), [])  # CR alone ends a line too
 
 
 def _decimal(value: Fraction | float) -> str:
@@ -187,7 +191,7 @@ def _load(database: sqlite3.Connection, path: str, text: str) -> None:
     """Make a CSV file a table; values that are written as numbers are numbers (leading zeros: text)."""
     if not (table := _table(path)):
         return
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    rows = [row for row in csv.reader(io.StringIO(text, newline=None)) if row]
     wrong = next((n for n, row in enumerate(rows, 1) if len(row) != len(rows[0])), None)
     if wrong:
         raise ValueError(f"{path}: row {wrong} has {len(rows[wrong - 1])} values for {len(rows[0])} columns, fix it")

@@ -58,6 +58,7 @@ def test_a_new_task_knows_nothing_of_the_one_before(office):
         ("write_file", {"path": "x" * 10**6, "text": ""}, "error: "),
         ("write_file", {"path": "a.txt", "text": {"a": 1}}, "error: text must be a text"),
         ("write_file", {"path": "a.txt", "text": "x" * (MOST_CHARACTERS + 1)}, "error: 20001 characters"),
+        ("write_file", {"path": "a.txt", "text": "half \ud800"}, "error: text has a damaged character"),
         ("search", {"text": " "}, "error: the text is empty"),
         ("calculate", {"expression": "9 ** 9 ** 9"}, "error: "),
         ("calculate", {"expression": "__import__('os')"}, "error: "),
@@ -113,3 +114,7 @@ def test_long_results_are_cut_with_a_note_and_files_are_bounded_in_number(office
 def test_a_damaged_table_is_named_with_its_row(office):
     office.write_file("orders.csv", "id,customer\n1,Ada,extra\n")
     assert office.sql("SELECT 1").startswith("error: orders.csv: row 2 has 3 values for 2 columns")
+    office.write_file("orders.csv", "id,customer\r1,Ada\r")  # CR alone ends a line
+    assert office.sql("SELECT customer FROM orders") == "customer\nAda" and "1 row of id" in office.list_files()
+    office.write_file("again/orders.csv", "id,id\n")
+    assert office.sql("SELECT 1").startswith("error: ") and "orders.csv" in office.list_files()
