@@ -71,12 +71,16 @@ class Confinement:
             return None
         threads = memory = space = 0
         for process in family:
-            with suppress(psutil.Error, OSError):
+            with suppress(psutil.Error, FileNotFoundError, ProcessLookupError):
                 threads, memory = threads + process.num_threads(), memory + process.memory_info().rss
-                for link in os.scandir(f"/proc/{process.pid}/fd"):
-                    about = os.stat(link.path)
-                    if stat.S_ISREG(about.st_mode) and not about.st_nlink:  # deleted, or a file in memory
-                        space += about.st_blocks * 512
+                try:
+                    open_files = [os.stat(link.path) for link in os.scandir(f"/proc/{process.pid}/fd")]
+                except PermissionError:
+                    if process.status() != psutil.STATUS_ZOMBIE:
+                        return "folder"  # it hides what it has open
+                    continue
+                deleted = [one for one in open_files if stat.S_ISREG(one.st_mode) and not one.st_nlink]
+                space += sum(one.st_blocks * 512 for one in deleted)  # files in memory too
         if len(family) > self.limits.processes or threads > 16 * self.limits.processes:
             return "processes"
         if memory > self.limits.memory_mb * MIB:

@@ -58,11 +58,18 @@ class Sandbox:
         with theirs:
             memory = self.confinement.limits.memory_mb / 1024 if self.confinement else MEMORY_GIB
             command = [sys.executable, "-PBu", str(CHILD), str(self.file), self.function, str(memory)]
-            streams = {"stdin": theirs, "stdout": 2}  # its print() stands among our messages, not in our output
             if self.confinement:
-                self._process = self.confinement.popen(command, lasting=True, **streams)
+                nothing = subprocess.DEVNULL  # it could fill our terminal or log
+                self._process = self.confinement.popen(
+                    command, lasting=True, stdin=theirs, stdout=nothing, stderr=nothing
+                )
             else:
-                self._process = subprocess.Popen(command, start_new_session=True, **streams)
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=theirs,
+                    stdout=2,  # its print() stands among our messages, not in our output
+                    start_new_session=True,
+                )
         kind = self.confinement.kind if self.confinement else None
         self._end = weakref.finalize(self, _end, self._process, self._link, os.getpid(), kind)
         self._ask(None, START_SECONDS)

@@ -48,7 +48,8 @@ def start(
     """Start a command by one of the kinds, in a session of its own; `end` kills it."""
     rlimits = {"as": limits.memory_mb * 2**20, "fsize": limits.file_mb * 2**20, "nofile": OPEN_FILES, "core": 0}
     rlimits |= {"cpu": math.ceil(limits.seconds) + 1} if limits.seconds < math.inf else {}
-    named = {sys.prefix, sys.base_prefix, str(INSIDE), *(str(path.absolute()) for path in readable)}
+    interpreter = {sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parents[1])}  # it may be in a home
+    named = interpreter | {str(INSIDE), *(str(path.absolute()) for path in readable)}
     paths = [path for path in (*SYSTEM, *sorted(named)) if os.path.exists(path)]
     before, passed = ["prlimit", *(f"--{name}={value}" for name, value in rlimits.items())], []
     with tempfile.TemporaryFile() as file:
