@@ -57,6 +57,10 @@ class EvalError(CFTError, RuntimeError):
     """A task, an adapter or an evaluation data file cannot be used."""
 
 
+class ConfinementError(CFTError, RuntimeError):
+    """No program may run here, as nothing confines it."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM came: what is done is kept, and the same command goes on from there."""
 
