@@ -145,7 +145,8 @@ def _tokens(text: str, borders: list[int], tokenizer: "PreTrainedTokenizerBase")
     for border, ids in zip(borders, begun, strict=True):
         if whole[: len(ids)] != ids:
             raise TrainError(
-                f"a token spans the border of a turn, in {text[max(0, border - 20) : border + 20]!r}. Let no turn of "
-                "the assistant begin with white space, or set model.chat_template to another"
+                f"the prompt of a turn tokenises differently than in front of it, at "
+                f"{text[max(0, border - 20) : border + 20]!r}. Let no turn of the assistant begin with white space, or "
+                "set model.chat_template to one that renders both alike"
             )
     return [whole[len(a) : len(b)] for a, b in pairwise(begun)]
