@@ -8,6 +8,7 @@ import pytest
 from cft.cli.trace import print_trace, trace_item
 from cft.errors import DataError, TrainError
 from cft.files import write_jsonl
+from cft.models.load import load_tokenizer
 from cft.plan.plan import row_tokens
 from cft.recipe.load import load_recipe
 from cft.rows import load_rows, tokenize_row
@@ -21,6 +22,7 @@ from tests.support.training import assert_close_weights, make_recipe, run_train
 CALL = {"type": "function", "function": {"name": "read", "arguments": {"path": "a.txt"}}}
 TOOLS = [{"type": "function", "function": {"name": "read", "description": "Reads.", "parameters": {}}}]
 ASKED, SAID = {"role": "user", "content": "How much?"}, {"role": "assistant", "content": "\\boxed{4}"}
+TEXT = {"function": {"name": "read", "arguments": '{"path": "a.txt"}'}}
 CALLED = {"role": "assistant", "content": "", "tool_calls": [CALL]}
 RESULT = {"role": "tool", "name": "read", "content": "[bold]4[/]"}
 ROW = {"id": "a", "messages": [ASKED, CALLED, RESULT, SAID], "tools": TOOLS}
@@ -34,38 +36,31 @@ def model(tmp_path_factory):
     return make_tiny_model(tmp_path_factory.mktemp("models") / "agent", WRITES_CALLS)
 
 
-def test_damaged_conversations_are_all_named_by_line_with_the_fix(tmp_path):
-    text = CALLED | {"tool_calls": [{"function": {"name": "read", "arguments": '{"path": "a.txt"}'}}]}
-    damaged = {
-        "message 1 (bot): a role is one of": [{"role": "bot", "content": "x"}, SAID],
-        "message 1 (assistant): nothing is asked": [SAID, ASKED, SAID],
-        "message 2 (tool): a result that no call": [ASKED, RESULT, SAID],
-        "message 4 (tool): a result that no call": [ASKED, CALLED, RESULT, RESULT, SAID],
-        "message 3 (assistant): 1 call(s) before it have no result": [ASKED, CALLED, SAID],
-        "the arguments an object": [ASKED, text, RESULT, SAID],
-        "message 2 (assistant): has neither": [ASKED, SAID | {"content": " "}],
-        "ends in a message of role tool": [ASKED, CALLED, RESULT],
-        '`messages` holds {"role"': [ASKED, {"role": "assistant", "content": None}],
-    }
-    rows = [ROW, *({"id": str(n), "messages": messages} for n, messages in enumerate(damaged.values()))]
-    rows += [ROW | {"id": "x", "turns": "some"}, ROW | {"id": "y", "tools": {"read": 1}}, ROW]
-    write_jsonl(tmp_path / "examples.jsonl", rows)
-    with pytest.raises(DataError) as caught:
-        load_rows(tmp_path / "examples.jsonl")
-    told = str(caught.value).replace("{'role'", '{"role"')
-    for number, words in enumerate(list(damaged)[:8], 2):
-        assert f"line {number}: {words}" in told or words in told
-    with pytest.raises(DataError) as caught:
-        write_jsonl(tmp_path / "more.jsonl", [ROW, *rows[-4:]])
-        load_rows(tmp_path / "more.jsonl")
-    told = str(caught.value).replace("{'role'", '{"role"')
-    for words in (
-        list(damaged)[8],
-        "`turns` is 'some'; it is one of all, last, each",
-        "`tools` is",
-        "'a' stands on line 1",
-    ):
-        assert words in told
+DAMAGED = {
+    "message 1 (bot): a role is one of": {"messages": [{"role": "bot", "content": "x"}, SAID]},
+    "message 1 (assistant): nothing is asked": {"messages": [SAID, ASKED, SAID]},
+    "message 2 (tool): a result that no call": {"messages": [ASKED, RESULT, SAID]},
+    "message 4 (tool): a result that no call": {"messages": [ASKED, CALLED, RESULT, RESULT, SAID]},
+    "message 3 (assistant): 1 call(s) before it have no result": {"messages": [ASKED, CALLED, SAID]},
+    "message 2 (assistant): `tool_calls` is": {"messages": [ASKED, SAID | {"tool_calls": [TEXT]}]},
+    "message 2 (assistant): has neither": {"messages": [ASKED, SAID | {"content": " "}]},
+    "ends in a message of role tool": {"messages": [ASKED, CALLED, RESULT]},
+    "`messages` holds {'role'": {"messages": [ASKED, SAID | {"content": None}]},
+    "`turns` is 'some'; it is one of all, last, each": {"turns": "some"},
+    "`tools` is": {"tools": {"read": 1}},
+    "id 'a' stands on line 1": {"id": "a"},
+}
+
+
+def test_damaged_conversations_are_named_by_line_with_the_fix(tmp_path):
+    for start in (0, 6):  # a message lists ten
+        damaged = list(DAMAGED.items())[start : start + 6]
+        rows = [ROW, *(ROW | {"id": str(n)} | change for n, (_, change) in enumerate(damaged))]
+        write_jsonl(tmp_path / "examples.jsonl", rows)
+        with pytest.raises(DataError) as caught:
+            load_rows(tmp_path / "examples.jsonl")
+        for number, (words, _) in enumerate(damaged, 2):
+            assert f"line {number}: {words}" in str(caught.value)
 
 
 def test_methods_that_answer_a_prompt_refuse_conversations(tmp_path):
@@ -80,15 +75,9 @@ def test_preflight_shows_each_turn_bright_and_what_is_read_dim(model, tmp_path):
     write_jsonl(tmp_path / "examples.jsonl", [ROW | {"turns": "each"}, ROW | {"id": "b"}])
     console = Terminal(force_terminal=True, color_system="standard", record=True, width=400, file=io.StringIO())
     found = preflight_run(make_recipe(model), tmp_path / "examples.jsonl", 2, console)
-    shown, places = console.export_text(styles=True), []
-    for style, text in (
-        ("2", '[{"type"'),
-        ("1;32", '[{"type"'),
-        ("2", "<|im_start|>tool\n"),
-        ("1;32", "\\boxed{4}<|im_end|>"),
-    ):
-        places.append(shown.index(f"\x1b[{style}m{text}") if text[0] != "<" else shown.index("[bold]4[/]"))
-    assert places == sorted(places)
+    shown = console.export_text(styles=True)
+    places = [shown.rindex(text) for text in ("\x1b[1;32m[{", "[bold]4[/]", "\x1b[1;32m\\boxed{4}<|im_end|>")]
+    assert places == sorted(places) and "\x1b[1;32m" not in shown[places[0] + 9 : places[1]]
     assert found["rows"] == 3 and [part["trained"] for part in found["row"]["parts"]] == [False, True] * 2 + [False]
     assert found["row"]["parts"][3]["text"] == "\\boxed{4}<|im_end|>" and "Reads." in found["row"]["prompt"]
     assert found["row"]["prompt_tokens"] + found["row"]["trained_tokens"] == found["longest_tokens"]
@@ -97,10 +86,8 @@ def test_preflight_shows_each_turn_bright_and_what_is_read_dim(model, tmp_path):
 
 
 def test_a_plan_counts_the_tokens_of_conversations(model):
-    recipe, long = make_recipe(model), ROW | {"turns": "each"}
-    from cft.models.load import load_tokenizer
-
-    counted = row_tokens(recipe, [ROW, long], 0, True)
+    recipe = make_recipe(model)
+    counted = row_tokens(recipe, [ROW, ROW | {"turns": "each"}], 0, True)
     assert counted[0] == tokenize_row(ROW, load_tokenizer(recipe.model)).counts and len(counted) == 3
     ((prompt, trained),) = row_tokens(recipe, [ROW], 0, False)
     assert prompt + trained == pytest.approx(sum(counted[0]) / 3, rel=0.5)  # bytes, here, and about three to a token
@@ -122,8 +109,7 @@ def test_conversations_train_the_same_packed_padded_and_recomputed(model, tmp_pa
     write_jsonl(tmp_path / "examples.jsonl", rows)
     kinds = {
         "padded": {"per_device_train_batch_size": 4},
-        "free": {"per_device_train_batch_size": 4, "padding_free": True},
-        "recomputed": {"per_device_train_batch_size": 2, "gradient_checkpointing": True},
+        "recomputed": {"per_device_train_batch_size": 2, "gradient_checkpointing": True, "padding_free": True},
         "packed": {"packing": True, "max_length": 2048, "per_device_train_batch_size": 1},
     }
     losses = {}

@@ -11,7 +11,6 @@ import trl
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from cft.errors import CFTError, TrainError
-from cft.models.load import load_tokenizer
 from cft.models.source import resolve
 from cft.recipe.blocks import ModelBlock
 from cft.rows import IGNORED, rows_of, tokenize_row
@@ -47,23 +46,8 @@ TOOLS = [
     {"type": "function", "function": {"name": name, "description": f"To {name}.", "parameters": {"type": "object"}}}
     for name in ("read", "write")
 ]
-WORDS = [
-    "a.txt",
-    "17",
-    "4",
-    '"quoted"',
-    '{"a": 1}',
-    "\\boxed{4}",
-    "<b>",
-    "é",
-    "中文",
-    "\n\n",
-    " ",
-    "it's",
-    "C:\\d,",
-    "\tread",
-]
-WORDS += ["the", "user", "assistant", "tool", "end:"]
+WORDS = ["a.txt", "17", "4", '"quoted"', '{"a": 1}', "\\boxed{4}", "<b>", "é", "中文", "\n\n", " ", "it's", "C:\\d,",
+         "\tread", "the", "user", "assistant", "tool", "end:"]  # fmt: skip
 
 
 def template_of(name: str) -> str:
@@ -73,9 +57,10 @@ def template_of(name: str) -> str:
 
 @cache
 def real_tokenizer(model: str) -> PreTrainedTokenizerFast:
-    if not resolve(ModelBlock(id=model), fetch=False).cached:
+    source = resolve(ModelBlock(id=model), fetch=False)
+    if not source.cached:
         pytest.skip(f"needs the tokenizer of {model}: cft models path {model}")
-    return load_tokenizer(ModelBlock(id=model, chat_template="plain"))
+    return AutoTokenizer.from_pretrained(source.location)
 
 
 def tokenizer_of(name: str, real: bool = False) -> PreTrainedTokenizerFast:
@@ -90,8 +75,8 @@ def tokenizer_of(name: str, real: bool = False) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def said(text: str) -> dict:
-    return {"role": "assistant", "content": text}
+def said(text: str, **more) -> dict:
+    return {"role": "assistant", "content": text, **more}
 
 
 def asked(text: str) -> dict:
@@ -100,7 +85,7 @@ def asked(text: str) -> dict:
 
 def called(*calls: tuple[str, dict], text: str = "") -> dict:
     made = [{"type": "function", "function": {"name": name, "arguments": given}} for name, given in calls]
-    return said(text) | {"tool_calls": made}
+    return said(text, tool_calls=made)
 
 
 def result(text: str) -> dict:
@@ -121,13 +106,8 @@ def conversation(seed: int, can: set[str]) -> dict:
     for _ in range(draw.randint(1, 3)):
         messages.append(asked(text()))
         for _ in range(draw.randint(0, 3) if "calls" in can else 0):
-            calls = [
-                (
-                    draw.choice(("read", "write")),
-                    {"path": text(), "n": draw.randint(0, 99), "more": [text(), None, True]},
-                )
-                for _ in range(draw.randint(1, 3) if "many" in can else 1)
-            ]
+            given = [{"path": text(), "n": draw.randint(0, 99), "more": [text(), None, True]} for _ in range(3)]
+            calls = [("read", one) for one in given[: draw.randint(1, 3) if "many" in can else 1]]
             messages.append(called(*calls, text=own() if "said" in can and draw.random() < 0.5 else ""))
             messages += [result(text(0)) for _ in calls]
         messages.append(said(own()))
@@ -150,7 +130,7 @@ def test_what_is_trained_is_the_turns_of_the_assistant_and_their_ends(name: str,
     (begin, end), _, can = FAMILIES[name]
     tokenizer = tokenizer_of(name, real)
     start = tokenizer(begin, add_special_tokens=False)["input_ids"]
-    for seed in range(8 if real else 40):
+    for seed in range(8 if real else 25):
         row = conversation(seed, can)
         tokens = tokenize_row(row, tokenizer)
         whole = tokenizer.apply_chat_template(row["messages"], tools=row["tools"] or None, tokenize=False)
@@ -171,7 +151,7 @@ def test_what_is_trained_is_the_turns_of_the_assistant_and_their_ends(name: str,
 def test_masks_are_those_of_trl_without_the_white_space_around_a_turn(name: str):
     tokenizer, (_, _, can) = tokenizer_of(name), FAMILIES[name]
     patched = trl.chat_template_utils.get_training_chat_template(tokenizer)
-    for seed in range(20):
+    for seed in range(10):
         row = conversation(seed, can)
         if name == "qwen3":  # TRL's changes the template: an empty thought in each turn
             row["messages"] = [asked("What is 2 + 2?"), said("<think>\n2 and 2.\n</think>\n\n4")]
@@ -253,7 +233,7 @@ def test_a_result_that_forges_a_turn_is_not_trained():
 
 
 def test_thoughts_without_a_place_in_the_template_are_counted():
-    row = {"id": "a", "messages": [asked("?"), said("4") | {"reasoning_content": "2 + 2"}]}
+    row = {"id": "a", "messages": [asked("?"), said("4", reasoning_content="2 + 2")]}
     assert preflight([row], tokenizer_of("qwen2_5"), None).summary()["thoughts_left_out"] == 1
     checked = preflight([row], tokenizer_of("qwen3"), None)
     assert "thoughts_left_out" not in checked.summary()
