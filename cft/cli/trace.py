@@ -1,6 +1,7 @@
 """Walk back through a run: scored item -> adapter -> its data, or example -> critique -> candidate -> problem."""
 
 from cft.errors import DataError, RunError
+from cft.files import dump_jsonl
 from cft.runs import ANSWERS, CANDIDATES, CRITIQUES, EXAMPLES, Run, read_rows
 from cft.terminal import Terminal, panel
 from cft.words import number_of, shell_line
@@ -37,7 +38,8 @@ def trace_item(run: Run, item: str | None) -> dict:
         while kind := next((parent for parent in PARENTS.get(kind, ()) if row.get(parent)), None):
             row = tables[kind][row[kind]]
             chain.append({"kind": kind, **row})
-        chain.append({"kind": "problem", **_problem(chain[-1]["problem"]), **_manifest(run, "data")})
+        origin = {"kind": "problem", **_problem(chain[-1]["problem"])} if chain[-1].get("problem") else {"kind": "data"}
+        chain.append(origin | _manifest(run, "data"))
     return {"run": str(run.path), "item": item, "chain": chain}
 
 
@@ -81,6 +83,8 @@ def print_trace(trace: dict, console: Terminal) -> None:
         for key, value in link.items():
             if key in ("prompt", "completion"):
                 value = "\n".join(message["content"] for message in value)
+            elif key == "messages":
+                value = "\n".join(f"{m['role']}: {m['content']} {dump_jsonl(m.get('tool_calls') or [])}" for m in value)
             if value is not None and key not in ("kind", "versions"):
                 lines.append(f"{key}:\n{value}\n" if "\n" in str(value) else f"{key}: {value}")
         console.print(panel(link["kind"], "\n".join(lines)))

@@ -6,6 +6,7 @@ on two CPU cores with a 0.5B model; see `recipes/README.md`).
 """
 
 import contextlib
+import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -33,7 +34,7 @@ from cft.plan.memory import PROMPT_TOKENS, evaluation, plan_memory
 from cft.plan.rollouts import Rollouts
 from cft.recipe.blocks import ModelBlock, Recipe, RolloutTrain
 from cft.recipe.rl_checks import rollout_warnings
-from cft.rows import tokenize_row
+from cft.rows import rows_of, tokenize_row
 from cft.runs import Run, read_rows, run_of
 from cft.train.loop.defaults import optimizer_steps, recomputes, rollout_defaults, training_epochs
 from cft.train.select.choice import planned_answers
@@ -230,23 +231,31 @@ def _tokenized(model: ModelBlock, examples: list[dict]) -> list:
     if model.chat_template not in (None, "plain"):
         files.append(user_path(model.chat_template, ModelError))
     stats = [(path.name, path.stat()) for path in files if path.exists()]
-    texts = [[row["prompt"], row.get("completion")] for row in examples]
+    texts = [[row.get(key) for key in ("prompt", "completion", "messages", "tools", "turns")] for row in examples]
     return [[[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats], model.model_dump(), texts]
+
+
+def characters(row: dict) -> int:
+    """Of a training row's messages, calls and tools, without what the chat template adds."""
+    messages = row.get("messages") or [*row["prompt"], *row.get("completion", [])]
+    data = [row.get("tools") or [], [message.get("tool_calls") or [] for message in messages]]
+    return sum(len(message["content"]) for message in messages) + sum(len(json.dumps(one)) for one in data if any(one))
 
 
 def row_tokens(recipe: Recipe, examples: list[dict], expected: int, cached: bool) -> list[tuple[float, float]]:
     """(prompt, trained) tokens of each row: counted if it and the model are here, else estimated by characters."""
 
+    examples = [one for row in examples for one in rows_of(row)]
+
     def count() -> list[tuple[int, int]]:
         tokenizer = load_tokenizer(recipe.model)
         return [tokenize_row(row, tokenizer).counts for row in examples]
 
-    if cached and examples and "completion" in examples[0]:
+    if cached and examples and ("completion" in examples[0] or "messages" in examples[0]):
         with contextlib.suppress(CFTError):  # what is wrong with a row or tokenizer is told by training
             return [tuple(pair) for pair in remembered("row_tokens", _tokenized(recipe.model, examples), count)]
     if examples:
-        texts = [[message["content"] for message in [*row["prompt"], *row.get("completion", [])]] for row in examples]
-        counts = [sum(map(len, parts)) / CHARACTERS_PER_TOKEN for parts in texts]
+        counts = [characters(row) / CHARACTERS_PER_TOKEN for row in examples]
     else:
         counts = [n / CHARACTERS_PER_TOKEN for n in planned_characters(recipe.data)] + [ROW_TOKENS] * expected
         counts = counts[: getattr(recipe.data, "max_examples", None)]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cft.errors import TrainError
+from cft.errors import ModelError, TrainError
 from cft.files import listed
-from cft.rows import TokenRow, ends, load_rows, tokenize_row
+from cft.rows import TokenRow, ends, load_rows, reads_thoughts, tokenize_row
 from cft.terminal import Terminal, Text
 from cft.train.loop.defaults import DEFAULT_MAX_LENGTH
 
@@ -26,6 +26,7 @@ class Preflight:
 
     rows: list[TokenRow]
     max_length: int
+    thoughts_left_out: int = 0  # messages with `reasoning_content`, for which the chat template has no place
 
     @property
     def n(self) -> int:
@@ -53,6 +54,7 @@ class Preflight:
             "longest_tokens": len(self.longest.input_ids),
             "longest_id": self.longest.id,
             "max_length": self.max_length,
+            **({"thoughts_left_out": self.thoughts_left_out} if self.thoughts_left_out else {}),
         }
 
 
@@ -77,23 +79,12 @@ def preflight(rows: list[dict], tokenizer: "PreTrainedTokenizerBase", max_length
         where = f"row {number} ({row['id']}): "
         try:
             tokens = tokenize_row(row, tokenizer)
-        except TrainError as error:
+        except (ModelError, TrainError) as error:
             faults.append(where + str(error))
             continue
         tokenised.append(tokens)
-        text = "".join(message["content"] for message in row["completion"])
-        if not text.strip() or not tokens.trained:
-            faults.append(f"{where}its completion is empty; give it a text or leave the row out")
-        elif not ends(tokens, tokenizer):
-            faults.append(
-                f"{where}ends in {tokenizer.decode(tokens.trained[-4:])!r}, not in the end-of-sequence token "
-                f"{tokenizer.eos_token!r}: the model would not learn to stop; set model.chat_template=plain"
-            )
-        elif lost := untrained(row, tokens, tokenizer):
-            faults.append(
-                f"{where}what is trained is not its completion: the chat template changes or leaves out text of "
-                f"{lost!r}; set model.chat_template=plain, or write the completion as the template does"
-            )
+        if "prompt" in row and (fault := completion_fault(row, tokens, tokenizer)):
+            faults.append(where + fault)
         if len(tokens.input_ids) > limit:
             faults.append(f"{where}has {len(tokens.input_ids)} tokens, above the limit of {limit}")
     if faults:
@@ -107,16 +98,34 @@ def preflight(rows: list[dict], tokenizer: "PreTrainedTokenizerBase", max_length
                 "the long rows out, or take a model with a longer context."
             )
         raise TrainError(f"{len(faults)} fault(s) in {len(rows)} training rows\n  {listed(faults)}{fix}")
-    return Preflight(tokenised, limit)
+    thoughts = [m for row in rows for m in row.get("messages", []) if m.get("reasoning_content")]
+    return Preflight(tokenised, limit, 0 if reads_thoughts(tokenizer) else len(thoughts))
+
+
+def completion_fault(row: dict, tokens: TokenRow, tokenizer: "PreTrainedTokenizerBase") -> str | None:
+    """What is wrong with a completion's tokens; of a conversation `tokenize_row` has seen to it."""
+    if not "".join(message["content"] for message in row["completion"]).strip() or not tokens.trained:
+        return "its completion is empty; give it a text or leave the row out"
+    if not ends(tokens, tokenizer):
+        return (
+            f"ends in {tokenizer.decode(tokens.trained[-4:])!r}, not in the end-of-sequence token "
+            f"{tokenizer.eos_token!r}: the model would not learn to stop; set model.chat_template=plain"
+        )
+    if lost := untrained(row, tokens, tokenizer):
+        return (
+            f"what is trained is not its completion: the chat template changes or leaves out text of {lost!r}; set "
+            "model.chat_template=plain, or write the completion as the template does"
+        )
+    return None
 
 
 def show_row(row: TokenRow, tokenizer: "PreTrainedTokenizerBase", console: Terminal) -> None:
-    """Print one row with all its special tokens: the prompt dim, the trained tokens bright."""
-    trained = len(row.trained)
-    start = len(row.input_ids) - trained
-    console.rule(f"row {row.id}: {start} prompt tokens (dim), {trained} trained tokens (bright)", align="left")
-    text = Text(tokenizer.decode(row.input_ids[:start]), style="dim")
-    text.append(tokenizer.decode(row.input_ids[start:]), style="bold green not dim")
+    """Print one row with all its special tokens: the trained tokens bright, all that is only read dim."""
+    read, trained = row.counts
+    console.rule(f"row {row.id}: {read} prompt tokens (dim), {trained} trained tokens (bright)", align="left")
+    text = Text()
+    for bright, ids in row.parts:
+        text.append(tokenizer.decode(ids), style="bold green not dim" if bright else "dim")
     console.print(text, soft_wrap=True)
     console.rule()
 
@@ -125,7 +134,9 @@ def preflight_run(recipe: "Recipe", examples: Path, row: int, console: Terminal 
     """Check the examples as training will and, given a console, print row number `row`. Loads no model.
 
     Returns:
-        the counts of `Preflight.summary`, and the row: {"id", "prompt", "trained", "prompt_tokens", "trained_tokens"};
+        the counts of `Preflight.summary`, and the row: {"id", "prompt", "trained", "prompt_tokens", "trained_tokens",
+        "parts": [{"trained", "text"}]}, "prompt" being what stands before the first trained token, "prompt_tokens" all
+        that are only read;
         of reinforcement learning see `cft.train.rollouts.prompts.preflight_prompts`, of self-distillation
         `cft.train.rollouts.taught.preflight_taught`.
 
@@ -149,14 +160,15 @@ def preflight_run(recipe: "Recipe", examples: Path, row: int, console: Terminal 
     shown = checked.rows[row]
     if console:
         show_row(shown, tokenizer, console)
-    start = len(shown.input_ids) - len(shown.trained)
+    read, trained = shown.counts
     return checked.summary() | {
         "row": {
             "id": shown.id,
-            "prompt": tokenizer.decode(shown.input_ids[:start]),
+            "prompt": tokenizer.decode(shown.input_ids[: shown.start]),
             "trained": tokenizer.decode(shown.trained),
-            "prompt_tokens": start,
-            "trained_tokens": len(shown.trained),
+            "prompt_tokens": read,
+            "trained_tokens": trained,
+            "parts": [{"trained": trained, "text": tokenizer.decode(ids)} for trained, ids in shown.parts],
         }
     }
 

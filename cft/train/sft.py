@@ -60,6 +60,8 @@ def train(recipe: Recipe, examples: Path, folder: Path, *, console: Terminal, tr
         "{rows} rows, {prompt_tokens} prompt + {completion_tokens} trained tokens, longest row {longest_tokens} of at "
         "most {max_length}".format(**rows.summary()),
     )
+    if rows.thoughts_left_out:
+        console.print(f"the chat template has no place for {rows.thoughts_left_out} thoughts (reasoning_content)")
     if args.setdefault("torch_compile") is None:
         args["torch_compile"] = worth_compiling(recipe, source, rows.rows, args, device)
     compiled = "; compiling the decoder layers first" if args["torch_compile"] else ""

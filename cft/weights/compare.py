@@ -52,7 +52,7 @@ def check_texts(run: Run, tokenizer: "PreTrainedTokenizerBase", *, completions: 
             asked.append((row["prompt"], ""))
             continue
         tokens = tokenize_row(row, tokenizer)
-        texts.append(cut(tokens.input_ids, len(tokens.input_ids) - len(tokens.trained)))
+        texts.append(cut(tokens.input_ids, tokens.start))
     for row in spread(answered(run) or read_own_jsonl(run.data / PROBLEMS), TEXTS):
         asked.append((messages(solve_prompt(row["question"])), row.get("response", "")))
     for prompt, answer in asked:

@@ -194,3 +194,20 @@ def write_models_file(path: Path, **entries: dict) -> Path:
     """A `models.yaml` with these entries."""
     path.write_text(yaml.safe_dump(entries), encoding="utf-8")
     return path
+
+
+def bpe_tokenizer(texts: list[str]):
+    """A byte-level tokenizer with merges learnt from the texts, which splits about as those of Qwen and Llama 3 do."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw, words = (
+        Tokenizer(models.BPE()),
+        Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+"),
+    )
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    raw.decoder, alphabet = decoders.ByteLevel(), pre_tokenizers.ByteLevel.alphabet()
+    raw.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False))
+    return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<|endoftext|>")

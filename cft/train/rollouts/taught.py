@@ -46,7 +46,7 @@ def taught_rows(examples: Path, tokenizer: "PreTrainedTokenizerBase", method: st
         DataError, TrainError: a row is damaged, or lacks the gold answer that sdpo compares with; a template cannot be
             filled in; a teacher's prompt leaves no room for the student's answer.
     """
-    rows = load_rows(examples)
+    rows = load_rows(examples, conversations=False)
     check_columns(examples, rows)
     for row in rows:
         row["privileged_context"] = "\n".join(message["content"] for message in row.pop("completion"))

@@ -1,14 +1,14 @@
-"""Training rows: examples as they are read, and as ids and labels. The one place that masks."""
+"""Rows as ids and labels: a prompt and its completion, or the turns of a conversation."""
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from cft.errors import TrainError
-from cft.files import faulty, read_jsonl
 from cft.models.generate import render
 from cft.models.template import apply_template
+from cft.rows.turns import turn_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,67 +23,44 @@ class TokenRow:
 
     id: str
     input_ids: list[int]  # (T,)
-    labels: list[int]  # (T,) the same ids, IGNORED on the prompt
+    labels: list[int]  # (T,) the same ids, IGNORED on all that the model does not write
 
     @property
     def trained(self) -> list[int]:
         return [label for label in self.labels if label != IGNORED]
 
     @property
+    def start(self) -> int:
+        """The place of the first token that is trained on."""
+        return next((place for place, label in enumerate(self.labels) if label != IGNORED), len(self.labels))
+
+    @property
+    def parts(self) -> list[tuple[bool, list[int]]]:
+        """The ids in runs that are trained on (True) or not, in their order."""
+        places = groupby(range(len(self.labels)), lambda place: self.labels[place] != IGNORED)
+        return [(trained, [self.input_ids[place] for place in run]) for trained, run in places]
+
+    @property
     def counts(self) -> tuple[int, int]:
-        """Tokens of the prompt, and those that are trained."""
+        """Tokens that are only read, and those that are trained."""
         trained = len(self.trained)
         return len(self.input_ids) - trained, trained
 
 
-def load_rows(path: Path, *, completions: bool = True) -> list[dict]:
-    """The examples in `path`: {"id", "prompt": [messages], "completion": [messages]}; other keys are kept unread.
-
-    Args:
-        completions: whether rows have one; else they are prompts, for methods that train on the model's own.
-
-    Raises:
-        DataError: naming every line that is damaged, is no such row, or repeats an id.
-    """
-    faults, rows, first_line = [], [], {}
-    for number, row in read_jsonl(path):
-        fault = _row_fault(row, ("prompt", "completion") if completions else ("prompt",))
-        if not fault and row["id"] in first_line:
-            fault = f"id {row['id']!r} stands on line {first_line[row['id']]} already; remove one of them"
-        if fault:
-            faults.append(f"line {number}: {fault}")
-        else:
-            first_line[row["id"]] = number
-            rows.append(row)
-    if faults:
-        raise faulty(path, faults, "faulty row(s)")
-    return rows
-
-
-def _row_fault(row: dict, keys: tuple[str, ...]) -> str | None:
-    if not isinstance(row.get("id"), str):
-        return f"`id` is {row.get('id')!r}; give each row a string of its own"
-    for key in keys:
-        messages = row.get(key)
-        if not isinstance(messages, list) or not messages:
-            return f"`{key}` is {messages!r:.60}; it must be a list of messages, at least one"
-        for message in messages:
-            texts = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None,)
-            if not all(isinstance(text, str) for text in texts):
-                return f'`{key}` holds {message!r:.60}; a message is {{"role": "...", "content": "..."}}'
-    return None
-
-
 def tokenize_row(row: dict, tokenizer: "PreTrainedTokenizerBase") -> TokenRow:
-    """One example as ids and labels, token for token what TRL 1.16 makes of it.
+    """One example as ids and labels: a conversation as `turn_parts` masks it; a prompt and its completion as TRL 1.16.
 
     With a chat template the conversation is rendered whole. Without one, prompt and completion are plain text as
     `cft.models.generate.render` writes the prompt, and the end-of-sequence token is appended.
 
     Raises:
         TrainError: if the prompt alone does not tokenise to the beginning of prompt and completion, so that the model
-            would be asked in another form than it was trained on.
+            would be asked in another form than it was trained on; or the mask of a conversation is not exact.
     """
+    if "prompt" not in row:
+        parts = turn_parts(row, tokenizer)
+        labels = [label for trained, ids in parts for label in (ids if trained else [IGNORED] * len(ids))]
+        return TokenRow(row["id"], [i for _, ids in parts for i in ids], labels)
     if tokenizer.chat_template is None:
         prompt = render(tokenizer, row["prompt"])
         completion = "\n\n".join(message["content"] for message in row["completion"])
