@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +55,16 @@ class PromptRows:
     def in_order(self, count: int, seed: int) -> list[dict[str, Any]]:
         """`count` rows: all of them in one random order after another, so that each is drawn as often as the others.
 
+        Right and wrong candidates take turns, so that the mean reward of a generation of verdicts on an even number of
+        rows is their balanced accuracy.
+
         TRL's sampler draws an order for each epoch, drops what does not fill a generation (one row may be all), and
         after a resume starts again with the first order.
         """
-        orders = random.Random(seed)
-        passes = (orders.sample(self.rows, len(self.rows)) for _ in range(math.ceil(count / len(self.rows))))
-        return [row for order in passes for row in order][:count]
+        orders, passes = random.Random(seed), math.ceil(count / len(self.rows))
+        sides = [[row for row in self.rows if row.get("correct") is value] for value in (True, False, None)]
+        drawn = [zip_longest(*(orders.sample(side, len(side)) for side in sides if side)) for _ in range(passes)]
+        return [row for one in drawn for rows in one for row in rows if row][:count]
 
 
 def prompt_rows(examples: Path, tokenizer: "PreTrainedTokenizerBase", max_completion_length: int) -> PromptRows:
