@@ -1,13 +1,15 @@
 """Each format becomes rows of messages and tools, with its quirks, on small files written after the real ones."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from transformers.utils import get_json_schema
 
 from cft.recipe.blocks import TrajectoriesData
+from cft.recipe.blocks.data import TrajectoryFormat
 from data_builders.trajectories.build import rows
-from data_builders.trajectories.read import Report
+from data_builders.trajectories.read import CONVERTERS, SESSIONS, Report
+from data_builders.trajectories.tools import tool_list
 
 FILES = Path(__file__).parent
 READ = {  # file -> the format that its keys tell
@@ -43,6 +45,7 @@ def parameters(row):
 
 @pytest.mark.parametrize("name", READ)
 def test_a_format_is_told_by_its_keys_and_may_be_named(name):
+    assert {"auto", *CONVERTERS, *SESSIONS} == set(get_args(TrajectoryFormat))
     found, report = read(name)
     assert found and "refused" not in report and report["read"][READ[name]]
     assert read(name, format=name.removesuffix("_bare"))[0] == found
@@ -172,18 +175,9 @@ def test_a_codex_session_is_read_in_all_its_generations(name, number):
         assert turns(found[1])[1] == ("user", "Two lines were counted.\n\nAnd b.py?")
 
 
-def test_a_schema_of_a_function_is_kept_as_transformers_writes_it(tmp_path):
-    def add(a: int, b: list[str], c: float | None = None) -> str:
-        """Adds.
-
-        Args:
-            a: one
-            b: two
-            c: three
-        """
-
-    from data_builders.trajectories.tools import tool_list
-
-    schema = get_json_schema(add)
-    parameters = dict(schema["function"]["parameters"])
-    assert tool_list([schema])[0]["function"]["parameters"] == parameters
+def test_a_schema_in_the_usual_form_stays_as_it_is():
+    number = {"type": "number", "nullable": True, "description": "three", "enum": [1.5, None]}
+    deep = {"type": "object", "properties": {"type": {"type": "array", "items": {"type": "string"}}}}
+    parameters = {"type": "object", "properties": {"c": number, "d": deep}, "required": ["c"]}
+    tool = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": parameters}}
+    assert tool_list([tool]) == tool_list(tool) == tool_list(tool["function"]) == [tool]
