@@ -70,7 +70,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
     EXAMPLES: {
         **{"id": str, "critique": NotRequired[str | None], "candidate": NotRequired[str]},
-        **dict.fromkeys(("prompt", "completion", "messages", "tools"), NotRequired[list[dict]]),
+        **dict.fromkeys(("prompt", "completion", "messages"), NotRequired[list[dict]]),
     },
     ANSWERS: {"doc_id": int | str},
 }

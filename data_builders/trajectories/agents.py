@@ -134,8 +134,10 @@ def codex(lines: Lines, ignored: Counter) -> Iterator[tuple[int, dict, list[str]
         elif kind == "compacted":
             if messages:
                 yield first, _codex(system, messages), notes
-            messages, notes = [{"role": "user", "content": text_of(item.get("message"), [])}], []
-            first = number
+            first, notes = number, []
+            history = [one for one in as_list(item.get("replacement_history")) if isinstance(one, dict)]
+            messages = [message for one in history if (message := _item(one, ignored, notes))]
+            messages = messages or [{"role": "user", "content": text_of(item.get("message"), notes)}]
         elif wrapped and kind != "response_item":
             ignored[_kind(kind)] += 1
         elif message := _item(item, ignored, notes):

@@ -69,8 +69,9 @@ def conversation(record: Mapping, notes: list[str]) -> dict:
             code = call["arguments"].get("code") if call["name"] == INTERPRETER and _is(call["arguments"]) else None
             if isinstance(code, str) and before["role"] == "assistant" and code in before["content"]:
                 before["content"] = re.split(r"<code>|```", before["content"])[0].strip()
-    kept = {key: value for key, value in record.items() if key not in _TAKEN}  # `turns` may be cft.rows' own
-    kept |= {"turns": "all"} if kept.get("turns", "all") not in ("last", "each") else {}
+    kept = {key: value for key, value in record.items() if key not in _TAKEN}
+    if kept.get("turns") not in ("all", "last", "each"):  # which say what is trained on; other formats count with it
+        kept.pop("turns", None)
     return kept | {"messages": messages, "tools": tools}
 
 

@@ -69,7 +69,7 @@ def test_max_examples_are_drawn_by_the_seed_over_all_files_in_their_order(tmp_pa
         data = TrajectoriesData(builder="trajectories", path=str(FILES), max_examples=5)
         counts = build_trajectories(data, tmp_path, seed, "t")
         drawn.append([json.loads(line)["id"] for line in (tmp_path / "examples.jsonl").read_text().splitlines()])
-    assert (counts["examples"], counts["over_max_examples"]) == (5, 13)
+    assert (counts["examples"], counts["over_max_examples"]) == (5, 14)
     assert drawn[0] == drawn[1] != drawn[2] and len(drawn[0]) == 5
 
 
@@ -97,11 +97,7 @@ def test_secrets_have_placeholders_and_code_stays(text, masked):
 
 
 def test_a_secret_has_one_placeholder_wherever_it_stands_in_a_row():
-    row = {
-        "args": {"password": "opensesame"},
-        "content": "opensesame of x@acme.io",
-        "x@acme.io": [1, None, "x@acme.io"],
-    }
+    row = {"args": {"password": "opensesame"}, "content": "opensesame of x@a.io", "x@a.io": [1, None, "x@a.io"]}
     mail = "<MAIL_ADDRESS_1>"
     masked = {"args": {"password": "<PASSWORD_1>"}, "content": f"<PASSWORD_1> of {mail}", mail: [1, None, mail]}
     assert mask(row) == (masked, ["password", "mail address"])

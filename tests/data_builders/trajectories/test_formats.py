@@ -62,7 +62,7 @@ def test_a_format_is_told_by_its_keys_and_may_be_named(name):
 
 def test_openai_arguments_in_text_become_objects_of_the_schemas_types_and_other_keys_stay():
     (row,), report = read("openai")
-    assert (row["id"], row["task"]) == ("oslo", 7)
+    assert row.keys() == {"id", "messages", "tools", "task"} and (row["id"], row["task"]) == ("oslo", 7)
     assert calls(row) == [("get_weather", {"city": "Oslo", "days": 2})]
     assert turns(row)[:3] == [("system", "Be brief."), ("user", "Weather in Oslo?"), ("assistant", "")]
     assert report["repaired"] == {"an argument's type changed to its schema's": 1}
@@ -161,7 +161,7 @@ def test_a_claude_code_session_is_the_path_to_its_last_record_with_all_blocks_an
     assert all(report["ignored"][name] == 1 for name in left)
 
 
-@pytest.mark.parametrize(("name", "number"), [("codex", 2), ("codex_bare", 1)])
+@pytest.mark.parametrize(("name", "number"), [("codex", 3), ("codex_bare", 1)])
 def test_a_codex_session_is_read_in_all_its_generations(name, number):
     found, report = read(name)
     assert calls(found[0]) == [
@@ -173,6 +173,7 @@ def test_a_codex_session_is_read_in_all_its_generations(name, number):
     if name == "codex":
         assert turns(found[0])[0] == ("system", "You are Codex.") and report["ignored"]["record event_msg"] == 2
         assert turns(found[1])[1] == ("user", "Two lines were counted.\n\nAnd b.py?")
+        assert turns(found[2])[1:] == [("user", "Two files were counted."), ("assistant", "Both.")]
 
 
 def test_a_schema_in_the_usual_form_stays_as_it_is():
