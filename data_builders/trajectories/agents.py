@@ -117,14 +117,14 @@ def _claude(path: list[dict], blocks: dict[str, list[dict]], results: dict[str, 
 def codex(lines: Lines, ignored: Counter) -> Iterator[tuple[int, dict, list[str]]]:
     """The conversation of a session of Codex, and another one after each compaction of its history.
 
-    Three generations: bare items, items within `response_item`, and those with `session_meta`. `event_msg` repeats them
-    for the screen. Reasoning is encrypted. The harness's own words (`developer`, environment) are left out.
+    Three generations: one JSON document, bare items, and items within `response_item`; `event_msg` repeats them for the
+    screen. Reasoning is encrypted. The harness's own words (`developer`, environment) are left out.
 
     Yields:
         line of the first message, {"messages", "tools"}, repairs
     """
     system, messages, notes, first = "", [], [], 0
-    for number, record in lines:
+    for number, record in _items(lines):
         kind = record.get("type")
         wrapped = isinstance(record.get("payload"), dict)
         item = record["payload"] if wrapped else record
@@ -145,6 +145,14 @@ def codex(lines: Lines, ignored: Counter) -> Iterator[tuple[int, dict, list[str]
             messages.append(message)
     if messages:
         yield first, _codex(system, messages), notes
+
+
+def _items(lines: Lines) -> Lines:
+    """The lines; of the first generation's document its head and its items."""
+    for number, record in lines:
+        items = record.get("items") if isinstance(record.get("session"), dict) else None
+        yield number, record["session"] if items else record
+        yield from ((number, one) for one in as_list(items or []) if isinstance(one, dict))
 
 
 def _codex(system: str, messages: list[dict]) -> dict:

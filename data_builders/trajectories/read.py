@@ -94,7 +94,8 @@ def formats(record: dict) -> list[str]:
         "codex": (isinstance(record.get("payload"), dict) and isinstance(kind, str))
         or ("role" in keys and kind == "message")
         or record.get("record_type") == "state"
-        or {"id", "timestamp", "instructions"} <= keys,
+        or {"id", "timestamp", "instructions"} <= keys
+        or (isinstance(record.get("session"), dict) and "items" in lists),
         "claude_code": "parentUuid" in keys or {"sessionId", "type"} <= keys or {"leafUuid", "summary"} <= keys,
     }
     return [name for name, fits in rules.items() if fits]

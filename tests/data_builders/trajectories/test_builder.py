@@ -69,7 +69,7 @@ def test_max_examples_are_drawn_by_the_seed_over_all_files_in_their_order(tmp_pa
         data = TrajectoriesData(builder="trajectories", path=str(FILES), max_examples=5)
         counts = build_trajectories(data, tmp_path, seed, "t")
         drawn.append([json.loads(line)["id"] for line in (tmp_path / "examples.jsonl").read_text().splitlines()])
-    assert (counts["examples"], counts["over_max_examples"]) == (5, 14)
+    assert (counts["examples"], counts["over_max_examples"]) == (5, 15)
     assert drawn[0] == drawn[1] != drawn[2] and len(drawn[0]) == 5
 
 

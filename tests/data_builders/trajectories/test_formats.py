@@ -16,7 +16,7 @@ READ = {  # file -> the format that its keys tell
     **dict.fromkeys(("openai", "smolagents"), "openai"),
     **dict.fromkeys(("sharegpt", "hermes", "toolace", "minimind"), "sharegpt"),
     **{name: name for name in ("glaive", "xlam", "bfcl", "verifiers", "limi", "claude_code", "codex")},
-    "codex_bare": "codex",
+    **{"codex_bare": "codex", "codex_document": "codex"},
 }
 
 
@@ -48,7 +48,7 @@ def test_a_format_is_told_by_its_keys_and_may_be_named(name):
     assert {"auto", *CONVERTERS, *SESSIONS} == set(get_args(TrajectoryFormat))
     found, report = read(name)
     assert found and "refused" not in report and report["read"][READ[name]]
-    assert read(name, format=name.removesuffix("_bare"))[0] == found
+    assert read(name, format=name.partition("_")[0] if name.startswith("codex") else name)[0] == found
     other = read(name, format="bfcl" if name == "xlam" else "xlam")[1]
     assert set(other["refused"]) == {"its format is not known, or not data.format"}
     for row in found:  # the form that chat templates take
@@ -161,7 +161,7 @@ def test_a_claude_code_session_is_the_path_to_its_last_record_with_all_blocks_an
     assert all(report["ignored"][name] == 1 for name in left)
 
 
-@pytest.mark.parametrize(("name", "number"), [("codex", 3), ("codex_bare", 1)])
+@pytest.mark.parametrize(("name", "number"), [("codex", 3), ("codex_bare", 1), ("codex_document", 1)])
 def test_a_codex_session_is_read_in_all_its_generations(name, number):
     found, report = read(name)
     assert calls(found[0]) == [
