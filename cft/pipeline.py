@@ -63,7 +63,8 @@ def file_hashes(recipe: Recipe, *blocks: str) -> dict[str, str]:
                 hashes[label] = content_id(*map(sha256_file, task_files(recipe)), length=64)
             elif kind in LOOK_UP:
                 path = LOOK_UP[kind](name)
-                hashes[label] = sha256_folder(path, "*.json*") if path.is_dir() else sha256_file(path)
+                folder = kind == "trajectories" and path.is_dir()
+                hashes[label] = sha256_folder(path, "*.json*") if folder else sha256_file(path)
             elif re.search(r"[./\\]", name) and os.path.isfile(name):  # a library's option, which may name a file
                 hashes[label] = sha256_file(Path(name))
         except OSError as error:
