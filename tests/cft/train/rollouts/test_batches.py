@@ -5,6 +5,7 @@ from trl import GRPOConfig
 from trl.trainer.utils import RepeatSampler
 
 from cft.train.rollouts.batches import RolloutBatches
+from cft.train.rollouts.prompts import PromptRows
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,11 @@ def test_one_step_a_generation_does_not_clip_and_several_do():
     several = RolloutBatches.of({"steps_per_generation": 16})
     assert several.clips and several.steps == 4 and several.generations(24) == 6
     assert RolloutBatches.of({"num_iterations": 2}).clips
+
+
+def test_right_and_wrong_candidates_take_turns_in_an_order_of_chance():
+    rows = [{"id": number, "correct": number % 3 == 0} for number in range(12)]  # 4 right, 8 wrong
+    drawn = PromptRows(rows, [1] * 12, 8).in_order(24, seed=0)
+    assert [row["correct"] for row in drawn[:12]] == [True, False] * 4 + [False] * 4
+    halves = [[row["id"] for row in half] for half in (drawn[:12], drawn[12:])]
+    assert sorted(halves[0]) == sorted(halves[1]) == list(range(12)) and halves[0] != halves[1]
