@@ -14,15 +14,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import TypedDict
+
 from cft.errors import EvalError
-from cft.foreign import parse_json
+from cft.foreign import check_shape, parse_json
 from eval.grading import Grade, last_box
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 KEYS = ("environment", "outcome", "rows", "messages", "split", "size")  # of `dataset_kwargs: tools:`
+EXPECTED = TypedDict("EXPECTED", {"files": dict[str, str], "answer": str | None, "possible": bool})
 NO_TOOLS = ("reset", "get_reward")  # public methods that TRL does not take for tools
+ROW = {"id": str, "request": str, "kind": str, "level": int, "files": dict[str, str], "expected": EXPECTED}
 METRICS = {"exact_match": "correct", "no_answer": "no_answer"}
 MOST_RESULT = 4_000  # characters of a tool's result that the model reads
 BLOCK = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|(?=<tool_call>)|$)", re.DOTALL)
@@ -124,8 +128,9 @@ def named(place: Any, where: str) -> Any:
     try:
         module, _, name = place.partition(":")
         return getattr(importlib.import_module(module), name)
-    except (AttributeError, ImportError, ValueError) as fault:
-        raise EvalError(f"{where} is {place!r}, which cannot be loaded ({fault}). Write module:name.") from None
+    except Exception as fault:  # a module of the user's own may raise anything
+        said = f"{type(fault).__name__} {fault}"
+        raise EvalError(f"{where} is {place!r}, which cannot be loaded ({said}). Write module:name.") from None
 
 
 def tools_of(environment: Any) -> dict[str, Callable[..., Any]]:
@@ -161,6 +166,11 @@ def load(tools: dict[str, Any], **_: Any) -> "dict[str, Dataset]":
     environment = Environment.of(tools, "the task")
     rows = named(tools["rows"], "the task: rows")(tools["split"], tools["size"])
     messages = named(tools["messages"], "the task: messages")
+    for number, row in enumerate(rows):
+        try:
+            check_shape(row, ROW)
+        except ValueError as fault:
+            raise EvalError(f"{tools['rows']}: row {number}: {fault}. Correct what it returns.") from None
     return {"test": Dataset.from_list([_doc(row, messages(row), environment, tools) for row in rows])}
 
 

@@ -15,7 +15,6 @@ from cft.pipeline import check_prompts, run_stages
 from cft.plan.plan import make_plan
 from eval.answering.dialogue import MOST_CALLS, TURNS
 from eval.elicitors.table import ELICITORS
-from eval.grading import grade
 from eval.report.report import write_report
 from eval.tasks.lm_tasks import TASKS_FOLDER
 from eval.tasks.tools.environment import MOST_RESULT, ToolCall, read_calls
@@ -26,7 +25,7 @@ HERE = __name__
 
 
 class Notebook:
-    """Two tools and a broken one."""
+    """Two tools; what they read and write are files."""
 
     def reset(self, *, files: dict, **row) -> str:
         self.files = dict(files)
@@ -51,24 +50,18 @@ class Notebook:
         return "written"
 
 
-def score(row: dict, files: dict, text: str, *, cut: bool) -> str:
-    found = grade(row["expected"]["answer"], text, truncated=cut).outcome
-    return "wrong" if found == "correct" and files != row["expected"]["files"] else found
-
-
 def call(name: str, **arguments) -> str:
     return "<tool_call>\n" + json.dumps({"name": name, "arguments": arguments}) + "\n</tool_call>"
 
 
 WRITE, BOX = call("write", path="b", text="7"), r"Done: \boxed{7}"
-BARE = '```json\n{"name": "write", "arguments": {"path": "b", "text": "7"}}\n```'
 BROKEN = [
     *("<tool_call>{'name': 'read'}</tool_call>", '<tool_call>{"name": "read", "arguments": [1]}</tool_call>'),
     *(call("burn"), call("read", file="a"), call("read", path="none"), call("read", path="long"), WRITE),
 ]
 SAID = {  # request -> the messages of the model
     "copy": ["I read it first.\n" + call("read", path="a"), WRITE, BOX],
-    "bare": [BARE, BOX],
+    "bare": ['```json\n{"name": "write", "arguments": {"path": "b", "text": "7"}}\n```', BOX],
     "lazy": [BOX],
     "silent": [WRITE, "It is 7."],
     "endless": [call("read", path="a")] * 99,
@@ -77,19 +70,16 @@ SAID = {  # request -> the messages of the model
     "cut": [WRITE, "..."],
     "large": [call("read", path="long") * 2] * 9,
 }
-OUTCOMES = {
-    **{"copy": "correct", "bare": "correct", "lazy": "wrong", "silent": "no_answer", "endless": "truncated"},
-    **{"broken": "correct", "many": "correct", "cut": "truncated", "large": "truncated"},
-}
+OUTCOMES = ["correct", "correct", "wrong", "no_answer", "truncated", "correct", "correct", "truncated", "truncated"]
+ENDS = ["answer", "answer", "answer", "answer", "turns", "answer", "answer", "tokens", "context"]
+FORMS = ["tool_call", "json", "none", "tool_call", "tool_call", "tool_call", "tool_call", "tool_call", "tool_call"]
 
 
 def problems(split: str, size: int) -> list[dict]:
     files = {"a": "7", "long": "x" * 9000}
     expected = {"files": files | {"b": "7"}, "answer": "7", "possible": True}
-    return [
-        {"id": name, "kind": "toy", "level": 1, "request": name, "files": files, "expected": expected}
-        for name in list(SAID)[:size]
-    ]
+    row = {"kind": "toy", "level": 1, "files": files, "expected": expected}
+    return [row | {"id": name, "request": name} for name in list(SAID)[:size]]
 
 
 def asked(row: dict) -> list[dict]:
@@ -118,7 +108,7 @@ def model(tmp_path_factory) -> Path:
 def toys(tmp_path, monkeypatch) -> str:
     """A folder with the task; its model speaks by the script."""
     monkeypatch.setitem(ELICITORS, "scripted", f"{HERE}:scripted")
-    tools = {"environment": f"{HERE}:Notebook", "outcome": f"{HERE}:score", "rows": f"{HERE}:problems"}
+    tools = {"environment": f"{HERE}:Notebook", "outcome": "eval.tasks.tools.score:outcome", "rows": f"{HERE}:problems"}
     tools |= {"messages": f"{HERE}:asked", "split": "test", "size": 9}
     task = {"task": "toys", "include": f"{TASKS_FOLDER}/prompts/tools", "dataset_kwargs": {"tools": tools}}
     (tmp_path / "tasks").mkdir()
@@ -131,20 +121,18 @@ def recipe_of(model: Path, toys: str, **block):
     return make_recipe(model, **{"tasks": ["toys"], "task_dir": toys, "limit": None, "batch_size": 3} | block)
 
 
-def rows_of(folder: Path, arm: str) -> list[dict]:
-    return [json.loads(line) for line in (folder / "toys" / arm / "answers.jsonl").read_text("utf-8").splitlines()]
+def rows_of(folder: Path) -> list[dict]:
+    path = folder / "toys" / "base+scripted" / "answers.jsonl"
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def test_tools_are_run_until_the_model_answers_wrong_calls_are_told_and_the_end_state_is_scored(model, toys, tmp_path):
     results, _ = run(recipe_of(model, toys, arms=["base+scripted"]), tmp_path, None)
-    rows = {row["question"]: row for row in rows_of(tmp_path, "base+scripted")}
-    assert {name: row["outcome"] for name, row in rows.items()} == OUTCOMES
-    assert results["toys"]["base+scripted"]["metrics"]["exact_match"] == pytest.approx(4 / 9)
+    rows = {row["question"]: row for row in rows_of(tmp_path)}
     kept = {name: row["trajectory"] for name, row in rows.items()}
-    assert {name: kept[name]["ended"] for name in ("lazy", "endless", "cut", "large")} == {
-        **{"lazy": "answer", "endless": "turns", "cut": "tokens", "large": "context"}
-    }
-    assert [kept[name]["format"] for name in ("copy", "bare", "lazy")] == ["tool_call", "json", "none"]
+    assert [row["outcome"] for row in rows.values()] == OUTCOMES
+    assert [row["ended"] for row in kept.values()] == ENDS and [row["format"] for row in kept.values()] == FORMS
+    assert results["toys"]["base+scripted"]["metrics"]["exact_match"] == pytest.approx(4 / 9)
     assert rows["copy"]["tokens"] == sum(map(len, SAID["copy"])) and kept["endless"]["calls"] == TURNS
     assert rows["copy"]["response"].count("<tool_response>") == 2
     system, user, first, read, *_, last = kept["copy"]["messages"]
@@ -161,9 +149,7 @@ def test_tools_are_run_until_the_model_answers_wrong_calls_are_told_and_the_end_
     assert len(many) == MOST_CALLS and "42 more calls were not run" in many[-1]["content"]
 
 
-def test_a_killed_dialogue_goes_on_from_its_last_batch_and_finished_ones_are_graded_again(
-    model, toys, tmp_path, monkeypatch
-):
+def test_killed_dialogues_go_on_from_their_last_batch_and_are_graded_again(model, toys, tmp_path, monkeypatch):
     recipe, turns = recipe_of(model, toys, arms=["base+scripted"]), []
     run(recipe, tmp_path / "whole", None)
 
@@ -178,15 +164,13 @@ def test_a_killed_dialogue_goes_on_from_its_last_batch_and_finished_ones_are_gra
     with pytest.raises(KeyboardInterrupt):
         run(recipe, tmp_path / "killed", None)
     run(recipe, tmp_path / "killed", None)
-    assert len(turns) > len(set(turns)) > 1  # some turns of the interrupted batch came twice, those of the first not
-    assert turns.count(turns[0]) == 1
-    assert rows_of(tmp_path / "killed", "base+scripted") == rows_of(tmp_path / "whole", "base+scripted")
+    assert len(turns) > len(set(turns)) and turns.count(turns[0]) == 1  # turns of the interrupted batch came twice
+    assert rows_of(tmp_path / "killed") == rows_of(tmp_path / "whole")
     done = tmp_path / "whole" / "toys" / "base+scripted" / "arm.json"
     done.write_text(done.read_text("utf-8").replace('"grader": "', '"grader": "earlier '), encoding="utf-8")
-    before, asked_before = rows_of(tmp_path / "whole", "base+scripted"), len(turns)
-    _, printed = run(recipe, tmp_path / "whole", None)
-    assert "graded again" in printed and len(turns) == asked_before
-    assert rows_of(tmp_path / "whole", "base+scripted") == before
+    count = len(turns)
+    assert "graded again" in run(recipe, tmp_path / "whole", None)[1] and len(turns) == count
+    assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "killed")
 
 
 def test_base_and_adapter_of_a_real_model_are_paired(model, toys, tmp_path, monkeypatch):
@@ -194,9 +178,8 @@ def test_base_and_adapter_of_a_real_model_are_paired(model, toys, tmp_path, monk
     recipe = recipe_of(model, toys, limit=4, samples=2, temperature=1.0)
     run(recipe, tmp_path / "eval", adapter)
     assert sum(sizes) == 16  # the tiny model calls nothing
-    found = write_report(
-        "toys", tmp_path / "eval", tmp_path / "out", environment={}, arms=["base", "adapter"], tasks=["toys"]
-    )
+    names = {"arms": ["base", "adapter"], "tasks": ["toys"]}
+    found = write_report("toys", tmp_path / "eval", tmp_path / "out", environment={}, **names)
     assert found["comparisons"][0]["n"] == 4 and (tmp_path / "out" / "report.html").is_file()
 
 
