@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from typing_extensions import TypedDict
-
 from cft.errors import EvalError
 from cft.foreign import check_shape, parse_json
 from eval.grading import Grade, last_box
@@ -24,9 +22,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 KEYS = ("environment", "outcome", "rows", "messages", "split", "size")  # of `dataset_kwargs: tools:`
-EXPECTED = TypedDict("EXPECTED", {"files": dict[str, str], "answer": str | None, "possible": bool})
 NO_TOOLS = ("reset", "get_reward")  # public methods that TRL does not take for tools
-ROW = {"id": str, "request": str, "kind": str, "level": int, "files": dict[str, str], "expected": EXPECTED}
+ROW = {"id": str, "request": str, "kind": str, "level": int, "files": dict[str, str], "expected": dict}
+EXPECTED = {"files": dict[str, str], "answer": str | None, "possible": bool}
 METRICS = {"exact_match": "correct", "no_answer": "no_answer"}
 MOST_RESULT = 4_000  # characters of a tool's result that the model reads
 BLOCK = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|(?=<tool_call>)|$)", re.DOTALL)
@@ -169,6 +167,7 @@ def load(tools: dict[str, Any], **_: Any) -> "dict[str, Dataset]":
     for number, row in enumerate(rows):
         try:
             check_shape(row, ROW)
+            check_shape(row["expected"], EXPECTED)
         except ValueError as fault:
             raise EvalError(f"{tools['rows']}: row {number}: {fault}. Correct what it returns.") from None
     return {"test": Dataset.from_list([_doc(row, messages(row), environment, tools) for row in rows])}
