@@ -24,11 +24,16 @@ CURES = {  # what to do with a damaged file, by the error that its reader raises
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` beside `path`, flush it to disk, then rename it into place."""
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """`write_bytes` of the parts one after the other, which need not fit into memory together."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with beside.open("wb") as out:
-            out.write(data)
+            out.writelines(parts)
             out.flush()
             os.fsync(out.fileno())
         beside.replace(path)
@@ -89,8 +94,8 @@ def dump_jsonl(rows: Iterable[dict]) -> str:
 
 
 def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
-    """Write all `rows` as JSON Lines, atomically."""
-    write_text(path, dump_jsonl(rows))
+    """Write all `rows` as JSON Lines, atomically, each as it comes."""
+    write_parts(path, (dump_jsonl([row]).encode("utf-8") for row in rows))
 
 
 def append_jsonl(path: Path, rows: Iterable[dict]) -> None:

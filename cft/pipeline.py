@@ -26,6 +26,8 @@ from data_builders.build import build
 from data_builders.problems import find_problem
 from data_builders.teachers.file import find_critiques
 from data_builders.teachers.templates import find_template
+from data_builders.trajectories.build import find_trajectories
+from data_builders.trajectories.read import REPORTED
 from eval.grading import grader_identity
 from eval.prompts import is_chat
 from eval.tasks.lm_tasks import find_task, task_files
@@ -35,6 +37,7 @@ LOOK_UP: dict[str, Callable[[str], Path]] = {  # kind of `cft.recipe.blocks.File
     "problem": find_problem,
     "critiques": find_critiques,
     "template": find_template,
+    "trajectories": find_trajectories,
     "file": Path,
     "chat template": user_path,
 }
@@ -60,7 +63,8 @@ def file_hashes(recipe: Recipe, *blocks: str) -> dict[str, str]:
             elif kind == "tasks":
                 hashes[label] = content_id(*map(sha256_file, task_files(recipe)), length=64)
             elif kind in LOOK_UP:
-                hashes[label] = sha256_file(LOOK_UP[kind](name))
+                path = LOOK_UP[kind](name)
+                hashes[label] = sha256_folder(path, "*.json*") if path.is_dir() else sha256_file(path)
             elif re.search(r"[./\\]", name) and os.path.isfile(name):  # a library's option, which may name a file
                 hashes[label] = sha256_file(Path(name))
         except OSError as error:
@@ -162,6 +166,9 @@ def data_stage(recipe: Recipe, run: Run, console: Terminal, max_cost: float | No
     paid = "cost unknown (no price)" if cost is None else f"cost ${cost:.4f}" if cost else ""
     paid += f" (estimated for {counts['estimated']} answers)" if paid and counts.get("estimated") else ""
     console.print(f"data: {told}{', ' + paid if paid else ''}")
+    where = counts.get("where", {})  # of trajectories
+    for kind, number, what in [(k, n, w) for k in where and REPORTED for w, n in counts.get(k, {}).items()]:
+        console.out(f"  {kind} {number}: {what}{f' ({where[what]})' if what in where else ''}")
 
 
 def train_stage(

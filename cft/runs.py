@@ -69,8 +69,8 @@ SHAPES: dict[str, dict[str, Any]] = {
         **dict.fromkeys(("verdict", "answer", "accepted", "reason"), Any),
     },
     EXAMPLES: {
-        **{"id": str, "critique": str | None, "prompt": list[dict]},
-        **{"completion": NotRequired[list[dict]], "candidate": NotRequired[str]},
+        **{"id": str, "critique": NotRequired[str | None], "candidate": NotRequired[str]},
+        **dict.fromkeys(("prompt", "completion", "messages"), NotRequired[list[dict]]),
     },
     ANSWERS: {"doc_id": int | str},
 }

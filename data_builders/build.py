@@ -22,6 +22,7 @@ from data_builders.students import pass_rates, sample, select
 from data_builders.teachers.exact.exact import exact_critiques
 from data_builders.teachers.file import chosen_critiques, read_files
 from data_builders.teachers.model import critiques_of, plan_critiques
+from data_builders.trajectories.build import build_trajectories, planned_rows
 from data_builders.without_teacher import demonstrations, own_solutions, prompts, verdicts
 from eval.grading import last_box
 
@@ -40,13 +41,16 @@ def build(data: "DataBlock", *, folder: Path, seed: int, asking: "Asking", title
         {name: {"samples", "pass_rate"}}, "set_aside": {why: n} of candidates, "critiques", "accepted", "dropped":
         {reason: n} of critiques, "dropped_by_teacher", "agreement": among teachers, "over_max_examples", "changed":
         {what: n} by data.change, "examples", "ignores_temperature": models that gave the same text for all samples,
-        "cost_usd", "estimated": answers whose tokens a server did not tell}; only {"examples"} without a builder.
+        "cost_usd", "estimated": answers whose tokens a server did not tell}; only {"examples"} without a builder; of
+        trajectories what `build_trajectories` returns.
 
     Raises:
         DataError: for a problem or file that cannot be used, for calls that failed, or when no example is left.
     """
     if data.builder == "none":
         return {"examples": 0}
+    if data.builder == "trajectories":
+        return build_trajectories(data, folder, seed, title)
     problems = load_problems(data.problems)
     if data.students and not problems:
         raise DataError("data.students: ask for samples, but there is no entry in data.problems.")
@@ -112,6 +116,8 @@ def planned_characters(data: Any) -> list[int]:
     if data.builder == "critiques":
         rows = [row for teacher in data.teachers if teacher.kind == "file" for row in chosen_critiques(teacher)]
         return [len(_user_message(data.prompt, row.problem, row.solution)) + len(row.critique) for row in rows]
+    if data.builder == "trajectories":
+        return planned_rows(data)
     shows = data.builder == "demonstrations"
     if data.builder == "verdicts" or (shows and data.students):  # models write all that their rows show
         return []

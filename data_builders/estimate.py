@@ -34,6 +34,8 @@ def estimate_calls(data: "DataBlock", seed: int, model: "ModelBlock", ledgers: P
     Raises:
         DataError: for a problem, template, file or ledger that cannot be read.
     """
+    if not hasattr(data, "students"):
+        return []
     problems = {p.id: p for p in map(load_problem, data.problems)}
     estimates, candidates, expected, complete = [], [], 0, True
     for student in data.students:

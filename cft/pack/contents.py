@@ -67,7 +67,8 @@ def recipe_contents(recipe: Recipe) -> Contents:
         if kind in LOOK_UP and (kind, name) != ("chat template", "plain"):
             path = LOOK_UP[kind](name)
             if path == user_path(name):  # else it is shipped, and in the project's wheel
-                found.take(key, name, path)
+                for file in sorted(path.rglob("*.json*")) if path.is_dir() else [path]:
+                    found.take(key, name, file, path)
         elif kind == "if it is one" and re.search(r"[./\\]", name) and os.path.isfile(name):
             found.take(key, name, Path(name))
     if recipe.eval.task_dir:

@@ -67,7 +67,7 @@ def cross_faults(
                 yield Fault(("eval", "data", task), "is not a task of this recipe", fix, scored.data[task])
     if data and data.builder == "critiques":
         yield from _critiques_faults(data)
-    if data and data.builder != "none":
+    if data and hasattr(data, "students"):
         yield from _asking_faults(data)
 
 

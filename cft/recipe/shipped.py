@@ -7,7 +7,7 @@ from cft.errors import CFTError, DataError, RecipeError
 from cft.foreign import user_path
 from cft.suggest import nearest
 
-NO_RECIPES = {"problems", "critiques", "sweeps", "prices.yaml"}  # below recipes/
+NO_RECIPES = {"problems", "critiques", "trajectories", "sweeps", "prices.yaml"}  # below recipes/
 
 
 def recipes_folder() -> Path:

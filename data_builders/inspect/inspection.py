@@ -56,7 +56,7 @@ def load_items(folder: Path) -> list[Item]:
         if not (folder / f"{name}.jsonl").is_file():
             raise DataError(
                 f"{folder}: has no {name}.jsonl. Run `cft data RECIPE` to its end first; a recipe whose "
-                f"data.builder is none has nothing to look at."
+                f"data.builder is none or trajectories has nothing to look at."
             )
     problems, candidates = ({row["id"]: row for row in _rows(folder, name)} for name in ("problems", "candidates"))
     critiques = _rows(folder, "critiques")

@@ -13,6 +13,7 @@ from cft.recipe.blocks.data import (
     StudentBlock,
     Style,
     Teacher,
+    TrajectoriesData,
     VerdictsData,
 )
 from cft.recipe.blocks.endpoint import EndpointBlock

@@ -15,6 +15,11 @@ Style = Literal[
     "re-derivation",
 ]
 
+TrajectoryFormat = Literal[
+    *("auto", "openai", "sharegpt", "hermes", "glaive", "limi", "xlam", "toolace", "bfcl", "smolagents", "verifiers"),
+    *("minimind", "claude_code", "codex"),
+]
+
 
 class StudentBlock(Block):
     """Who writes the solutions that are criticised, and how they are sampled."""
@@ -146,6 +151,23 @@ class VerdictsData(Block):
     )
 
 
+class TrajectoriesData(Block):
+    """Conversations with tool calls that exist already, of whatever common format, as rows of messages and tools."""
+
+    builder: Literal["trajectories"]
+    path: Annotated[Text, File("trajectories")] = Field(
+        description="Name in recipes/trajectories, or path of a JSON or JSONL file, or of a folder of them."
+    )
+    format: TrajectoryFormat = Field("auto", description="What the records are; auto: told by their keys.")
+    missing_tools: Literal["infer", "refuse"] = Field(
+        "infer", description="A row with calls but no tools: infer writes schemas by its calls."
+    )
+    misfits: Literal["refuse", "keep"] = Field(
+        "refuse", description="A row with a call that does not fit its tool's schema, such as one without an argument."
+    )
+    max_examples: Count | None = Field(None, description="Most training rows, drawn by the seed; null: all.")
+
+
 class NoData(Block):
     """No examples, for recipes that only score the base model."""
 
@@ -153,5 +175,6 @@ class NoData(Block):
 
 
 DataBlock = Annotated[
-    CritiquesData | DemonstrationsData | PromptsData | VerdictsData | NoData, Field(discriminator="builder")
+    CritiquesData | DemonstrationsData | PromptsData | VerdictsData | TrajectoriesData | NoData,
+    Field(discriminator="builder"),
 ]

@@ -136,7 +136,8 @@ def test_very_many_faults_still_fit_on_one_screen(write_recipe):
             "Set it, or set train.method to sft."]),
         (["data={builder: none}"], ['override data.builder = "none": train.method cft needs the builder critiques. ']),
         (["data={builder: none}", "train.method=sft"], [
-            'override data.builder = "none": train.method sft needs the builder critiques or demonstrations.']),
+            'override data.builder = "none": train.method sft needs the builder critiques or demonstrations or '
+            "trajectories."]),
         (["train={method: none}"], [
             'demo.yaml:4 data.builder = "critiques": train.method none needs the builder none.',
             'demo.yaml:15 eval.arms = ["base", "adapter"]: train.method is none, so there is no adapter to score.']),
