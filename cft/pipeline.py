@@ -13,6 +13,7 @@ from cft.gpus import idle_gpu
 from cft.models.generate import render
 from cft.models.load import load_tokenizer
 from cft.models.source import resolve
+from cft.models.template import check_tools
 from cft.recipe.blocks import METHODS, Recipe, named_files
 from cft.runs import ANSWERS, ARM, EVAL, MANIFEST, STAGES, TRAIN, Run, Stage, open_run, versions
 from cft.terminal import Terminal, Text
@@ -29,7 +30,7 @@ from data_builders.trajectories.build import find_trajectories
 from data_builders.trajectories.read import REPORTED
 from eval.grading import grader_identity
 from eval.prompts import is_chat
-from eval.tasks.lm_tasks import task_files
+from eval.tasks.lm_tasks import find_task, task_files
 
 ADAPTER_FILES = ("**/*model*.safetensors", "**/adapter_config.json")
 LOOK_UP: dict[str, Callable[[str], Path]] = {  # kind of `cft.recipe.blocks.File` -> the file of such a name
@@ -121,8 +122,11 @@ def run_stages(
 def check_prompts(recipe: Recipe) -> None:
     """Raise ModelError before anything runs if the chat template does not know the roles of an arm's prompt.
 
-    A chat prompt beside a task's own has a system message.
+    A chat prompt beside a task's own has a system message; a task with tools has tools, calls and results.
     """
+    tasks = [find_task(name, recipe.eval) for name in recipe.eval.tasks]
+    for task in [task for task in tasks if task.environment]:
+        check_tools(load_tokenizer(recipe.model), task.environment.schemas, task.name)
     with_system = [arm.name for arm in recipe.eval.arms if arm.prompt and is_chat(arm.prompt)]
     if not with_system or recipe.eval.endpoint:
         return

@@ -31,18 +31,27 @@ class Completion:
     text: str
     tokens: int  # new tokens, the end-of-sequence token included
     finish_reason: Literal["stop", "length"]  # ended by itself | hit max_new_tokens
+    trajectory: dict[str, Any] | None = None  # of a task with tools: its messages, and the end state
 
 
-def render(tokenizer: "PreTrainedTokenizerBase", messages: list[dict]) -> str:
+def render(tokenizer: "PreTrainedTokenizerBase", messages: list[dict], tools: list[dict] | None = None) -> str:
     """The prompt text: the tokenizer's chat template with its generation prompt, or plain text where there is none.
 
     A last message of the assistant is the beginning of its answer, which the model goes on with.
+
+    Args:
+        tools: JSON schemas in OpenAI's form; `cft.models.template.check_tools` says whether the template shows them.
     """
     begun = messages[-1]["role"] == "assistant"
     if tokenizer.chat_template is None:
         return "\n\n".join(message["content"] for message in messages) + ("" if begun else "\n")
     return apply_template(
-        tokenizer, messages, tokenize=False, add_generation_prompt=not begun, continue_final_message=begun
+        tokenizer,
+        messages,
+        tools=tools,
+        tokenize=False,
+        add_generation_prompt=not begun,
+        continue_final_message=begun,
     )
 
 

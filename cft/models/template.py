@@ -34,6 +34,25 @@ def apply_template(tokenizer: "PreTrainedTokenizerBase", messages: list[dict], *
         ) from None
 
 
+def check_tools(tokenizer: "PreTrainedTokenizerBase", tools: list[dict], task: str) -> None:
+    """Raise ModelError, with the task's name, unless the template shows the tools, the calls and their results."""
+    marks = {"tools": tools[-1]["function"]["name"], "calls": "<tool_call>{}</tool_call>", "results": "forty-one cats"}
+    messages = [
+        {"role": "user", "content": "How many cats?"},
+        {"role": "assistant", "content": marks["calls"]},
+        {"role": "tool", "name": marks["tools"], "content": marks["results"]},
+    ]
+    text = ""
+    if tokenizer.chat_template:
+        text = apply_template(tokenizer, messages, tools=tools, tokenize=False, add_generation_prompt=True)
+    if dropped := [name for name, mark in marks.items() if mark not in text]:
+        raise ModelError(
+            f"{task} is a task with tools, but the chat template of {tokenizer.name_or_path} drops "
+            f"{' and '.join(dropped)}. Take a model that knows tools, such as qwen2.5-coder-0.5b, or set "
+            "model.chat_template to a file that shows them."
+        )
+
+
 def words(error: Exception) -> str:
     """What a library said, on one line; the name of the error where its words alone say little."""
     said = one_line(error)

@@ -10,8 +10,8 @@ from cft.plan.rollouts import Rollouts
 from cft.recipe.blocks import Recipe
 from cft.train.loop.defaults import adapter_settings, may_quantize, our_defaults, rollout_defaults
 from cft.train.loop.fallback import Setting, ladder
+from eval.tasks.lm_tasks import PROMPT_TOKENS, find_task
 
-PROMPT_TOKENS = 110  # of a question that is scored
 LONGEST_PROMPT = 800  # tokens of the longest question of a task with its template, a guess; a static cache has its room
 SCORING_LIBRARIES = 0.65e9  # bytes that lm-eval and decoding add on a CPU (measured)
 
@@ -111,8 +111,9 @@ def room_of(card: Card | None, device: str) -> tuple[str, float]:
 
 
 def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: str, device: str) -> float:
-    """Bytes at the peak of scoring."""
-    return decoding(model, recipe, batch, quantization, device, PROMPT_TOKENS + recipe.eval.max_new_tokens)
+    """Bytes at the peak of scoring. What all turns of a task with tools read stands for its longest conversation."""
+    read = max(find_task(name, recipe.eval).prompt_tokens for name in recipe.eval.tasks)
+    return decoding(model, recipe, batch, quantization, device, read + recipe.eval.max_new_tokens)
 
 
 def decoding(model: Architecture, recipe: Recipe, batch: int, quantization: str, device: str, tokens: float) -> float:

@@ -30,7 +30,7 @@ from cft.foreign import user_path
 from cft.models.load import load_tokenizer
 from cft.models.source import architecture_of, resolve
 from cft.pipeline import file_hashes
-from cft.plan.memory import PROMPT_TOKENS, evaluation, plan_memory
+from cft.plan.memory import evaluation, plan_memory
 from cft.plan.rollouts import Rollouts
 from cft.recipe.blocks import ModelBlock, Recipe, RolloutTrain
 from cft.recipe.rl_checks import rollout_warnings
@@ -43,7 +43,7 @@ from data_builders.asking.prices import find_price
 from data_builders.build import planned_characters
 from data_builders.estimate import CHARACTERS_PER_TOKEN, TOKENS_PER_ANSWER, estimate_calls
 from eval.statistics.power import forecast
-from eval.tasks.lm_tasks import find_task
+from eval.tasks.lm_tasks import PROMPT_TOKENS, find_task
 
 ENDPOINT_SPEED = 40  # tokens a second of one call to a server, a guess; calls in flight add up
 ROW_TOKENS = PROMPT_TOKENS + 2.2 * TOKENS_PER_ANSWER  # of a training row that is yet to be sampled
@@ -143,13 +143,14 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         samples = recipe.eval.samples
         answers = items * len(recipe.eval.arms) * samples
         written = answers * min(recipe.eval.max_new_tokens, task.answer_tokens)
-        tokens = answers * PROMPT_TOKENS + written
+        read = answers * task.prompt_tokens
+        tokens = read + written
         tails = len(recipe.eval.arms) * math.ceil(items * samples / (GROUP.get(decoder, 1) * batch))
         each = f" x {samples} samples" if samples > 1 else ""
         arms = f"{number_of(len(recipe.eval.arms), 'arm')} ({', '.join(recipe.eval.arm_names)})"
         about = f"{name}: {number_of(items, 'item')}{each} x {arms}"
         about += f", decoder {decoder}" if decoder != "steps" and not recipe.eval.endpoint else ""
-        took, cost = scoring(recipe, answers * PROMPT_TOKENS, written, partial(seconds, tails=tails))
+        took, cost = scoring(recipe, read, written, partial(seconds, tails=tails))
         costs.append(cost)
         stage = _stage(run, "eval", about, tokens, took) | {"task": name}
         if len(recipe.eval.arms) > 1:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from data_builders.asking.endpoint import STREAM, Endpoint
 from data_builders.asking.engine import Budget
 from eval.answering.arms import Models, load_elicitor
 from eval.answering.batched import BatchedDecoding, Decoding
+from eval.answering.dialogue import DialogueDecoding
 
 if TYPE_CHECKING:
     from eval.tasks.lm_tasks import Items
@@ -70,8 +72,8 @@ class Answerer(ABC):
         """What the answers of this arm depend on; `model` names the model."""
 
     @abstractmethod
-    def render(self, messages: list[dict[str, str]]) -> str:
-        """The prompt that messages become."""
+    def render(self, messages: list[dict[str, str]], tools: list[dict] | None = None) -> str:
+        """The prompt that messages become, and the tools with them."""
 
     @abstractmethod
     def answer(self, arm: Arm, items: "Items", log: Path, on_progress: OnProgress) -> Answered:
@@ -99,8 +101,8 @@ class Local(Answerer):
     def template(self) -> str | None:
         return self.models.tokenizer.chat_template
 
-    def render(self, messages: list[dict[str, str]]) -> str:
-        return render(self.models.tokenizer, messages)
+    def render(self, messages: list[dict[str, str]], tools: list[dict] | None = None) -> str:
+        return render(self.models.tokenizer, messages, tools)
 
     def settings(self, arm: Arm) -> dict[str, Any]:
         block = self.models.block
@@ -128,10 +130,9 @@ class Local(Answerer):
             special_tokens=not (items.chat and self.template),
         )
         elicit = arm.elicitor and load_elicitor(arm.elicitor)
+        kind = partial(DialogueDecoding, items) if items.environment else BatchedDecoding
         with self.models.answering_as(arm.model) as model:
-            answering = BatchedDecoding(
-                model, self.models.tokenizer, decoding, log=log, on_progress=on_progress, elicit=elicit
-            )
+            answering = kind(model, self.models.tokenizer, decoding, log=log, on_progress=on_progress, elicit=elicit)
             where = {"device": str(model.device), "dtype": str(model.dtype)}
             if self.decoder == "graphs" and (fault := graphs_fault(model)):
                 self.say(f"eval: {arm.name} is decoded a step at a time instead of with graphs: {fault}")
@@ -168,7 +169,7 @@ class Served(Answerer):
 
         return kind(self.endpoint, model, self.budget, on_wait)
 
-    def render(self, messages: list[dict[str, str]]) -> str:
+    def render(self, messages: list[dict[str, str]], tools: list[dict] | None = None) -> str:
         return json.dumps(messages, ensure_ascii=False)
 
     def settings(self, arm: Arm) -> dict[str, Any]:

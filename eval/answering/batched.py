@@ -47,6 +47,7 @@ class BatchedDecoding:
 
     block_name = "eval"  # the recipe's block whose keys the messages name
     done = 0  # answers so far
+    ended = 0  # of the batch that is being written
     workers = 1  # processes that share the batches
 
     def __init__(
@@ -108,26 +109,29 @@ class BatchedDecoding:
             f"(now {how.batch_size}) or {block}.max_new_tokens (now {how.max_new_tokens}) and start again."
         )
         with out_of_memory_as(fault):
-            completions = self.answer_batch(prompts, seed=int(content_id(how.seed, batch)[:7], 16))
+            completions = self.answer_batch(prompts, batch, seed=int(content_id(how.seed, batch)[:7], 16))
         return {
             "answers": [vars(completion) for completion in completions],
             "seconds": round(time.perf_counter() - start, 3),
             "peak_memory_mb": peak_memory_mb(),
         }
 
-    def answer_batch(self, prompts: list[str], seed: int) -> list[Completion]:
-        """One completion a prompt; `seed` is the batch's own."""
+    def answer_batch(self, prompts: list[str], batch: list[int], seed: int) -> list[Completion]:
+        """One completion a prompt; `seed` is the batch's own, `batch` the answers' numbers."""
+        self.ended = 0
+        return self.decode(prompts, seed)
+
+    def count(self) -> None:
+        """Called for each answer that has ended."""
+        self.ended += 1
+
+    def decode(self, prompts: list[str], seed: int) -> list[Completion]:
+        """One completion a prompt, by `generate` or the elicitor."""
         how = {key: value for key, value in vars(self.decoding).items() if key not in ("batch_size", "samples", "seed")}
-        ended = 0
-
-        def on_answer() -> None:
-            nonlocal ended
-            ended += 1
-
-        how |= {"seed": seed, "on_step": lambda rows: self.on_progress(self.done + ended, rows)}
+        how |= {"seed": seed, "on_step": lambda rows: self.on_progress(self.done + self.ended, rows)}
         if self.elicit:
             return self.elicit(self.model, self.tokenizer, prompts, **how)
-        how |= {"slots": self.decoding.batch_size, "on_answer": on_answer}
+        how |= {"slots": self.decoding.batch_size, "on_answer": self.count}
         return generate(self.model, self.tokenizer, prompts, **how)
 
     def prompt_lengths(self, prompts: list[str]) -> list[int]:

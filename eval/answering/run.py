@@ -17,6 +17,7 @@ from cft.terminal import Terminal, Text, text_column
 from cft.weights.adapter import adapter_identity
 from eval.answering.answerers import Answerer, Local, Served
 from eval.answering.arms import Models, adapter_of
+from eval.answering.dialogue import LIMITS
 from eval.answering.scoring import graded_rows, score_with_lm_eval
 from eval.grading import grader_identity
 from eval.tasks.lm_tasks import Items, find_task
@@ -69,6 +70,8 @@ def evaluate(
     for task, arm, items in asked:
         settings = answerer.settings(arm) | {"task": task.name, "prompt": arm.prompt}
         settings["adapter"] = identities.get(arm.model)
+        if items.environment:
+            settings["tools"] = LIMITS | {"rows": content_id([doc["row"] for doc in items.docs])}
         kept, beside = others(task.name, arm.name), folder / task.name / arm.name
         results[task.name][arm.name] = evaluate_arm(arm, answerer, items, settings, beside, kept, console)
     return results
@@ -126,7 +129,7 @@ def evaluate_arm(
 def grade_again(folder: Path, done: dict[str, Any], arm: Arm, answerer: Answerer, items: Items) -> dict[str, Any]:
     """Grade the answers of a finished arm with the grader as it is now; what its `arm.json` then holds."""
     kept = read_rows(folder / ANSWERS)
-    completions = [Completion(row["response"], row["tokens"], row["finish_reason"]) for row in kept]
+    completions = [Completion(r["response"], r["tokens"], r["finish_reason"], r.get("trajectory")) for r in kept]
     rows = graded_rows(done["task"], arm.name, items, completions)
     for old in [*folder.glob("results_*"), *folder.glob("samples_*")]:
         old.unlink()

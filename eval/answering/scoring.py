@@ -1,6 +1,7 @@
 """Graded rows of an arm's answers, and lm-eval's own score of the same answers."""
 
 import hashlib
+import json
 import platform
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def graded_rows(task: str, arm: str, items: Items, completions: list[Completion]
                     "same_as": group,
                 }
                 | {key: doc[key] for key in ("subject", "level") if doc.get(key)}
+                | ({"trajectory": completion.trajectory} if completion.trajectory else {})
             )
     return rows
 
@@ -65,8 +67,8 @@ def score_with_lm_eval(
 
     name, samples = items.task.config.task, answerer.block.samples
     by_item = [rows[i : i + samples] for i in range(0, len(rows), samples)]
-    responses = [[row["response"] for row in item] for item in by_item]
-    lm = AnsweredLM(items.prompts, responses, answerer.render, answerer.template, settings["model"])
+    responses = [[scored_text(row) for row in item] for item in by_item]
+    lm = AnsweredLM(items.prompts, responses, items.chat_of(answerer.render), answerer.template, settings["model"])
     items.task.set_config("repeats", samples)
     items.task.set_config("generation_kwargs", answerer.generation_kwargs(items), update=True)
     beside = folder / ".lm_eval"
@@ -101,6 +103,11 @@ def score_with_lm_eval(
         path.replace(folder / path.name)
     beside.rmdir()
     return {metric: results["results"][name][f"{metric},none"] for metric in ("exact_match", "no_answer")}
+
+
+def scored_text(row: dict[str, Any]) -> str:
+    """What lm-eval scores of an answer: its text, or the trajectory of a task with tools as JSON."""
+    return json.dumps(row["trajectory"], ensure_ascii=False) if "trajectory" in row else row["response"]
 
 
 def environment() -> dict[str, str]:

@@ -1,13 +1,14 @@
 """Tasks: what their YAML says, how many items they have, and the items with the prompts that a model will read."""
 
 import contextlib
+import json
 import logging
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired
 
@@ -23,15 +24,17 @@ from eval.grading import Grade, grade, is_cut_off
 from eval.prompts import PROMPTS, is_chat
 from eval.tasks.item_files import local_file, read_file
 from eval.tasks.source import HUB_ID, read_source
+from eval.tasks.tools.environment import Environment
 
 if TYPE_CHECKING:
     import lm_eval.api.task
     from lm_eval.tasks import TaskManager
 
 TASKS_FOLDER = Path(__file__).parent
-METADATA = ("size", "answer_tokens", "samples")  # what a plan reads of a task's metadata
+METADATA = ("size", "answer_tokens", "prompt_tokens", "samples")  # what a plan reads of a task's metadata
 SETTINGS = {"metadata": NotRequired[dict | None], "dataset_kwargs": NotRequired[dict | None]}
 FORMATS = ("arrow", "csv", "json", "parquet", "text")  # dataset_path of local files, for the library
+PROMPT_TOKENS = 110  # of a question
 ANSWER_TOKENS = 540  # of a task that does not say it: MATH-500, as Qwen2.5-Coder-0.5B answers with at most 768
 
 
@@ -46,9 +49,21 @@ class Items:
     prompts: list[str]
     chat: bool  # whether a chat template wrote the prompts
     stop_strings: tuple[str, ...]
+    messages: list[list[dict[str, str]]]  # that a chat prompt was made of; empty where it is none
+    environment: Environment | None = None  # of a task with tools
+
+    def row(self, doc_id: int) -> dict[str, Any]:
+        """The row of a task with tools."""
+        return json.loads(self.docs[doc_id]["row"])
+
+    def chat_of(self, render: Callable[..., str]) -> Callable[[list[dict]], str]:
+        """A render function that knows the tools."""
+        return partial(render, tools=self.environment.schemas) if self.environment else render
 
     def score(self, doc_id: int, completion: Completion) -> Grade:
         """The grade of an answer. One that hit the limit behind a complete box is graded by that box."""
+        if self.environment:
+            return self.environment.grade(self.row(doc_id), completion.trajectory)
         cut = is_cut_off(completion.text, completion.finish_reason)
         return grade(self.golds[doc_id], completion.text, truncated=cut)
 
@@ -85,6 +100,21 @@ class Task:
     def answer_tokens(self) -> int:
         """Tokens of an answer, as a 0.5B model writes them."""
         return self._metadata.get("answer_tokens", ANSWER_TOKENS)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens that are read for an answer: of a task with tools in all turns, as a 0.5B model plays it."""
+        return self._metadata.get("prompt_tokens", PROMPT_TOKENS)
+
+    @cached_property
+    def environment(self) -> Environment | None:
+        """What a task with tools is played in; None for any other.
+
+        Raises:
+            EvalError: it cannot be loaded.
+        """
+        settings = (self.settings.get("dataset_kwargs") or {}).get("tools")
+        return Environment.of(settings, str(self.file)) if settings else None
 
     @property
     def samples(self) -> int | None:
@@ -138,24 +168,33 @@ class Task:
             EvalError: the items cannot be loaded, or cannot be used.
         """
         manager, task = self.load(prompt)
-        chat = is_chat(prompt)
+        chat, asked = is_chat(prompt), {}
+
+        def chat_template(messages: list[dict], **_: Any) -> str:
+            text = render(messages, tools=self.environment.schemas) if self.environment else render(messages)
+            asked[text] = messages
+            return text
+
         with quiet():
             docs = list(task.eval_docs)[:limit]
             task.build_all_requests(
                 limit=len(docs),
                 apply_chat_template=chat,
                 fewshot_as_multiturn=chat,
-                chat_template=lambda messages, **_: render(messages),
+                chat_template=chat_template,
                 tokenizer_name="",
             )
+        prompts = [instance.args[0] for instance in task.instances]
         return Items(
             manager=manager,
             task=task,
             docs=docs,
             golds=[task.doc_to_target(doc) for doc in docs],
-            prompts=[instance.args[0] for instance in task.instances],
+            prompts=prompts,
             chat=chat,
             stop_strings=tuple(task.config.generation_kwargs.get("until") or ()),
+            messages=[asked.get(text, []) for text in prompts],
+            environment=self.environment,
         )
 
 
@@ -177,7 +216,21 @@ def find_task(name: str, scored: EvalBlock, *, key: str = "eval.tasks", file: st
             raise EvalError(f"{key}: {name!r} is {task!r} with other settings. Set it to {task}, and {fix}.")
         raise EvalError(f"{key}: unknown task {name!r}. {did_you_mean(name, known)}. Known: {', '.join(known)}.")
     data = scored.data | ({"data_dir": scored.data_dir} if scored.data_dir else {}) | ({name: file} if file else {})
-    return Task(name, *known[name], data)
+    task = Task(name, *known[name], data)
+    if task.environment:
+        _refuse_with_tools(name, scored, key)
+    return task
+
+
+def _refuse_with_tools(name: str, scored: EvalBlock, key: str) -> None:
+    """Raise EvalError for what a task with tools is not offered for."""
+    if key != "eval.tasks":
+        raise EvalError(f"{key}: {name} is a task with tools, which is scored after training only. Name another task.")
+    if prompted := [arm.name for arm in scored.arms if arm.prompt]:
+        fix = f"Remove {', '.join(prompted)}, or score {name} with a recipe of its own."
+        raise EvalError(f"eval.arms: {name} is a task with tools, which has one prompt, its own. {fix}")
+    if scored.endpoint:
+        raise EvalError(f"eval.endpoint: {name} is a task with tools, which are run here. Leave eval.endpoint out.")
 
 
 def known_tasks(folder: str | None = None) -> dict[str, tuple[Path, dict[str, Any]]]:

@@ -19,7 +19,7 @@ def write_tasks(
     for name, (file, settings) in known_tasks(task_dir).items():
         task = Task(name, file, settings, {})
         for prompt in [None, *PROMPTS]:
-            if prompt and PROMPTS[prompt].sampled and not task.samples:
+            if prompt and (task.environment or (PROMPTS[prompt].sampled and not task.samples)):
                 continue
             variant = task.variant(prompt)
             text = yaml.safe_dump(variant, sort_keys=False)

@@ -12,6 +12,11 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
+TOOLS_TEMPLATE = (
+    "{% if tools %}<|im_start|>tools\n{% for t in tools %}{{ t | tojson }}\n{% endfor %}<|im_end|>\n{% endif %}"
+    + CHAT_TEMPLATE
+)
+
 
 def make_tiny_model(folder: Path, chat_template: str | None = CHAT_TEMPLATE) -> Path:
     """Save the model and tokenizer (eos `<|im_end|>`, pad `<|endoftext|>`) in `folder`; always the same weights."""
