@@ -9,17 +9,18 @@ filled with the task's, its calls are made on a real `Office`, and what comes ba
 
 import json
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cft.errors import DataError
 from cft.files import write_jsonl
+from eval.tasks.tools.environment import Environment
 from eval.tasks.tools.office import Office
 from eval.tasks.tools.score import IMPOSSIBLE, outcome
 from eval.tasks.tools.tasks import LEVELS, draw, messages
 
 SCRIPTS: dict[str, list[list[Any]]] = json.loads(Path(__file__).with_name("scripts.json").read_text(encoding="utf-8"))
+OFFICE = Environment(Office, outcome)
 NOTHING = "done"  # the box of a task that asks for no answer
 
 
@@ -65,16 +66,7 @@ def demonstrate(kind: str, level: int, number: int, *, script: int) -> dict[str,
     turns.append({"role": "assistant", "content": final.format_map(words)})
     if (said := outcome(row, office.files, turns[-1]["content"])) != "correct":
         raise DataError(f"{row['id']}, script {script}: the demonstration is {said}. Correct scripts.json.")
-    return {"id": row["id"], "kind": kind, "level": level, "messages": turns, "tools": schemas()}
-
-
-@cache
-def schemas() -> list[dict[str, Any]]:
-    """The tools as chat templates take them (OpenAI form): as TRL makes them of `Office`, in its order."""
-    from transformers.utils import get_json_schema
-
-    tools = sorted(name for name in vars(Office) if not name.startswith("_") and name != "reset")
-    return [get_json_schema(getattr(Office, name)) for name in tools]
+    return {"id": row["id"], "kind": kind, "level": level, "messages": turns, "tools": OFFICE.schemas}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 from cft.errors import DataError, EvalError
 from cft.files import dump_jsonl
 from eval.tasks.tools import expert
-from eval.tasks.tools.expert import SCRIPTS, demonstrate, demonstrations, schemas
+from eval.tasks.tools.expert import OFFICE, SCRIPTS, demonstrate, demonstrations
 from eval.tasks.tools.names import POOLS, SPLITS
 from eval.tasks.tools.office import Office
 from eval.tasks.tools.score import outcome
@@ -140,7 +140,7 @@ def test_trl_takes_the_office_as_an_environment_and_trains_a_step_in_it(tmp_path
         train_dataset=Dataset.from_list([{"prompt": row["prompt"], "files": row["files"]} for row in rows]),
         environment_factory=Office,
     )
-    assert [tool.__name__ for tool in trainer.tools] == TOOLS == [tool["function"]["name"] for tool in schemas()]
-    assert [get_json_schema(tool) for tool in trainer.tools] == schemas()
+    assert [tool.__name__ for tool in trainer.tools] == TOOLS == [tool["function"]["name"] for tool in OFFICE.schemas]
+    assert [get_json_schema(tool) for tool in trainer.tools] == OFFICE.schemas
     trainer.train()
     assert len(seen) == 2 and all(environment.files in [row["files"] for row in rows] for environment in seen)
