@@ -72,7 +72,7 @@ def inspect(
     from data_builders.inspect.inspection import load_items, select, show_items
 
     found = find_run(run_name, runs)
-    found.need("data", found.critiques)
+    found.need("data", found.examples)
     chosen = {"dropped": dropped, "accepted": accepted, "reason": reason, "teacher": teacher, "style": style}
     items = select(load_items(found.examples.parent), search=search, **chosen)
     if html:

@@ -1,5 +1,7 @@
 """Walk back through a run: scored item -> adapter -> its data, or example -> critique -> candidate -> problem."""
 
+import json
+
 from cft.errors import DataError, RunError
 from cft.files import dump_jsonl
 from cft.runs import ANSWERS, CANDIDATES, CRITIQUES, EXAMPLES, Run, read_rows
@@ -27,17 +29,20 @@ def trace_item(run: Run, item: str | None) -> dict:
     if ":" in item:
         chain = _scored(run, item)
     else:
-        rows = [(kind, row) for kind in KINDS for key, row in tables[kind].items() if key.startswith(item)]
+        everything = [(kind, row) for kind in KINDS for row in tables[kind].values()]
+        starts = (item, item.rpartition("/")[0] or item)  # the second of a turn's row (`cft.rows.rows_of`)
+        found = ([one for one in everything if one[1]["id"].startswith(start)] for start in starts)
+        rows = next(filter(None, found), [])
         if len(rows) != 1:
             raise RunError(
                 f"{item}: {len(rows) or 'no'} rows of {run.path} have an id that starts so. "
                 f"`{shell_line('cft', 'trace', run.path)}` lists the examples; a scored item is TASK:DOC_ID."
             )
         [(kind, row)] = rows
-        chain = [{"kind": kind, **row}]
+        chain = [row | {"kind": kind}]
         while kind := next((parent for parent in PARENTS.get(kind, ()) if row.get(parent)), None):
             row = tables[kind][row[kind]]
-            chain.append({"kind": kind, **row})
+            chain.append(row | {"kind": kind})
         origin = {"kind": "problem", **_problem(chain[-1]["problem"])} if chain[-1].get("problem") else {"kind": "data"}
         chain.append(origin | _manifest(run, "data"))
     return {"run": str(run.path), "item": item, "chain": chain}
@@ -85,6 +90,8 @@ def print_trace(trace: dict, console: Terminal) -> None:
                 value = "\n".join(message["content"] for message in value)
             elif key == "messages":
                 value = "\n".join(f"{m['role']}: {m['content']} {dump_jsonl(m.get('tool_calls') or [])}" for m in value)
+            elif isinstance(value, dict | list):
+                value = json.dumps(value, ensure_ascii=False, indent=1)
             if value is not None and key not in ("kind", "versions"):
                 lines.append(f"{key}:\n{value}\n" if "\n" in str(value) else f"{key}: {value}")
         console.print(panel(link["kind"], "\n".join(lines)))

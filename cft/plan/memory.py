@@ -10,6 +10,7 @@ from cft.plan.rollouts import Rollouts
 from cft.recipe.blocks import Recipe
 from cft.train.loop.defaults import adapter_settings, may_quantize, our_defaults, rollout_defaults
 from cft.train.loop.fallback import Setting, ladder
+from eval.answering.dialogue import MOST_TOKENS
 from eval.tasks.lm_tasks import PROMPT_TOKENS, find_task
 
 LONGEST_PROMPT = 800  # tokens of the longest question of a task with its template, a guess; a static cache has its room
@@ -111,8 +112,9 @@ def room_of(card: Card | None, device: str) -> tuple[str, float]:
 
 
 def evaluation(model: Architecture, recipe: Recipe, batch: int, quantization: str, device: str) -> float:
-    """Bytes at the peak of scoring. What all turns of a task with tools read stands for its longest conversation."""
-    read = max(find_task(name, recipe.eval).prompt_tokens for name in recipe.eval.tasks)
+    """Bytes at the peak of scoring, where conversations of tasks with tools are as long as they can be."""
+    tasks = [find_task(name, recipe.eval) for name in recipe.eval.tasks]
+    read = max(MOST_TOKENS if task.environment else task.prompt_tokens for task in tasks)
     return decoding(model, recipe, batch, quantization, device, read + recipe.eval.max_new_tokens)
 
 

@@ -142,7 +142,8 @@ def make_plan(recipe: Recipe, root: Path, gpu: str | None = None) -> dict:
         items = task.count(recipe.eval.limit)
         samples = recipe.eval.samples
         answers = items * len(recipe.eval.arms) * samples
-        written = answers * min(recipe.eval.max_new_tokens, task.answer_tokens)
+        limit = math.inf if task.environment else recipe.eval.max_new_tokens  # which is of one message of several
+        written = answers * min(limit, task.answer_tokens)
         read = answers * task.prompt_tokens
         tokens = read + written
         tails = len(recipe.eval.arms) * math.ceil(items * samples / (GROUP.get(decoder, 1) * batch))
@@ -238,7 +239,7 @@ def _tokenized(model: ModelBlock, examples: list[dict]) -> list:
 
 def characters(row: dict) -> int:
     """Of a training row's messages, calls and tools, without what the chat template adds."""
-    messages = row.get("messages") or [*row["prompt"], *row.get("completion", [])]
+    messages = row.get("messages") or [*row.get("prompt", []), *row.get("completion", [])]
     data = [row.get("tools") or [], [message.get("tool_calls") or [] for message in messages]]
     return sum(len(message["content"]) for message in messages) + sum(len(json.dumps(one)) for one in data if any(one))
 

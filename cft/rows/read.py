@@ -26,13 +26,14 @@ def load_rows(path: Path, *, completions: bool = True, conversations: bool = Tru
             fault = _conversation_fault(row)
         else:
             fault = _row_fault(row, ("prompt", "completion") if completions else ("prompt",))
-        if not fault and row["id"] in first_line:
-            fault = f"id {row['id']!r} stands on line {first_line[row['id']]} already; remove one of them"
+        made = [] if fault else rows_of(row)
+        if twice := next((one["id"] for one in made if one["id"] in first_line), None):
+            fault = f"id {twice!r} stands on line {first_line[twice]} already; remove one of them"
         if fault:
             faults.append(f"line {number}: {fault}")
         else:
-            first_line[row["id"]] = number
-            rows += rows_of(row)
+            first_line |= {one["id"]: number for one in made}
+            rows += made
     if faults:
         raise faulty(path, faults, "faulty row(s)")
     return rows
@@ -40,7 +41,7 @@ def load_rows(path: Path, *, completions: bool = True, conversations: bool = Tru
 
 def rows_of(row: dict) -> list[dict]:
     """What a row of the file stands for: itself; where its `turns` is "each" one row for each turn of the assistant."""
-    if row.get("turns") != "each" or "prompt" in row:
+    if row.get("turns") != "each" or "messages" not in row or "prompt" in row:
         return [row]
     ends = [i for i, message in enumerate(row["messages"], 1) if message["role"] == "assistant"]
     return [
@@ -69,14 +70,16 @@ def _conversation_fault(row: dict) -> str | None:
     if row.get("turns", "all") not in TURNS:
         return f"`turns` is {row['turns']!r:.60}; it is one of {', '.join(TURNS)}"
     tools = row.get("tools") or []
-    schemas = [tool.get("function") if isinstance(tool, dict) else None for tool in tools if isinstance(tools, list)]
-    if not isinstance(tools, list) or not all(isinstance(s, dict) and isinstance(s.get("name"), str) for s in schemas):
+    listed = tools if isinstance(tools, list) else [None]
+    if not all(isinstance(tool, dict) and _is_schema(tool.get("function")) for tool in listed):
         return f'`tools` is {tools!r:.60}; it is a list of {{"type": "function", "function": {{"name": "...", ...}}}}'
     asked, owed = False, 0  # whether the assistant is asked anything; calls without a result
     for number, message in enumerate(row["messages"], 1):
         role, calls, where = message["role"], message.get("tool_calls") or [], f"message {number} ({message['role']})"
         if role not in ROLES:
             return f"{where}: a role is one of {', '.join(ROLES)}"
+        if not isinstance(message.get("reasoning_content"), str | None):
+            return f"{where}: `reasoning_content` is {message['reasoning_content']!r:.60}; it is a text"
         if role == "assistant" and not asked:
             return f"{where}: nothing is asked before it; let a message of the user stand there"
         if role == "tool" and not owed:
@@ -92,6 +95,11 @@ def _conversation_fault(row: dict) -> str | None:
             return f"{where}: has neither text nor calls; remove it"
         asked, owed = asked or role == "user", owed - 1 if role == "tool" else len(calls)
     return None if role == "assistant" else f"ends in a message of role {role}, which no turn of the assistant answers"
+
+
+def _is_schema(function: object) -> bool:
+    texts = (function.get("name"), function.get("description", "")) if isinstance(function, dict) else (None,)
+    return all(isinstance(text, str) for text in texts)
 
 
 def _is_call(call: object) -> bool:

@@ -54,8 +54,10 @@ def turn_parts(row: dict, tokenizer: "PreTrainedTokenizerBase") -> list[tuple[bo
         read = [("tools", said) for tool in ([] if done else tools) for said in _tool_texts(tool)]
         read += [(_name(messages, j), said) for j in range(done, i) for said in _texts(messages[j], answered=True)]
         written = [(_name(messages, i), said) for said in _texts(messages[i], thoughts=thoughts)]
-        _check_all_there(text[borders[-1] : start], read, stop)
-        _check_all_there(text[start:end], written, stop)
+        if where := next((where for where, said in written if stop in said), None):
+            raise TrainError(f"{where}: holds the end-of-turn token {stop!r}, which would end it. Write it otherwise")
+        _check_all_there(text[borders[-1] : start], read)
+        _check_all_there(text[start:end], written)
         borders, done = [*borders, start, end], i + 1
     parts = _tokens(text, [*borders, len(text)], tokenizer)
     return [(number % 2 == 1, ids) for number, ids in enumerate(parts)]
@@ -82,7 +84,7 @@ def _start(text: str, asked: str, i: int, last: bool) -> int:
     )
 
 
-def _check_all_there(text: str, wanted: list[tuple[str, str]], stop: str) -> None:
+def _check_all_there(text: str, wanted: list[tuple[str, str]]) -> None:
     """TrainError if what the template made of some messages lacks one of their texts. White space does not count.
 
     Each text found is taken out, the longest first, so that none is found within another: a call that is left out is
@@ -90,14 +92,11 @@ def _check_all_there(text: str, wanted: list[tuple[str, str]], stop: str) -> Non
 
     Args:
         wanted: the texts, each behind the name of its message.
-        stop: the end-of-turn token.
     """
     text = _packed(text)
     for where, want in sorted(wanted, key=lambda one: -len(_packed(one[1]))):
         forms = (want, json.dumps(want, ensure_ascii=False)[1:-1], json.dumps(want)[1:-1], repr(want)[1:-1])
         found = next((form for form in map(_packed, forms) if form in text), None)
-        if found is None and stop in want:
-            raise TrainError(f"{where}: holds the end-of-turn token {stop!r}, which would end it. Write it otherwise")
         if found is None:
             fix = A_ROW_A_TURN if "</think>" in want else OTHER_TEMPLATE
             raise TrainError(f"{where}: the chat template does not write {want.strip()[:SHOWN]!r} as it is. {fix}")

@@ -98,7 +98,8 @@ def preflight(rows: list[dict], tokenizer: "PreTrainedTokenizerBase", max_length
                 "the long rows out, or take a model with a longer context."
             )
         raise TrainError(f"{len(faults)} fault(s) in {len(rows)} training rows\n  {listed(faults)}{fix}")
-    thoughts = [m for row in rows for m in row.get("messages", []) if m.get("reasoning_content")]
+    trained = [m for row in rows for m in row.get("messages", [])[-1 if row.get("turns") == "last" else 0 :]]
+    thoughts = [message for message in trained if message.get("reasoning_content")]
     return Preflight(tokenised, limit, 0 if reads_thoughts(tokenizer) else len(thoughts))
 
 

@@ -47,19 +47,27 @@ DAMAGED = {
     "ends in a message of role tool": {"messages": [ASKED, CALLED, RESULT]},
     "`messages` holds {'role'": {"messages": [ASKED, SAID | {"content": None}]},
     "`turns` is 'some'; it is one of all, last, each": {"turns": "some"},
-    "`tools` is": {"tools": {"read": 1}},
+    "`tools` is {'read'": {"tools": {"read": 1}},
+    "`tools` is 5": {"tools": 5},
+    "`tools` is [{'type'": {"tools": [{"type": "function", "function": {"name": "read", "description": 5}}]},
+    "message 2 (assistant): `reasoning_content` is 5": {"messages": [ASKED, SAID | {"reasoning_content": 5}]},
+    "id 'b/1' stands on line 2": {"id": "b/1"},
     "id 'a' stands on line 1": {"id": "a"},
 }
 
 
 def test_damaged_conversations_are_named_by_line_with_the_fix(tmp_path):
-    for start in (0, 6):  # a message lists ten
+    for start in (0, 6, 12):  # a message lists ten
         damaged = list(DAMAGED.items())[start : start + 6]
-        rows = [ROW, *(ROW | {"id": str(n)} | change for n, (_, change) in enumerate(damaged))]
+        rows = [
+            ROW,
+            ROW | {"id": "b", "turns": "each"},
+            *(ROW | {"id": str(n)} | change for n, (_, change) in enumerate(damaged)),
+        ]
         write_jsonl(tmp_path / "examples.jsonl", rows)
         with pytest.raises(DataError) as caught:
             load_rows(tmp_path / "examples.jsonl")
-        for number, (words, _) in enumerate(damaged, 2):
+        for number, (words, _) in enumerate(damaged, 3):
             assert f"line {number}: {words}" in str(caught.value)
 
 
@@ -96,11 +104,11 @@ def test_a_plan_counts_the_tokens_of_conversations(model):
 def test_a_conversation_is_traced_with_its_calls(tmp_path):
     run = open_run(load_recipe("smoke"), {}, tmp_path / "runs")
     run.stage("data", {})
-    write_jsonl(run.data / "examples.jsonl", [ROW])
+    write_jsonl(run.data / "examples.jsonl", [ROW | {"kind": "lookup"}])
     console = Terminal(width=200, file=io.StringIO())
-    print_trace(trace_item(run, "a"), console)
+    print_trace(trace_item(run, "a/1"), console)
     shown = console.file.getvalue()
-    assert "tool: [bold]4[/]" in shown and json.dumps(CALL) in shown and "\\boxed{4}" in shown
+    assert "example" in shown and "tool: [bold]4[/]" in shown and json.dumps(CALL) in shown and "\\boxed{4}" in shown
 
 
 def test_conversations_train_the_same_packed_padded_and_recomputed(model, tmp_path):
