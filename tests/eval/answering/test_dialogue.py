@@ -210,4 +210,4 @@ def test_what_a_task_with_tools_is_not_offered_for_is_told_before_anything_runs(
         run_stages(recipe_of(tiny_model, toys), tmp_path / "runs", Console(file=io.StringIO()))
     assert not (tmp_path / "runs").exists()
     (stage,) = [one for one in make_plan(recipe_of(model, toys), tmp_path)["stages"] if one["stage"] == "eval"]
-    assert stage["estimates"]["tokens"] == 2 * 9 * (900 + 24)
+    assert stage["estimates"]["tokens"] == 2 * 9 * (900 + 50)  # of all turns
