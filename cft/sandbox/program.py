@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cft.sandbox.confinement import LOOK_SECONDS, Confinement
+from cft.errors import DataError
+from cft.sandbox.confinement import DEPTH, LOOK_SECONDS, Confinement
 from cft.sandbox.kinds import Limits, end
 
 Ended = Literal["exit", "time", "output", "processes", "memory", "folder"]
@@ -26,7 +27,7 @@ class Finished:
     stdout: str  # no more than the limit, even where the program wrote more
     stderr: str
     seconds: float  # by the clock
-    ended: Ended  # "exit": by itself, an uncaught MemoryError too; or the limit for which it was killed
+    ended: Ended  # "exit": by itself, an uncaught MemoryError too; or the limit that it passed
 
 
 def run_program(code: str, folder: Path, limits: Limits | None = None, kind: str | None = None) -> Finished:
@@ -34,6 +35,7 @@ def run_program(code: str, folder: Path, limits: Limits | None = None, kind: str
 
     Args:
         folder: where it may write. The program may leave anything there: links, pipes, folders without permissions.
+            If it passes a limit, what lies deeper than 64 folders is removed.
         kind: of `Confinement`.
 
     Raises:
@@ -57,9 +59,10 @@ def run_program(code: str, folder: Path, limits: Limits | None = None, kind: str
             stream.close()
         with suppress(OSError):
             folder.chmod(mode)  # the program may have shut us out
+        larger = confinement.tidy()
     status = process.returncode if process.returncode >= 0 else 128 - process.returncode
     out, err = (bytes(text).decode("utf-8", "replace") for text in texts.values())
-    return Finished(status, out, err, seconds, ended)
+    return Finished(status, out, err, seconds, "folder" if larger and ended == "exit" else ended)
 
 
 def _watch(process: subprocess.Popen, texts: dict, confinement: Confinement, until: float) -> Ended:
@@ -97,12 +100,16 @@ def _watch(process: subprocess.Popen, texts: dict, confinement: Confinement, unt
 def read_files(folder: Path, most_bytes: int = 2**24) -> dict[str, bytes]:
     """The regular files that a program left in a folder, by their path in it; no link is followed, no pipe opened.
 
+    Bytes of a path that are no UTF-8 are escaped: `\\xff`.
+
     Raises:
-        ValueError: they are larger than `most_bytes` together.
+        DataError: they are larger than `most_bytes` together, or lie too deep.
     """
     found: dict[str, bytes] = {}
     for place, folders, names, descriptor in os.fwalk(folder):
         folders.sort()
+        if os.path.relpath(place, folder).count(os.sep) >= DEPTH:
+            raise DataError(f"{folder}: its folders lie deeper than {DEPTH}. Remove those")
         for name in sorted(names):
             with suppress(OSError):  # a link (ELOOP), no permission
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -111,6 +118,7 @@ def read_files(folder: Path, most_bytes: int = 2**24) -> dict[str, bytes]:
                         continue
                     text = file.read(most_bytes + 1)
                 if (most_bytes := most_bytes - len(text)) < 0:
-                    raise ValueError(f"{folder}: its files are too large to be read. Remove some, or raise most_bytes")
-                found[os.path.relpath(os.path.join(place, name), folder)] = text
+                    raise DataError(f"{folder}: its files are too large to be read. Remove some, or raise most_bytes")
+                path = os.fsencode(os.path.relpath(os.path.join(place, name), folder))
+                found[path.decode("utf-8", "backslashreplace")] = text
     return found
