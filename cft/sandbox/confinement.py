@@ -28,7 +28,7 @@ from cft.sandbox.kinds import OF_ITS_OWN, Limits, pick, start
 
 LOOK_SECONDS = 0.1  # between two looks at what all processes use
 MIB = 2**20
-DEPTH = 64  # of what is in the folder; far above it Python's own walks fail, as they call themselves
+DEPTH = 64  # of folders in folders, at which our walks end: far below it os.walk, which calls itself, would fail
 
 
 @dataclass(frozen=True)
@@ -89,34 +89,20 @@ class Confinement:
         return "folder" if _is_larger(self.folder, self.limits.folder_mb * MIB - space) else None
 
     def tidy(self) -> bool:
-        """Whether the folder is larger than its limit, looked at when all has ended.
-
-        If so, its folders are opened to us, and what lies deeper than `DEPTH` is removed: `shutil.rmtree` would fail.
-        """
+        """Whether the folder is too large; if so, it is opened to us, and what is too deep for `rmtree` is removed."""
         if larger := _is_larger(self.folder, self.limits.folder_mb * MIB):
-            name, nothing = str(self.folder), subprocess.DEVNULL
-            for command in ["chmod", "-R", "u+rwX", name], ["find", name, "-mindepth", str(DEPTH + 1), "-delete"]:
-                with suppress(OSError):  # there is no such program
-                    subprocess.run(command, stdout=nothing, stderr=nothing, check=False)
+            command = f'chmod -R u+rwX "$1"; find "$1" -mindepth {DEPTH} -delete'
+            subprocess.run(["sh", "-c", command, "sh", str(self.folder)], stderr=subprocess.DEVNULL, check=False)
         return larger
 
 
 def _is_larger(folder: Path, size: int) -> bool:
     """Whether its files need more bytes. What is deep, or keeps us out, could hide anything, and counts as larger."""
-    left = [(str(folder), 1)]  # folders, and how deep their files are
-    while left:
-        place, depth = left.pop()
-        try:
-            with os.scandir(place) as entries:
-                for entry in entries:
-                    with suppress(FileNotFoundError):
-                        size -= max(4096, entry.stat(follow_symlinks=False).st_blocks * 512)
-                    if size < 0 or depth > DEPTH:
-                        return True
-                    if entry.is_dir(follow_symlinks=False):
-                        left.append((entry.path, depth + 1))
-        except FileNotFoundError:
-            continue
-        except OSError:
+    hidden: list[OSError] = []
+    for place, folders, files in os.walk(folder, onerror=hidden.append):
+        for name in (*folders, *files):
+            with suppress(FileNotFoundError):
+                size -= max(4096, os.lstat(os.path.join(place, name)).st_blocks * 512)
+        if size < 0 or place.count(os.sep) - str(folder).count(os.sep) >= DEPTH:
             return True
-    return size < 0
+    return any(not isinstance(error, FileNotFoundError) for error in hidden)

@@ -154,10 +154,7 @@ def _kernel() -> tuple[int, ...]:
 
 @cache
 def _bubblewrap() -> list[str]:
-    """Its path, which need not be in the PATH of what it confines, and options.
-
-    Version 0.8 can forbid name spaces inside, through which most holes of the kernel were reached.
-    """
-    known = subprocess.run([path := shutil.which("bwrap"), "--help"], capture_output=True, text=True, check=False)
-    newer = ["--unshare-user", "--disable-userns"]
+    """Its path by our PATH, and options: 0.8 can forbid name spaces inside, through which most holes were reached."""
+    path, newer = shutil.which("bwrap"), ["--unshare-user", "--disable-userns"]
+    known = subprocess.run([path, "--help"], capture_output=True, text=True, check=False)
     return [path, *(newer if "--disable-userns" in known.stdout + known.stderr else [])]

@@ -98,9 +98,7 @@ def _watch(process: subprocess.Popen, texts: dict, confinement: Confinement, unt
 
 
 def read_files(folder: Path, most_bytes: int = 2**24) -> dict[str, bytes]:
-    """The regular files that a program left in a folder, by their path in it; no link is followed, no pipe opened.
-
-    Bytes of a path that are no UTF-8 are escaped: `\\xff`.
+    """The regular files that a program left in a folder, by path (`\\xff`: no UTF-8). No link is followed.
 
     Raises:
         DataError: they are larger than `most_bytes` together, or lie too deep.
@@ -108,7 +106,7 @@ def read_files(folder: Path, most_bytes: int = 2**24) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for place, folders, names, descriptor in os.fwalk(folder):
         folders.sort()
-        if os.path.relpath(place, folder).count(os.sep) >= DEPTH:
+        if place.count(os.sep) - str(folder).count(os.sep) >= DEPTH:
             raise DataError(f"{folder}: its folders lie deeper than {DEPTH}. Remove those")
         for name in sorted(names):
             with suppress(OSError):  # a link (ELOOP), no permission
@@ -119,6 +117,5 @@ def read_files(folder: Path, most_bytes: int = 2**24) -> dict[str, bytes]:
                     text = file.read(most_bytes + 1)
                 if (most_bytes := most_bytes - len(text)) < 0:
                     raise DataError(f"{folder}: its files are too large to be read. Remove some, or raise most_bytes")
-                path = os.fsencode(os.path.relpath(os.path.join(place, name), folder))
-                found[path.decode("utf-8", "backslashreplace")] = text
+                found[os.fsencode(os.path.relpath(f"{place}/{name}", folder)).decode(errors="backslashreplace")] = text
     return found
