@@ -91,8 +91,8 @@ class Confinement:
     def tidy(self) -> bool:
         """Whether the folder is too large; if so, it is opened to us, and what is too deep for `rmtree` is removed."""
         if larger := _is_larger(self.folder, self.limits.folder_mb * MIB):
-            command = f'chmod -R u+rwX "$1"; find "$1" -mindepth {DEPTH} -delete'
-            subprocess.run(["sh", "-c", command, "sh", str(self.folder)], stderr=subprocess.DEVNULL, check=False)
+            command = f'PATH="$PATH:/usr/bin:/bin"; chmod -R u+rwX "$1"; find "$1" -mindepth {DEPTH} -delete'
+            subprocess.run(["/bin/sh", "-c", command, "sh", str(self.folder)], stderr=subprocess.DEVNULL, check=False)
         return larger
 
 
