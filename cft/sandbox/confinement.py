@@ -101,8 +101,10 @@ def _is_larger(folder: Path, size: int) -> bool:
     hidden: list[OSError] = []
     for place, folders, files in os.walk(folder, onerror=hidden.append):
         for name in (*folders, *files):
-            with suppress(FileNotFoundError):
+            try:
                 size -= max(4096, os.lstat(os.path.join(place, name)).st_blocks * 512)
+            except OSError as error:  # the path is too long
+                hidden.append(error)
         if size < 0 or place.count(os.sep) - str(folder).count(os.sep) >= DEPTH:
             return True
     return any(not isinstance(error, FileNotFoundError) for error in hidden)

@@ -34,8 +34,7 @@ def run_program(code: str, folder: Path, limits: Limits | None = None, kind: str
     """Run the code with this Python and its packages, nothing on standard input, in the folder.
 
     Args:
-        folder: where it may write. The program may leave anything there: links, pipes, folders without permissions.
-            If it passes a limit, what lies deeper than 64 folders is removed.
+        folder: where it may write, and may leave links, pipes, closed folders. What is 64 folders deep may be removed.
         kind: of `Confinement`.
 
     Raises:

@@ -81,7 +81,9 @@ def test_a_program_has_its_folder_this_python_and_ordinary_tools(tmp_path: Path,
 
 
 NESTED = "import os\nfor _ in range(1200): os.mkdir('d', 0o300), os.chdir('d')\n"
+LONG = NESTED.replace("1200", "30").replace("'d'", "'d' * 200")
 LEFT = {
+    "long paths": f"open('a', 'w').write('x')\n{LONG}",
     "nested folders": f"open('a', 'w').write('x')\n{NESTED}open('b', 'w')",
     "large files": "open('a', 'w').write('x')\nfor i in range(9): open(str(i), 'wb').write(bytes(10**6))",
 }
