@@ -75,13 +75,12 @@ class Confinement:
             with suppress(psutil.Error, FileNotFoundError, ProcessLookupError):
                 threads, memory = threads + process.num_threads(), memory + process.memory_info().rss
                 try:
-                    open_files = [os.stat(link.path) for link in os.scandir(f"/proc/{process.pid}/fd")]
+                    opened = [os.stat(link.path) for link in os.scandir(f"/proc/{process.pid}/fd")]
                 except PermissionError:
                     if process.status() != psutil.STATUS_ZOMBIE:
                         return "folder"  # it hides what it has open
                     continue
-                deleted = [one for one in open_files if stat.S_ISREG(one.st_mode) and not one.st_nlink]
-                space += sum(one.st_blocks * 512 for one in deleted)  # files in memory too
+                space += sum(one.st_blocks * 512 for one in opened if stat.S_ISREG(one.st_mode) and not one.st_nlink)
         if len(family) > self.limits.processes or threads > 16 * self.limits.processes:
             return "processes"
         if memory > self.limits.memory_mb * MIB:
