@@ -28,6 +28,7 @@ from cft.sandbox.kinds import OF_ITS_OWN, Limits, pick, start
 
 LOOK_SECONDS = 0.1  # between two looks at what all processes use
 MIB = 2**20
+DEPTH = 64  # of folders in folders, at which our walks end: far below it os.walk, which calls itself, would fail
 
 
 @dataclass(frozen=True)
@@ -74,27 +75,35 @@ class Confinement:
             with suppress(psutil.Error, FileNotFoundError, ProcessLookupError):
                 threads, memory = threads + process.num_threads(), memory + process.memory_info().rss
                 try:
-                    open_files = [os.stat(link.path) for link in os.scandir(f"/proc/{process.pid}/fd")]
+                    opened = [os.stat(link.path) for link in os.scandir(f"/proc/{process.pid}/fd")]
                 except PermissionError:
                     if process.status() != psutil.STATUS_ZOMBIE:
                         return "folder"  # it hides what it has open
                     continue
-                deleted = [one for one in open_files if stat.S_ISREG(one.st_mode) and not one.st_nlink]
-                space += sum(one.st_blocks * 512 for one in deleted)  # files in memory too
+                space += sum(one.st_blocks * 512 for one in opened if stat.S_ISREG(one.st_mode) and not one.st_nlink)
         if len(family) > self.limits.processes or threads > 16 * self.limits.processes:
             return "processes"
         if memory > self.limits.memory_mb * MIB:
             return "memory"
         return "folder" if _is_larger(self.folder, self.limits.folder_mb * MIB - space) else None
 
+    def tidy(self) -> bool:
+        """Whether the folder is too large; if so, it is opened to us, and what is too deep for `rmtree` is removed."""
+        if larger := _is_larger(self.folder, self.limits.folder_mb * MIB):
+            command = f'PATH="$PATH:/usr/bin:/bin"; chmod -R u+rwX "$1"; find "$1" -mindepth {DEPTH} -delete'
+            subprocess.run(["/bin/sh", "-c", command, "sh", str(self.folder)], stderr=subprocess.DEVNULL, check=False)
+        return larger
+
 
 def _is_larger(folder: Path, size: int) -> bool:
-    """Whether its files need more bytes. A folder that keeps us out could hide anything, and counts as larger."""
+    """Whether its files need more bytes. What is deep, or keeps us out, could hide anything, and counts as larger."""
     hidden: list[OSError] = []
     for place, folders, files in os.walk(folder, onerror=hidden.append):
         for name in (*folders, *files):
-            with suppress(FileNotFoundError):
+            try:
                 size -= max(4096, os.lstat(os.path.join(place, name)).st_blocks * 512)
-        if size < 0:
+            except OSError as error:  # the path is too long
+                hidden.append(error)
+        if size < 0 or place.count(os.sep) - str(folder).count(os.sep) >= DEPTH:
             return True
     return any(not isinstance(error, FileNotFoundError) for error in hidden)

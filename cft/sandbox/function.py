@@ -70,8 +70,7 @@ class Sandbox:
                     stdout=2,  # its print() stands among our messages, not in our output
                     start_new_session=True,
                 )
-        kind = self.confinement.kind if self.confinement else None
-        self._end = weakref.finalize(self, _end, self._process, self._link, os.getpid(), kind)
+        self._end = weakref.finalize(self, _end, self._process, self._link, os.getpid(), self.confinement)
         self._ask(None, START_SECONDS)
 
     def _ask(self, given: Any, seconds: float) -> Any:
@@ -101,15 +100,17 @@ class Sandbox:
         """Wait for the reply. What is passed before it comes: "time", or a limit of the confinement."""
         until = time.monotonic() + seconds
         while not self._link.poll(min(seconds, LOOK_SECONDS) if self.confinement else seconds):
-            if time.monotonic() >= until:
-                return "time"
             if self.confinement and (over := self.confinement.excess(self._process.pid)):
                 return over
+            if time.monotonic() >= until:
+                return "time"
         return None
 
 
-def _end(process: subprocess.Popen, link: Connection, owner: int, kind: str | None) -> None:
+def _end(process: subprocess.Popen, link: Connection, owner: int, confinement: Confinement | None) -> None:
     """Kill the child, and what it has started."""
     link.close()
     if os.getpid() == owner:  # a fork of the owner has the link, but not the child
-        end(process, kind)
+        end(process, confinement and confinement.kind)
+        if confinement:
+            confinement.tidy()

@@ -65,7 +65,7 @@ def start(
             if os.getuid() and _kernel() >= (5, 14):  # since then it counts those of a name space; root is exempt
                 before.append(f"--nproc={16 * limits.processes}")
             before = [
-                *("bwrap", "--unshare-all", *_newer_options(), "--die-with-parent", "--new-session", "--as-pid-1"),
+                *(*_bubblewrap(), "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1"),
                 *("--cap-drop", "ALL", "--seccomp", str(file.fileno())),
                 *(text for path in paths for text in ("--ro-bind", path, path)),
                 *(text for node in ("/dev/null", *DEVICES) for text in ("--dev-bind", node, node)),
@@ -153,7 +153,8 @@ def _kernel() -> tuple[int, ...]:
 
 
 @cache
-def _newer_options() -> list[str]:
-    """bubblewrap 0.8 can forbid name spaces inside, through which most holes of the kernel were reached."""
-    known = subprocess.run(["bwrap", "--help"], capture_output=True, text=True, check=False)
-    return ["--unshare-user", "--disable-userns"] if "--disable-userns" in known.stdout + known.stderr else []
+def _bubblewrap() -> list[str]:
+    """Its path by our PATH, and options: 0.8 can forbid name spaces inside, through which most holes were reached."""
+    path, newer = shutil.which("bwrap"), ["--unshare-user", "--disable-userns"]
+    known = subprocess.run([path, "--help"], capture_output=True, text=True, check=False)
+    return [path, *(newer if "--disable-userns" in known.stdout + known.stderr else [])]

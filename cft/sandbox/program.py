@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cft.sandbox.confinement import LOOK_SECONDS, Confinement
+from cft.errors import DataError
+from cft.sandbox.confinement import DEPTH, LOOK_SECONDS, Confinement
 from cft.sandbox.kinds import Limits, end
 
 Ended = Literal["exit", "time", "output", "processes", "memory", "folder"]
@@ -26,14 +27,14 @@ class Finished:
     stdout: str  # no more than the limit, even where the program wrote more
     stderr: str
     seconds: float  # by the clock
-    ended: Ended  # "exit": by itself, an uncaught MemoryError too; or the limit for which it was killed
+    ended: Ended  # "exit": by itself, an uncaught MemoryError too; or the limit that it passed
 
 
 def run_program(code: str, folder: Path, limits: Limits | None = None, kind: str | None = None) -> Finished:
     """Run the code with this Python and its packages, nothing on standard input, in the folder.
 
     Args:
-        folder: where it may write. The program may leave anything there: links, pipes, folders without permissions.
+        folder: where it may write, and may leave links, pipes, closed folders. What is 64 folders deep may be removed.
         kind: of `Confinement`.
 
     Raises:
@@ -57,9 +58,10 @@ def run_program(code: str, folder: Path, limits: Limits | None = None, kind: str
             stream.close()
         with suppress(OSError):
             folder.chmod(mode)  # the program may have shut us out
+        larger = confinement.tidy()
     status = process.returncode if process.returncode >= 0 else 128 - process.returncode
     out, err = (bytes(text).decode("utf-8", "replace") for text in texts.values())
-    return Finished(status, out, err, seconds, ended)
+    return Finished(status, out, err, seconds, "folder" if larger and ended == "exit" else ended)
 
 
 def _watch(process: subprocess.Popen, texts: dict, confinement: Confinement, until: float) -> Ended:
@@ -95,14 +97,16 @@ def _watch(process: subprocess.Popen, texts: dict, confinement: Confinement, unt
 
 
 def read_files(folder: Path, most_bytes: int = 2**24) -> dict[str, bytes]:
-    """The regular files that a program left in a folder, by their path in it; no link is followed, no pipe opened.
+    """The regular files that a program left in a folder, by path (`\\xff`: no UTF-8). No link is followed.
 
     Raises:
-        ValueError: they are larger than `most_bytes` together.
+        DataError: they are larger than `most_bytes` together, or lie too deep.
     """
     found: dict[str, bytes] = {}
     for place, folders, names, descriptor in os.fwalk(folder):
         folders.sort()
+        if place.count(os.sep) - str(folder).count(os.sep) >= DEPTH:
+            raise DataError(f"{folder}: its folders lie deeper than {DEPTH}. Remove those")
         for name in sorted(names):
             with suppress(OSError):  # a link (ELOOP), no permission
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -111,6 +115,6 @@ def read_files(folder: Path, most_bytes: int = 2**24) -> dict[str, bytes]:
                         continue
                     text = file.read(most_bytes + 1)
                 if (most_bytes := most_bytes - len(text)) < 0:
-                    raise ValueError(f"{folder}: its files are too large to be read. Remove some, or raise most_bytes")
-                found[os.path.relpath(os.path.join(place, name), folder)] = text
+                    raise DataError(f"{folder}: its files are too large to be read. Remove some, or raise most_bytes")
+                found[os.fsencode(os.path.relpath(f"{place}/{name}", folder)).decode(errors="backslashreplace")] = text
     return found
