@@ -44,7 +44,7 @@ _LISTS = re.compile(
 _SPEAKS = re.compile(r"#+ Tools\b|<tools>")
 _HOW = re.compile(
     r"(?:For each function call|Use the following pydantic|Should you decide to return the function)"
-    r"(?s:.*</tool_call>|.*NO other text MUST be included\.?|.*)"
+    r"(?:(?s:.*</tool_call>)[^\n]*|(?s:.*NO other text MUST be included\.?|.*))"
 )
 
 
@@ -73,8 +73,9 @@ def conversation(record: Mapping, notes: list[str]) -> dict:
             code = call["arguments"].get("code") if call["name"] == INTERPRETER and _is(call["arguments"]) else None
             if isinstance(code, str) and code.strip() and before["role"] == "assistant":
                 fenced = rf"(?:<code>|```\w*)\s*{re.escape(code.strip())}\s*(?:</code>|```)(?:<end_code>)?"
-                before["content"], number = re.subn(fenced, "", before["content"])
-                notes += ["code that its call has too left out of the text"] if number else []
+                if re.search(fenced, before["content"]):
+                    before["content"] = re.sub(fenced, "", before["content"]).strip()
+                    notes.append("code that its call has too left out of the text")
     kept = {key: value for key, value in record.items() if key not in _TAKEN}
     if kept.get("turns") not in ("all", "last", "each"):  # which say what is trained on; other formats count with it
         kept.pop("turns", None)
