@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from data_builders.trajectories.calls import RecordError, as_list, call_of
-from data_builders.trajectories.chat import blocks_of, text_of
+from data_builders.trajectories.chat import assistant, blocks_of, text_of
 
 Lines = Iterable[tuple[int | str, dict]]
 Ignored = Callable[[str, int | str], None]  # takes why a record is passed over, and its line
@@ -52,13 +52,10 @@ def claude_code(lines: Lines, ignored: Ignored) -> Conversations:
         if not isinstance(key, str) or key in records:
             continue
         parent = None if parent is None else str(parent)
-        if why:
-            records[key] = _Record(number, parent, None, None)
-            continue
-        content = message.get("content")
+        content = None if why else message.get("content")
         content = [{"type": "text", "text": content}] if isinstance(content, str) else as_list(content)
-        own = str(message.get("id") or key) if record["type"] == "assistant" else None
-        records[key] = _Record(number, parent, own, content)
+        own = str(message.get("id") or key) if not why and record["type"] == "assistant" else None
+        records[key] = _Record(number, parent, own, None if why else content)
         if own:
             blocks.setdefault(own, []).extend(content)
         results |= {one["tool_use_id"]: one for one in content if _answers(one)}
@@ -112,13 +109,11 @@ def _claude(path: list[_Record], blocks: Mapping[str, list], results: Mapping[st
                 continue
             seen.add(record.id)
             text, thoughts, calls, _ = blocks_of(blocks[record.id], notes)
-            message = {"role": "assistant", "content": text, "calls": calls}
-            messages.append(message | {"reasoning": "\n\n".join(filter(None, thoughts))})
+            messages.append(assistant(text, calls, thoughts))
             found = [results[call["id"]] for call in calls if call["id"] in results]
-            text, _, _, answers = blocks_of(found, notes)
         else:
             found = [one for one in record.blocks or () if not (_answers(one) and one["tool_use_id"] in seen)]
-            text, _, _, answers = blocks_of(found, notes)
+        text, _, _, answers = blocks_of(found, notes)
         seen |= {one["id"] for one in answers}
         messages += answers
         if text:

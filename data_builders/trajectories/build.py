@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cft.cache import remembered
 from cft.errors import DataError
-from cft.files import content_id, listed, sha256_file, sha256_folder, write_jsonl, write_text
+from cft.files import content_id, listed, sha256_file, write_jsonl, write_text
 from cft.foreign import user_path
 from cft.recipe.shipped import by_stem, find_file, recipes_folder
 from cft.runs import CARD, EXAMPLES
@@ -94,12 +94,10 @@ def build_trajectories(data: "TrajectoriesData", folder: Path, seed: int, title:
 
 def planned_rows(data: "TrajectoriesData") -> list[int]:
     """Characters of each row that the files make; for estimates, which ask several times."""
-    code, files = sha256_folder(Path(__file__).parent, "*.py"), trajectory_files(find_trajectories(data.path))
-
-    def find() -> list[int]:
-        return [len(json.dumps([row["messages"], row["tools"]], ensure_ascii=False)) for row in rows(data, Report())]
-
-    return remembered("trajectories", [data.model_dump(), code, *map(sha256_file, files)], find)
+    parts = (json.dumps([row["messages"], row["tools"]], ensure_ascii=False) for row in rows(data, Report()))
+    files = [*Path(__file__).parent.glob("*.py"), *trajectory_files(find_trajectories(data.path))]
+    asked = [data.model_dump(), *sorted(map(sha256_file, files))]
+    return remembered("trajectories", asked, lambda: list(map(len, parts)))
 
 
 def rows(data: "TrajectoriesData", report: Report) -> Iterator[dict]:

@@ -8,18 +8,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from typing import Any
 
-from data_builders.trajectories.calls import (
-    INTERPRETER,
-    RecordError,
-    as_list,
-    call_of,
-    listed_calls,
-    parse_value,
-    take_calls,
-)
+from data_builders.trajectories.calls import RecordError, as_list, call_of, listed_calls, parse_value, take_calls
 from data_builders.trajectories.tools import tool_list, values
 
 TURNS = ("messages", "conversations", "conversation")
@@ -68,14 +59,6 @@ def conversation(record: Mapping, notes: list[str]) -> dict:
             notes += ["tools taken out of the system prompt"] if listed else []
             tools += listed
         messages += made
-    for before, after in pairwise(messages):  # smolagents has the code of a call in the text before it too
-        for call in after.get("calls", ()):
-            code = call["arguments"].get("code") if call["name"] == INTERPRETER and _is(call["arguments"]) else None
-            if isinstance(code, str) and code.strip() and before["role"] == "assistant":
-                fenced = rf"(?:<code>|```\w*)\s*{re.escape(code.strip())}\s*(?:</code>|```)(?:<end_code>)?"
-                if re.search(fenced, before["content"]):
-                    before["content"] = re.sub(fenced, "", before["content"]).strip()
-                    notes.append("code that its call has too left out of the text")
     kept = {key: value for key, value in record.items() if key not in _TAKEN}
     if kept.get("turns") not in ("all", "last", "each"):  # which say what is trained on; other formats count with it
         kept.pop("turns", None)
@@ -106,7 +89,7 @@ def _messages(role: str, turn: Mapping, names: Sequence[str], notes: list[str]) 
     text, thoughts, calls, results = blocks_of(content, notes)
     if role == _CALL:
         calls = take_calls(text, names, notes)[1] or listed_calls(text)
-        return [{"role": "assistant", "content": "", "calls": calls}]
+        return [assistant("", calls)]
     if role == "user" and (text.lstrip().startswith("Observation:\n") or _tagged(text)):
         return _results(text, turn)
     if role != "assistant":
@@ -117,7 +100,7 @@ def _messages(role: str, turn: Mapping, names: Sequence[str], notes: list[str]) 
         text = text[thought.end() :].strip()
     text, found = take_calls(text, names, notes)
     calls += found + listed_calls(turn.get("tool_calls") or turn.get("function_call") or [])
-    return [{"role": role, "content": text, "calls": calls, "reasoning": "\n\n".join(filter(None, thoughts))}, *results]
+    return [assistant(text, calls, thoughts), *results]
 
 
 def _tagged(text: str) -> list[str]:
@@ -248,6 +231,11 @@ def text_of(content: Any, notes: list[str]) -> str:
     texts = [one.get("text", one.get("content")) if one else None for one in content]
     notes += ["a part that is no text left out"] if not all(isinstance(text, str) for text in texts) else []
     return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def assistant(text: str, calls: list[dict], thoughts: Sequence[str] = ()) -> dict:
+    """A turn of the assistant as `repair.finished` takes it."""
+    return {"role": "assistant", "content": text, "calls": calls, "reasoning": "\n\n".join(filter(None, thoughts))}
 
 
 def _is(value: Any) -> bool:

@@ -156,7 +156,6 @@ def _message(message: dict) -> dict:
     if message.get("reasoning"):
         row["reasoning_content"] = message["reasoning"]
     if calls := message.get("calls"):
-        functions = [{"name": call["name"], "arguments": call["arguments"]} for call in calls]
-        pairs = zip(calls, functions, strict=True)
-        row["tool_calls"] = [{"type": "function", "id": call["id"], "function": one} for call, one in pairs]
+        form = [(call.pop("id"), call) for call in map(dict, calls)]
+        row["tool_calls"] = [{"type": "function", "id": key, "function": function} for key, function in form]
     return row

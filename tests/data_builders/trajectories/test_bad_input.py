@@ -217,13 +217,6 @@ def test_names_within_the_strings_of_a_python_call_stay(tmp_path):
     assert row["messages"][1]["tool_calls"][0]["function"]["arguments"] == {"q": "use search (fast)", "r": "search ("}
 
 
-def test_code_of_an_agent_is_left_out_at_its_own_fence(tmp_path):
-    said = {"role": "assistant", "content": "See ```sh\nls\n```, then\n```py\nrun()\n```<end_code>"}
-    made = calls(call("run()", name="python_interpreter"))
-    (row,), *_ = convert(tmp_path, {"messages": [ASK, said, made]})
-    assert row["messages"][1]["content"] == "See ```sh\nls\n```, then"
-
-
 def test_a_whole_number_as_id_stays(tmp_path):
     assert [row["id"] for row in convert(tmp_path, {"id": 7, "messages": [ASK, SAY]})[0]] == ["7"]
 

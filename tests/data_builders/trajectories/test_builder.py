@@ -106,9 +106,9 @@ def test_max_examples_are_drawn_by_the_seed_over_all_files_in_their_order(tmp_pa
             "max_tokens: 4096, token = tokenizer.next()", "the secret: be kind", "a@example.com, git@github.com:a/b",
             "task-management-of-2-things", "def f(password: str): return secret_key",
             "secret = base64.b64decode(s)", "token: Uint8Array", "api_key=settings.X1_KEY", "API_KEY=$KEY",
-            "https://{user}:{password}@a.io",
-            "q@k.transpose(1, 2)", "x@self.weight.T", "icon@2x.png", "getty@tty1.service", 
-            "hf_hub_download_with_retries",             "basic tests/test_utils2.py", "curl https://a-u.io:80/x", "a --password PASSWORD option")],
+            "https://{user}:{password}@a.io", "q@k.transpose(1, 2)", "x@self.weight.T", "icon@2x.png",
+            "getty@tty1.service", "hf_hub_download_with_retries", "basic tests/test_utils2.py",
+            "curl https://a-u.io:80/x", "a --password PASSWORD option")],
     ],
 )  # fmt: skip
 def test_secrets_have_placeholders_and_code_stays(text, masked):

@@ -123,10 +123,15 @@ def test_bfcl_gold_is_the_first_allowed_value_and_an_empty_one_is_left_out():
 def test_smolagents_calls_are_listed_as_repr_and_observations_may_be_the_users():
     (row,), report = read("smolagents")
     assert calls(row) == [("python_interpreter", {"code": "print(len(rows))"}), ("final_answer", {"answer": "it's 3"})]
-    texts = ["Thought: I count.", "Error:\nrows is not defined", "", "it's 3", "It is 3."]
+    texts = [
+        "Thought: I count.\n<code>\nprint(len(rows))\n</code>",
+        "Error:\nrows is not defined",
+        "",
+        "it's 3",
+        "It is 3.",
+    ]
     assert [text for _, text in turns(row)[2:]] == texts
-    code = "code that its call has too left out of the text"
-    assert report["repaired"] == {"tools written by their calls": 1, code: 1}
+    assert report["repaired"] == {"tools written by their calls": 1}
 
 
 def test_verifiers_traces_are_trees_and_results_come_in_the_order_of_their_calls():
