@@ -42,7 +42,7 @@ _PATTERNS = [
          r"\bcurl\b[^\n]{0,200}?\s(?:-\w{0,5}u|--user)[ =]?[\"']?([^\s:\"'${}]{1,64}:(?!\$)[^\s\"'{}]{1,128})"),
         ("password", "--",
          r"--(?:[a-z]{1,20}-)?passw(?:or)?d(?:=|\s{1,2})[\"']?(?![A-Z_]+\b)([^\s\"'`$<>{}\[\]-][^\s\"'`$<>{}]{5,200})"),
-        ("password", "key passw passphrase secret",
+        ("password", "_key -key apikey accesskey secretkey privatekey authkey passw passphrase secret",
          rf"(?i:{_WORD}){_IS}(?:\\*[\"'](?!\$)([^\s\"'\\<>{{}}]{{6,200}})\\*[\"']"
          rf"|{_NO_CODE}((?=[\w+/.~!#%^*-]{{0,99}}\d)[\w+/.~!#%^*-]{{8,200}}))"),
         ("password", "token", rf"(?i:token){_IS}\\*[\"']?{_NO_CODE}({_MIXED}[\w+/.~!#%^*-]{{8,200}})"),
