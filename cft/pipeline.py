@@ -26,7 +26,7 @@ from data_builders.build import build
 from data_builders.problems import find_problem
 from data_builders.teachers.file import find_critiques
 from data_builders.teachers.templates import find_template
-from data_builders.trajectories.build import find_trajectories
+from data_builders.trajectories.build import find_trajectories, trajectory_files
 from data_builders.trajectories.read import REPORTED
 from eval.grading import grader_identity
 from eval.prompts import is_chat
@@ -64,8 +64,9 @@ def file_hashes(recipe: Recipe, *blocks: str) -> dict[str, str]:
                 hashes[label] = content_id(*map(sha256_file, task_files(recipe)), length=64)
             elif kind in LOOK_UP:
                 path = LOOK_UP[kind](name)
-                folder = kind == "trajectories" and path.is_dir()
-                hashes[label] = sha256_folder(path, "*.json*") if folder else sha256_file(path)
+                files = trajectory_files(path) if kind == "trajectories" else [path]
+                named = [[one.relative_to(path).as_posix(), sha256_file(one)] for one in files]
+                hashes[label] = content_id(named, length=64) if path.is_dir() else sha256_file(path)
             elif re.search(r"[./\\]", name) and os.path.isfile(name):  # a library's option, which may name a file
                 hashes[label] = sha256_file(Path(name))
         except OSError as error:

@@ -21,6 +21,7 @@ from cft.pipeline import LOOK_UP, file_hashes
 from cft.recipe.blocks import ModelBlock, Recipe, named_files
 from cft.recipe.source import dump_yaml
 from data_builders.asking.backends import local_model
+from data_builders.trajectories.build import trajectory_files
 from eval.tasks.item_files import local_file, read_file, read_rows
 from eval.tasks.items import normalised
 from eval.tasks.lm_tasks import FORMATS, find_task, task_files
@@ -67,8 +68,12 @@ def recipe_contents(recipe: Recipe) -> Contents:
         if kind in LOOK_UP and (kind, name) != ("chat template", "plain"):
             path = LOOK_UP[kind](name)
             if path == user_path(name):  # else it is shipped, and in the project's wheel
-                for file in sorted(path.rglob("*.json*")) if path.is_dir() else [path]:
+                for file in trajectory_files(path) if kind == "trajectories" else [path]:
                     found.take(key, name, file, path)
+                if kind == "trajectories":
+                    found.notes.append(
+                        f"{key} {name} goes along as it is, with what secrets are in it; rows alone are masked"
+                    )
         elif kind == "if it is one" and re.search(r"[./\\]", name) and os.path.isfile(name):
             found.take(key, name, Path(name))
     if recipe.eval.task_dir:

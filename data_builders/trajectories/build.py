@@ -1,7 +1,7 @@
 """The builder `trajectories`: conversations with tool calls from files -> rows of `messages` and `tools`.
 
-Every record becomes a row or is refused, every change to one has a name, and secrets are masked before anything of a
-row is written or shown. `Report` counts it all.
+Every record becomes a row or is refused, what is left out or moved in one has a name, and secrets are masked before
+anything of a row is written or shown. `Report` counts it all.
 """
 
 import heapq
@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cft.cache import remembered
 from cft.errors import DataError
-from cft.files import content_id, listed, write_jsonl, write_text
+from cft.files import content_id, listed, sha256_file, write_jsonl, write_text
 from cft.foreign import user_path
 from cft.recipe.shipped import by_stem, find_file, recipes_folder
 from cft.runs import CARD, EXAMPLES
@@ -44,6 +45,15 @@ def find_trajectories(name_or_path: str) -> Path:
     path = user_path(name_or_path)
     shipped = by_stem(recipes_folder() / "trajectories", ".jsonl")
     return path if path.is_dir() else find_file(name_or_path, shipped, "set of trajectories", suffix=".jsonl")
+
+
+def trajectory_files(path: Path) -> list[Path]:
+    """The file, or the JSON and JSONL files below the folder. A DataError if it has none."""
+    below = (one for one in path.rglob("*") if one.suffix in (".jsonl", ".json") and one.is_file())
+    files = sorted(below) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"data.path {path}: has no .jsonl or .json file in it. Name another folder, or a file.")
+    return files
 
 
 def build_trajectories(data: "TrajectoriesData", folder: Path, seed: int, title: str) -> dict:
@@ -83,8 +93,11 @@ def build_trajectories(data: "TrajectoriesData", folder: Path, seed: int, title:
 
 
 def planned_rows(data: "TrajectoriesData") -> list[int]:
-    """Characters of each row that the files make; for estimates."""
-    return [len(json.dumps([row["messages"], row["tools"]], ensure_ascii=False)) for row in rows(data, Report())]
+    """Characters of each row that the files make; for estimates, which ask several times."""
+    parts = (json.dumps([row["messages"], row["tools"]], ensure_ascii=False) for row in rows(data, Report()))
+    files = [*Path(__file__).parent.glob("*.py"), *trajectory_files(find_trajectories(data.path))]
+    asked = [data.model_dump(), *sorted(map(sha256_file, files))]
+    return remembered("trajectories", asked, lambda: list(map(len, parts)))
 
 
 def rows(data: "TrajectoriesData", report: Report) -> Iterator[dict]:
@@ -94,12 +107,8 @@ def rows(data: "TrajectoriesData", report: Report) -> Iterator[dict]:
         DataError: there is no such file, or none in the folder.
     """
     path, seen = find_trajectories(data.path), set()
-    files = sorted(one for kind in ("*.jsonl", "*.json") for one in path.rglob(kind) if one.is_file())
-    files = files if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"data.path {data.path}: has no .jsonl or .json file in it. Name another folder, or a file.")
     how = {"infer": data.missing_tools == "infer", "strict": data.misfits == "refuse"}
-    for file in files:
+    for file in trajectory_files(path):
         report.counts["read"]["files"] += 1
         name = file.name if file == path else file.relative_to(path).as_posix()
         for place, row, notes in conversations(file, name, data.format, report):
@@ -113,7 +122,9 @@ def rows(data: "TrajectoriesData", report: Report) -> Iterator[dict]:
                 report.add("refused", str(fault), place)
                 continue
             own = row.pop("id", None)
-            own = own if isinstance(own, str) and own and own not in seen else key
+            own = str(own) if isinstance(own, str | int) else ""
+            notes += ["an id that came before replaced"] if own in seen else []
+            own = own if own and own not in seen else key
             seen |= {key, own}
             for note in dict.fromkeys(notes):
                 report.add("repaired", note, place)

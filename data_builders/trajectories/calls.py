@@ -15,6 +15,7 @@ _SMOLAGENTS = "Calling tools:\n"
 _TAGGED = re.compile(r"<(tool_call|functioncall)>(.*?)(?:</\1>|\Z)", re.DOTALL)
 _QUOTED = re.compile(r"""\{\s*"name":\s*"([^"]+)",\s*"arguments":\s*'(.*)'\s*\}""", re.DOTALL)  # Glaive's
 _CALLS = re.compile(r"\[?\s*[A-Za-z_][\w ./-]*\(.*\)\s*\]?", re.DOTALL)
+_STRING = r"""(?s:"(?:\\.|[^"\\])*(?:"|\Z)|'(?:\\.|[^'\\])*(?:'|\Z))"""
 _NAMES = {"true": True, "false": False, "null": None}
 _NO_CALL = "a call cannot be read"
 
@@ -35,18 +36,6 @@ def parse_value(text: str) -> Any:
     with suppress(ValueError):
         return parse_json(text)
     return _literal(_parsed(text))
-
-
-def values(text: str) -> list[Any]:
-    """The values that a text begins with: one that is a list, or several one after the other."""
-    with suppress(RecordError):
-        return as_list(parse_value(text))
-    found, place, decoder = [], 0, json.JSONDecoder()
-    with suppress(ValueError, RecursionError):
-        while place < len(text):
-            value, place = decoder.raw_decode(text, re.compile(r"[\s,]*").match(text, place).end())
-            found += as_list(value)
-    return found
 
 
 def as_list(value: Any) -> list[Any]:
@@ -77,16 +66,18 @@ def call_of(value: Any) -> dict:
     return {"id": key if isinstance(key, str) else None, "name": named["name"], "arguments": arguments}
 
 
-def take_calls(text: str, tools: Collection[str]) -> tuple[str, list[dict]]:
+def take_calls(text: str, tools: Collection[str], notes: list[str]) -> tuple[str, list[dict]]:
     """A turn's text without its calls, and the calls: tagged ones, smolagents' lists, Python calls (ToolACE).
 
     Args:
         tools: names of the tools that the row has.
+        notes: to which a change of the text is added, in words.
 
     Raises:
         RecordError: something is marked as a call and is none.
     """
     if tagged := [part for _, part in _TAGGED.findall(text)]:
+        notes += ["text behind a call put before it"] if _TAGGED.split(text)[-1].strip() else []
         return _TAGGED.sub("\n", text).strip(), [call for part in tagged for call in listed_calls(part)]
     before, mark, after = text.partition(_SMOLAGENTS)
     if mark and after.lstrip().startswith("["):
@@ -106,8 +97,8 @@ def _python_calls(text: str, names: list[str]) -> tuple[str, list[dict]]:
     """`[f(a=1), g()]` by its syntax tree. ToolACE's names may hold spaces, so known ones are made identifiers first."""
     code = text.strip()
     if names:
-        pattern = rf"(?<![\w.'\"])(?:{'|'.join(map(re.escape, names))})(?=\s*\()"
-        code = re.sub(pattern, lambda found: f"tool_{names.index(found[0])}_", code)
+        pattern = rf"(?<![\w.'\"])({'|'.join(map(re.escape, names))})(?=\s*\()|{_STRING}"
+        code = re.sub(pattern, lambda found: f"tool_{names.index(found[1])}_" if found[1] else found[0], code)
     known = code != text.strip()
     spelled = {f"tool_{number}_": name for number, name in enumerate(names)}
     try:
@@ -117,7 +108,7 @@ def _python_calls(text: str, names: list[str]) -> tuple[str, list[dict]]:
         for one in nodes:
             if not isinstance(one, ast.Call) or one.args or any(word.arg is None for word in one.keywords):
                 raise RecordError(_NO_CALL)  # which parameter a value belongs to is not said
-            name = ast.unparse(one.func)
+            name = ast.get_source_segment(code, one.func)
             arguments = {word.arg: _literal(word.value) for word in one.keywords}
             calls.append({"id": None, "name": spelled.get(name, name), "arguments": arguments})
     except RecordError:

@@ -1,11 +1,12 @@
 """Files of records, a line at a time, so that a log may be longer than memory; and which format a record has."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from cft.foreign import open_file, parse_json, read_bytes
 from data_builders.trajectories import agents, chat
@@ -15,6 +16,7 @@ MOST_LINE = 1 << 26  # bytes; a longer line is refused, not read
 PLACES = 5  # of each reason that are told
 PEEK = 50  # records by which a session log is known
 REPORTED = ("read", "repaired", "refused", "ignored", "masked")
+LONG = f"more than {MOST_LINE >> 20} MiB in a line"
 BOM = b"\xef\xbb\xbf"
 SESSIONS = {"claude_code": agents.claude_code, "codex": agents.codex}  # a file is one session
 CONVERTERS: dict[str, Callable[[dict, list[str]], dict]] = {  # a record is a row
@@ -57,13 +59,15 @@ def conversations(file: Path, name: str, wanted: str, report: Report) -> Iterato
     if known in SESSIONS:
         report.counts["read"][known] += 1
         found = None
-        try:
-            for line, found, notes in SESSIONS[known](records, report.counts["ignored"]):
+        for line, found, notes in SESSIONS[known](
+            records, lambda why, line: report.add("ignored", why, f"{name}:{line}")
+        ):
+            if isinstance(found, RecordError):
+                report.add("refused", str(found), f"{name}:{line}")
+            else:
                 yield f"{name}:{line}", found, notes
-            if found is None:
-                raise RecordError("a session without a message")
-        except RecordError as fault:
-            report.add("refused", str(fault), name)
+        if found is None:
+            report.add("refused", "a session without a message", name)
         return
     for line, record in records:
         fitting = [kind for kind in formats(record) if kind in CONVERTERS]
@@ -101,44 +105,44 @@ def formats(record: dict) -> list[str]:
     return [name for name, fits in rules.items() if fits]
 
 
-def _records(file: Path, name: str, report: Report) -> Iterator[tuple[int, dict]]:
-    """`(line, record)` of JSON Lines, or `(number, record)` of one JSON document; damaged ones go to the report."""
+def _records(file: Path, name: str, report: Report) -> Iterator[tuple[int | str, dict]]:
+    """`(line, record)` of JSON Lines, or `("record N", record)` of one document; damaged ones go to the report."""
     with open_file(file) as lines:
-        document = None
-        if not isinstance(_value(lines.readline(MOST_LINE)), dict):
-            document = _value(read_bytes(file))
-        lines.seek(0)
-        parsed = _lines(lines) if document is None or isinstance(document, str) else enumerate(as_list(document), 1)
-        for number, record in parsed:
-            if isinstance(record, dict):
-                yield number, record
+        first = next((line for line in iter(lambda: lines.readline(MOST_LINE), b"") if line.strip()), b"")
+        first = first.removeprefix(BOM).strip()
+        parsed: Iterable[tuple[int | str, Any]] = _lines(lines)
+        if file.suffix == ".json" or first.startswith(b"[") or first == b"{":
+            with suppress(RecordError):
+                parsed = ((f"record {n}", one) for n, one in enumerate(as_list(_value(read_bytes(file))), 1))
+        for number, one in parsed:
+            try:
+                record = _value(one) if isinstance(one, bytes) else one
+                if not isinstance(record, dict):
+                    raise RecordError("a record that is no object")
+            except RecordError as fault:
+                report.add("refused", str(fault), f"{name}:{number}")
             else:
-                report.add("refused", record if record in FAULTS else NO_OBJECT, f"{name}:{number}")
+                yield number, record
 
 
-NO_OBJECT = "a record that is no object"
-LONG, NOT_UTF8, NOT_JSON = f"more than {MOST_LINE >> 20} MiB in a line", "not UTF-8", "not JSON"
-FAULTS = (LONG, NOT_UTF8, NOT_JSON)
-
-
-def _lines(lines: BinaryIO) -> Iterator[tuple[int, dict | str]]:
-    """`(line, record)` of each line that is not empty, or what is wrong with it."""
+def _lines(lines: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """`(line, bytes)` of each line that is not empty, of a long one its beginning."""
+    lines.seek(0)
     number = 0
     while line := lines.readline(MOST_LINE):
         number += 1
-        long = len(line) == MOST_LINE and not line.endswith(b"\n")
-        while long and line and not line.endswith(b"\n"):
+        if line.strip():
+            yield number, line
+        while line and not line.endswith(b"\n"):
             line = lines.readline(MOST_LINE)
-        if long or line.strip():
-            value = LONG if long else _value(line)
-            yield number, value if isinstance(value, dict | str) else NO_OBJECT
 
 
-def _value(data: bytes) -> dict | list | str:
+def _value(data: bytes) -> Any:
+    if len(data) == MOST_LINE and not data.endswith(b"\n"):
+        raise RecordError(LONG)
     try:
-        value = parse_json(data.removeprefix(BOM).decode("utf-8"))
+        return parse_json(data.removeprefix(BOM).decode("utf-8"))
     except UnicodeDecodeError:
-        return NOT_UTF8
+        raise RecordError("not UTF-8") from None
     except ValueError:
-        return NOT_JSON
-    return value if isinstance(value, dict | list) else NO_OBJECT
+        raise RecordError("not JSON") from None

@@ -21,9 +21,9 @@ def finished(messages: Iterable[dict], tools: list[dict], notes: list[str], *, i
     Raises:
         RecordError: the row cannot be repaired without a guess.
     """
-    turns = _Turns(notes)
-    for message in messages:
-        turns.add(message)
+    turns, messages = _Turns(notes), list(messages)
+    for message, after in zip(messages, [*messages[1:], {}], strict=True):
+        turns.add(message, alone=after.get("role") != "tool")
     done = turns.ended()
     calls = [call for message in done for call in message.get("calls", ())]
     for call in calls:
@@ -53,13 +53,15 @@ class _Turns:
         self.results: dict[str, str] = {}  # of the calls that have one
         self.current: dict[str, str] = {}  # id in the record -> id here, where an id comes again later
 
-    def add(self, message: dict) -> None:
+    def add(self, message: dict, *, alone: bool) -> None:
+        """Add a message; a result is `alone` if none follows it."""
         role, last = message["role"], self.done[-1] if self.done else {"role": None}
         if role == "tool":
-            return self._answer(message)
+            return self._answer(message, alone)
         if role == "assistant" and last["role"] in (None, "system"):
             return self.notes.append("assistant turn before the first user turn left out")
-        if not message["content"].strip() and not message.get("calls") and (role != "user" or last["role"] == "user"):
+        says = message["content"].strip() or message.get("calls") or message.get("reasoning")
+        if not says and (role != "user" or last["role"] == "user"):
             return None if role == "system" else self.notes.append(f"empty {role} turn left out")
         if self.open and not (role == "assistant" == last["role"] and message.get("calls")):  # parallel calls
             raise RecordError("a call has no result")
@@ -88,7 +90,7 @@ class _Turns:
         self.open[key] = call = call | {"id": key}
         return message["calls"].append(call)
 
-    def _answer(self, message: dict) -> None:
+    def _answer(self, message: dict, alone: bool) -> None:
         key, text = message.get("id"), message["content"]
         key = self.current.get(key, key) if isinstance(key, str) else None
         if key and key in self.results:
@@ -101,7 +103,8 @@ class _Turns:
         if (key and key not in self.open) or not self.open:
             raise RecordError("a result has no call")
         named = [one for one, call in self.open.items() if call["name"] == message.get("name")]
-        parts = _parts(text, len(self.open)) if not key and not named and len(self.open) > 1 else []
+        several = alone and not key and not named and len(self.open) > 1
+        parts = _parts(text, len(self.open)) if several else []
         keys = [key] if key else list(self.open) if parts else (named or list(self.open))[:1]
         for one, part in zip(keys, parts or [text], strict=True):
             self.results[one] = part
@@ -153,7 +156,6 @@ def _message(message: dict) -> dict:
     if message.get("reasoning"):
         row["reasoning_content"] = message["reasoning"]
     if calls := message.get("calls"):
-        functions = [{"name": call["name"], "arguments": call["arguments"]} for call in calls]
-        pairs = zip(calls, functions, strict=True)
-        row["tool_calls"] = [{"type": "function", "id": call["id"], "function": one} for call, one in pairs]
+        form = [(call.pop("id"), call) for call in map(dict, calls)]
+        row["tool_calls"] = [{"type": "function", "id": key, "function": function} for key, function in form]
     return row

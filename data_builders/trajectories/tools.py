@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from data_builders.trajectories.calls import RecordError, as_list, parse_value, values
+from cft.foreign import parse_json
+from data_builders.trajectories.calls import RecordError, as_list, parse_value
 
 _TYPES = {
     **{"str": "string", "text": "string", "int": "integer", "long": "integer", "float": "number", "double": "number"},
@@ -17,6 +18,7 @@ _PYTHON = {
     "null": type(None),
 }
 _NO_TOOLS = "its tools cannot be read"
+_BETWEEN = re.compile(r"[\s,]*")
 
 
 def tool_list(value: Any) -> list[dict]:
@@ -28,8 +30,8 @@ def tool_list(value: Any) -> list[dict]:
     Raises:
         RecordError: something among them is no tool.
     """
-    raw = values(value) if isinstance(value, str) else as_list(value) if value else []
-    if isinstance(value, str) and value.strip() and not raw:
+    raw, end = values(value) if isinstance(value, str) else (as_list(value) if value else [], 1)
+    if not end and value.strip():
         raise RecordError(_NO_TOOLS)
     tools: dict[str, dict] = {}
     for one in raw:
@@ -39,6 +41,27 @@ def tool_list(value: Any) -> list[dict]:
             function = _function(tool)
             tools.setdefault(function["name"], {"type": "function", "function": function})
     return list(tools.values())
+
+
+def values(text: str) -> tuple[list[Any], int]:
+    """The values that a text begins with, a list of them or several one after the other, and where they end.
+
+    Raises:
+        RecordError: one of them holds what we could not go on with, such as NaN.
+    """
+    with suppress(RecordError):
+        value = parse_value(text)
+        return [] if value is None else as_list(value), len(text)
+    found, end, decoder = [], 0, json.JSONDecoder()
+    try:
+        while True:
+            start = _BETWEEN.match(text, end).end()
+            end = decoder.raw_decode(text, start)[1]
+            found += as_list(parse_json(text[start:end]))
+    except json.JSONDecodeError:  # what follows is no value
+        return found, end
+    except (ValueError, RecursionError):
+        raise RecordError(_NO_TOOLS) from None
 
 
 def _function(tool: Any) -> dict:

@@ -172,6 +172,18 @@ def test_a_recipe_finds_all_its_files_where_it_is_unpacked(tmp_path, monkeypatch
     assert resolve(local_models(unpacked)["data.students.0.model"], fetch=False).sha256 == gguf
 
 
+def test_a_folder_of_conversations_goes_along_with_what_is_read_of_it_and_a_word_on_secrets(tmp_path, monkeypatch):
+    (tmp_path / "logs/x.json").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jsonl", "b.jsonl.bak", "c.json5", "x.json/d.json"):
+        Path("logs", name).write_text("{}")
+    value = load_recipe("smoke").model_dump(mode="json")
+    value["data"] = {"builder": "trajectories", "path": "logs"}
+    found = recipe_contents(Recipe.model_validate(value))
+    assert {name for name in found.files if "logs" in name} == {"work/logs/a.jsonl", "work/logs/x.json/d.json"}
+    assert "secrets" in found.notes[0]
+
+
 def test_tasks_of_ones_own_keep_their_places_and_must_be_below_the_working_folder(tmp_path, monkeypatch):
     (tmp_path / "a/tasks").mkdir(parents=True)
     (tmp_path / "a/rows").mkdir()

@@ -31,6 +31,18 @@ def result(key="1", content="r"):
     return {"role": "tool", "tool_call_id": key, "content": content}
 
 
+def blocks(role, *some):
+    return {"role": role, "content": [{"type": kind, **rest} for kind, rest in some]}
+
+
+def prompt(text):
+    return [{"role": "system", "content": text}, ASK, SAY]
+
+
+TOOL = json.dumps({"name": "add", "parameters": {}})
+DEEP = "[" * 300 + "]" * 300
+
+
 def convert(tmp_path, *records, **settings):
     """Rows, repairs, refusals and places of records, lines or lists of messages."""
     path = tmp_path / "log.jsonl"
@@ -63,13 +75,19 @@ def convert(tmp_path, *records, **settings):
         ([ASK], "no assistant turn"),
         ([ASK, {"role": "judge", "content": "x"}], "a message without a known role"),
         ({"messages": [ASK, SAY], "tools": [{"type": "function"}]}, "its tools cannot be read"),
+        *[(prompt(f'<tools>{TOOL}\n{{"name": "b", "x": {bad}}}</tools>'), "its tools cannot be read")
+          for bad in ("NaN", '"\\ud800"', DEEP)],
+        ([ASK, {**SAY, "content": f"[f{'.a' * 900}(x=1)]"}], "calls a tool that is not among its tools"),
+        ([ASK, calls(call(), call('{"a": 2}', "2")), {"role": "user", "content": "<tool_response>r</tool_response> x"}],
+         "a call has no result"),
+        ([ASK, blocks("assistant", ("tool_use", {"id": "1", "input": {}})), SAY], "a call cannot be read"),
         ({"text": "only"}, "its format is not known, or not data.format"),
         (b'{"messages": [\n', "not JSON"),
         (b'{"messages": NaN}\n', "not JSON"),
         (b"\xff\n", "not UTF-8"),
         (b"[1]\n", "a record that is no object"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_repaired_without_a_guess_is_refused_with_its_line(tmp_path, messages, why):
     found, _, refused, places = convert(tmp_path, [ASK, SAY], messages)
     assert (len(found), refused, places[why]) == (1, [why], ["log.jsonl:2"])
@@ -154,6 +172,88 @@ def test_a_long_log_is_read_as_it_goes_and_told_types_only(tmp_path):
     (row,) = rows(TrajectoriesData(builder="trajectories", path=str(path)), report)
     assert [message["content"] for message in row["messages"]] == ["q", "a"]
     assert report.summary()["ignored"] == {"record progress": 2000, "record of no type": 1}
+
+
+@pytest.mark.parametrize(
+    ("messages", "texts"),
+    [
+        (prompt(f"You are Acme. Answer in French. # Tools <tools>{TOOL}</tools>"), ["You are Acme. Answer in French."]),
+        (prompt(f"Be brief.\n# Tools\nUse them:\n<tools>\n{TOOL}\n</tools>\n\nFor each function call, return "
+                "<tool_call>x</tool_call>\nSign it."), ["Be brief.\n\nSign it."]),
+        ([ASK, calls(call()), result(content="x <tool_response>y</tool_response>"), SAY],
+         ["q", "", "x <tool_response>y</tool_response>"]),
+        ([ASK, calls(call()), result(content='{"name": "a.txt", "content": "hello"}'), SAY],
+         ["q", "", '{"name": "a.txt", "content": "hello"}']),
+        ([ASK, blocks("assistant", ("thinking", {"thinking": "t"}), ("text", {"text": "I add."}),
+                      ("tool_use", {"id": "1", "name": "add", "input": {"a": 1}})),
+          blocks("user", ("tool_result", {"tool_use_id": "1", "content": [{"type": "text", "text": "2"}]})), SAY],
+         ["q", "I add.", "2", "a"]),
+        ([{"role": "user", "content": ["q", {"type": "text", "text": "r"}, None]}, SAY], ["q\nr", "a"]),
+        ([ASK, calls(call(key=None), call('{"a": 2}', None)), result(None, "[1, 2]"), result(None, "ok"), SAY],
+         ["q", "", "[1, 2]", "ok", "a"]),
+        ([ASK, calls(call(key=None), call('{"a": 2}', None)), result(None, "[1, 2]"), SAY], ["q", "", "1", "2", "a"]),
+        ([ASK, {"role": "assistant", "content": "<think>so"}], ["q", ""]),
+        ([ASK, {"role": "assistant", "content": "", "reasoning": "so"}, ASK, SAY], ["q", "", "q", "a"]),
+    ],
+)  # fmt: skip
+def test_no_text_of_a_message_is_lost_or_taken_for_another(tmp_path, messages, texts):
+    (row,), *_ = convert(tmp_path, messages)
+    assert [message["content"] for message in row["messages"]][: len(texts)] == texts
+
+
+def test_the_tools_of_prompt_and_record_are_joined_and_empty_ones_are_none(tmp_path):
+    other = {"messages": prompt("<tools>[{'name': 'sub'}]</tools>"), "tools": [ADD]}
+    found, _, refused, _ = convert(
+        tmp_path, other, *({"messages": [ASK, SAY], "tools": no} for no in ("[]", "null", ""))
+    )
+    assert [tool["function"]["name"] for tool in found[0]["tools"]] == ["add", "sub"]
+    assert refused == ["the same row again"]
+
+
+def test_names_within_the_strings_of_a_python_call_stay(tmp_path):
+    tool = {"name": "search", "parameters": {}}
+    said = {"role": "assistant", "content": "[search(q=\"use search (fast)\", r='search (')]"}
+    (row,), *_ = convert(tmp_path, {"messages": [ASK, said], "tools": [tool]})
+    assert row["messages"][1]["tool_calls"][0]["function"]["arguments"] == {"q": "use search (fast)", "r": "search ("}
+
+
+def test_a_whole_number_as_id_stays(tmp_path):
+    assert [row["id"] for row in convert(tmp_path, {"id": 7, "messages": [ASK, SAY]})[0]] == ["7"]
+
+
+def session(*records):
+    keys = ("uuid", "parentUuid", "type", "content")
+    given = [dict(zip(keys, record, strict=True)) for record in records]
+    return [one | {"message": {"role": one["type"], "content": one["content"]}} for one in given]
+
+
+def test_a_damaged_tree_of_a_session_is_refused_alone_and_ignored_records_have_places(tmp_path):
+    bad = [{"type": "tool_use", "id": "1"}]
+    records = session(("a", None, "user", "q"), ("b", "a", "assistant", "a"), ("c", "lost", "user", "q"),
+                      ("d", "c", "assistant", "x"), ("e", None, "user", "q"), ("f", "e", "assistant", bad))  # fmt: skip
+    found, _, refused, places = convert(tmp_path, *records, {"type": "summary", "summary": "", "leafUuid": "b"})
+    assert len(found) == 1 and refused == ["a record's parent is missing", "a call cannot be read"]
+    assert [places[why] for why in (*refused, "record summary")] == [[f"log.jsonl:{n}"] for n in (3, 5, 7)]
+
+
+def test_a_codex_call_without_a_name_is_refused(tmp_path):
+    item = {"type": "response_item", "payload": {"type": "function_call", "arguments": "{}", "call_id": "1"}}
+    assert convert(tmp_path, item)[2] == ["a call cannot be read"]
+
+
+def test_a_log_is_read_by_lines_whatever_its_first_line_is_and_a_document_by_records(tmp_path, monkeypatch):
+    monkeypatch.setattr(read, "read_bytes", None)
+    assert len(convert(tmp_path, b"\n", [ASK, SAY])[0]) == len(convert(tmp_path, b'{"torn\n', [ASK, SAY])[0]) == 1
+    monkeypatch.undo()
+    path, report = tmp_path / "all.json", read.Report()
+    path.write_text(json.dumps([{"messages": [ASK, SAY]}, 1], indent=1))
+    assert len(list(rows(TrajectoriesData(builder="trajectories", path=str(path)), report))) == 1
+    assert report.places["a record that is no object"] == ["all.json:record 2"]
+
+
+def test_many_newlines_in_a_glaive_text_take_no_quadratic_time(tmp_path):
+    text = "USER: q" + "\n" * 200_000 + "ASSISTANT: a"
+    assert len(convert(tmp_path, {"system": "", "chat": text})[0]) == 1
 
 
 def test_texts_that_look_like_calls_but_are_none_stay_texts(tmp_path):

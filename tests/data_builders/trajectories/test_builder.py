@@ -86,10 +86,29 @@ def test_max_examples_are_drawn_by_the_seed_over_all_files_in_their_order(tmp_pa
         ("DB_PASSWORD=correcthorse", "DB_PASSWORD=<PASSWORD_1>"),
         ('{\\"api_key\\": \\"abcd-efgh\\"}', '{\\"api_key\\": \\"<PASSWORD_1>\\"}'),
         ("postgres://bob:s3cret@db:5432/x", "postgres://<PASSWORD_1>@db:5432/x"),
+        ("github_pat_11ABCDEFG0abcdefghij_klmnop", "<KEY_1>"),
+        ("gsk_ab1cd2ef3gh4ij5kl6mn7 SG.abcdefghij123456.abcdefghij123456", "<KEY_1> <KEY_2>"),
+        ("hf_" + "abcdefghij" * 3, "<KEY_1>"),
+        ("api.telegram.org/bot12345678:AA" + "x-1" * 11, "api.telegram.org/bot<KEY_1>"),
+        ("https://hooks.slack.com/services/T01/B02/abcDEF12", "https://hooks.slack.com/services/<KEY_1>"),
+        ("AccountName=a;AccountKey=abcdefghij/lmnopqrst+v==;", "AccountName=a;AccountKey=<KEY_1>;"),
+        ("-----BEGIN PGP PRIVATE KEY BLOCK-----\nlQ\n-----END PGP PRIVATE KEY BLOCK-----", "<PRIVATE_KEY_1>"),
+        ("Authorization: token 0123456789abcdef", "Authorization: token <KEY_1>"),
+        ("Authorization: Basic YWRtaW46cGFzc3dvcmQ=", "Authorization: Basic <KEY_1>"),
+        ("Set-Cookie: session=abc123; Path=/\r\nx", "Set-Cookie: <KEY_1>\r\nx"),
+        ("mysql --password opensesame -h db", "mysql --password <PASSWORD_1> -h db"),
+        ("curl -s -u ada:opensesame https://a.io", "curl -s -u <PASSWORD_1> https://a.io"),
+        ("OPENAI_KEY=abc12345 password: 'pa$$word'", "OPENAI_KEY=<PASSWORD_2> password: '<PASSWORD_1>'"),
+        ('{"password": 12345678}', '{"password": <PASSWORD_1>}'),
+        ('password: "password"', 'password: "<PASSWORD_1>"'),
         ("from ada@acme.io to bob@acme.io", "from <MAIL_ADDRESS_1> to <MAIL_ADDRESS_2>"),
         *[(same, same) for same in (
             "max_tokens: 4096, token = tokenizer.next()", "the secret: be kind", "a@example.com, git@github.com:a/b",
-            "task-management-of-2-things", "def f(password: str): return secret_key")],
+            "task-management-of-2-things", "def f(password: str): return secret_key",
+            "secret = base64.b64decode(s)", "token: Uint8Array", "api_key=settings.X1_KEY", "API_KEY=$KEY",
+            "https://{user}:{password}@a.io", "q@k.transpose(1, 2)", "x@self.weight.T", "icon@2x.png",
+            "getty@tty1.service", "hf_hub_download_with_retries", "basic tests/test_utils2.py",
+            "curl https://a-u.io:80/x", "a --password PASSWORD option")],
     ],
 )  # fmt: skip
 def test_secrets_have_placeholders_and_code_stays(text, masked):
@@ -103,6 +122,24 @@ def test_a_secret_has_one_placeholder_wherever_it_stands_in_a_row():
     assert mask(row) == (masked, ["password", "mail address"])
 
 
+def test_a_word_under_a_secrets_key_is_masked_everywhere_but_not_within_words():
+    row = {"args": {"secret": "letmein", "pin": {"password": 123456}, "token": "identifier"}}
+    (masked, _), one, two = mask(row | {"content": "letmein 123456 letmeins 91234567"}), "<PASSWORD_1>", "<PASSWORD_2>"
+    assert masked["args"] == {"secret": one, "pin": {"password": two}, "token": "identifier"}
+    assert masked["content"] == f"{one} {two} letmeins 91234567"
+    assert mask({"password": "password", "type": "string"})[0] == {"password": one, "type": "string"}
+
+
 def test_a_long_text_of_marks_takes_no_quadratic_time():
-    for text in ("a" * 10**6, "token=" * 10**4, "a@" * 10**5, "-----BEGIN PRIVATE KEY-----" * 100, "://a:" * 10**5):
+    for text in (
+        "a" * 10**6,
+        "token=" * 10**4,
+        "a@" * 10**5,
+        "-----BEGIN PRIVATE KEY-----" * 100,
+        "://a:" * 10**5,
+        "curl -u " * 10**4,
+        "--password " * 10**4,
+        "token: " + "aB1" * 10**5,
+        "Cookie: a=" * 10**4,
+    ):
         mask({"content": text})

@@ -84,9 +84,9 @@ def test_hermes_has_pythons_repr_in_tools_calls_and_results_and_thoughts_before_
     (row,), report = read("hermes")
     price = "get_stock_price"
     assert calls(row) == [(price, {"company": "Apple", "live": True}), (price, {"company": "Oslo's exchange"})]
-    assert row["messages"][0]["role"] == "user"  # the system prompt said how to call tools, and nothing else
-    assert row["messages"][1]["reasoning_content"].startswith("Goal: two prices") and turns(row)[1][1] == ""
-    assert turns(row)[2:4] == [("tool", '{"price": "$150.75", "stale": null}'), ("tool", "unknown")]
+    assert turns(row)[0] == ("system", "You are a function calling AI model.")  # the rest said how to call tools
+    assert row["messages"][2]["reasoning_content"].startswith("Goal: two prices") and turns(row)[2][1] == ""
+    assert turns(row)[3:5] == [("tool", '{"price": "$150.75", "stale": null}'), ("tool", "unknown")]
     assert parameters(row)[price]["properties"]["live"] == {"type": "boolean", "default": False}
     assert report["repaired"] == {"tools taken out of the system prompt": 1}
 
@@ -106,7 +106,8 @@ def test_toolace_calls_are_python_with_spaces_in_names_and_one_turn_answers_seve
         ("news.find", {"words": ["a", "b's"]}),
     )
     assert calls(row) == [trends, news] and turns(row)[-1][1] == "One trend [source (1)]."
-    assert turns(row)[2:4] == [
+    assert turns(row)[0][1].endswith("set of possible functions.")
+    assert turns(row)[3:5] == [
         ("tool", '{"name": "Market Trends API", "results": {"n": 1}}'),
         ("tool", '{"name": "news.find", "results": []}'),
     ]
@@ -115,14 +116,20 @@ def test_toolace_calls_are_python_with_spaces_in_names_and_one_turn_answers_seve
 
 def test_bfcl_gold_is_the_first_allowed_value_and_an_empty_one_is_left_out():
     (row,), _ = read("bfcl")
-    assert calls(row) == [("triangle_area", {"base": 10, "height": 5})]
+    assert calls(row) == [("triangle_area", {"base": 10, "height": 5, "place": {"city": "NYC"}})]
     assert parameters(row)["triangle_area"]["type"] == "object"
 
 
 def test_smolagents_calls_are_listed_as_repr_and_observations_may_be_the_users():
     (row,), report = read("smolagents")
     assert calls(row) == [("python_interpreter", {"code": "print(len(rows))"}), ("final_answer", {"answer": "it's 3"})]
-    texts = ["Thought: I count.", "Error:\nrows is not defined", "", "it's 3", "It is 3."]
+    texts = [
+        "Thought: I count.\n<code>\nprint(len(rows))\n</code>",
+        "Error:\nrows is not defined",
+        "",
+        "it's 3",
+        "It is 3.",
+    ]
     assert [text for _, text in turns(row)[2:]] == texts
     assert report["repaired"] == {"tools written by their calls": 1}
 
