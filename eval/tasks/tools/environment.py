@@ -146,11 +146,7 @@ def named(place: Any, where: str) -> Any:
 
 
 def sources(settings: dict[str, Any], file: Path) -> list[Path]:
-    """The files of code that `dataset_kwargs: tools:` of a task's YAML, `file`, names.
-
-    Raises:
-        EvalError: one cannot be had, or its module lies beside the YAML and another of that name was loaded.
-    """
+    """The files of code that a task's YAML, `file`, names. EvalError where one beside it is not the one loaded."""
     found = []
     for key in KEYS[:4]:
         thing, module = named(settings[key], f"{file}: {key}"), settings[key].partition(":")[0]
