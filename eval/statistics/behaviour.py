@@ -113,8 +113,7 @@ def written(row: dict) -> str:
 
 def traits(row: dict) -> dict[str, float]:
     """One answer's TRAITS: 0 or 1, and the number of its tokens."""
-    text = written(row)
-    lowered = text.lower()
+    lowered = (text := written(row)).lower()
     return {
         "boxed": row["outcome"] not in UNBOXED,
         "truncated": row["finish_reason"] == "length",

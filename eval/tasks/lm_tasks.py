@@ -115,14 +115,15 @@ class Task:
         Raises:
             EvalError: it cannot be loaded.
         """
-        if self._tools:  # whose code may lie beside the YAML
-            sys.path.extend({str(self.file.parent)} - {*sys.path})
-        return Environment.of(self._tools, str(self.file)) if self._tools else None
+        if not (tools := (self.settings.get("dataset_kwargs") or {}).get("tools")):
+            return None
+        sys.path.extend({str(self.file.parent)} - {*sys.path})  # code may lie beside the YAML
+        return Environment.of(tools, str(self.file))
 
     @cached_property
     def sources(self) -> list[Path]:
         """The files of code that a task with tools names; EvalError as in `environment`."""
-        return sources(self._tools, self.file) if self.environment else []
+        return sources(self.settings["dataset_kwargs"]["tools"], self.file) if self.environment else []
 
     @property
     def code(self) -> str | None:
@@ -133,10 +134,6 @@ class Task:
     def samples(self) -> int | None:
         """Answers an item that its `sampled` variant asks for in plain lm_eval; None: it has no such variant."""
         return self._metadata.get("samples")
-
-    @property
-    def _tools(self) -> Any:
-        return (self.settings.get("dataset_kwargs") or {}).get("tools")
 
     @property
     def _metadata(self) -> dict[str, Any]:
