@@ -223,6 +223,8 @@ def eval_stage(recipe: Recipe, run: Run, console: Terminal, max_cost: float | No
     }
     if scores_adapter and not is_whole(run.adapter) and (own := changes_base(read_config(run.adapter / CONFIG))):
         inputs["own_base"] = own  # before it had one, its base arm was not the base
+    if code := {name: code for name in recipe.eval.tasks if (code := find_task(name, recipe.eval).code)}:
+        inputs["tools"] = code
     stage = run.stage("eval", inputs)
     arms = [stage.path / task / arm.name for task in recipe.eval.tasks for arm in recipe.eval.arms]
     if _graded_as_now(stage) and _skip(stage, console, [arm / name for arm in arms for name in (ANSWERS, ARM)]):

@@ -1,8 +1,9 @@
 """Answers to tasks with tools: the model writes, its calls are run, it reads the results, until it calls no more.
 
 The dialogues of a batch go on together; those that have ended leave it. Each turn reads its whole conversation again.
-The model reads its own messages as it wrote them, so that a template changes nothing of them. A batch is one line of
-the log, as for other tasks: what a kill costs is one batch, and with the same settings the same dialogues come again.
+The template gets the model's own messages as it wrote them; what it does to them, the model reads: Llama's trims them,
+Qwen3's drops thoughts. A batch is one line of the log, as for other tasks: what a kill costs is one batch, and with the
+same settings the same dialogues come again.
 """
 
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cft.models.generate import Completion, render
 from eval.answering.batched import BatchedDecoding
+from eval.statistics.samples import shown
 from eval.tasks.tools.environment import Environment, read_calls, result
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 TURNS = 8  # messages of the model
 MOST_CALLS = 8  # of a message
-MOST_TOKENS = 8192  # of a conversation, in front of a message
+MOST_TOKENS = 8192  # of a conversation, in front of a message that is not the first
 LIMITS = {"turns": TURNS, "calls": MOST_CALLS, "context": MOST_TOKENS}  # which decide answers, beside eval's own
 
 
@@ -77,12 +79,8 @@ class Dialogue:
             "ended": self.ended,
         }
         texts = [m["content"] if m["role"] == "assistant" else shown(m) for m in self.read]
-        return Completion("\n".join(texts), self.tokens, "stop" if self.ended == "answer" else "length", trajectory)
-
-
-def shown(message: dict[str, Any]) -> str:
-    """A tool's result in the text of an answer."""
-    return f"<tool_response>\n{message['content']}\n</tool_response>"
+        # Of other limits, more tokens a message would change nothing
+        return Completion("\n".join(texts), self.tokens, "length" if self.ended == "tokens" else "stop", trajectory)
 
 
 class DialogueDecoding(BatchedDecoding):

@@ -71,7 +71,7 @@ def evaluate(
         settings = answerer.settings(arm) | {"task": task.name, "prompt": arm.prompt}
         settings["adapter"] = identities.get(arm.model)
         if items.environment:
-            settings["tools"] = LIMITS | {"rows": content_id([doc["row"] for doc in items.docs])}
+            settings["tools"] = LIMITS | {"rows": content_id([doc["row"] for doc in items.docs]), "code": task.code}
         kept, beside = others(task.name, arm.name), folder / task.name / arm.name
         results[task.name][arm.name] = evaluate_arm(arm, answerer, items, settings, beside, kept, console)
     return results

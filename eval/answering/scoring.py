@@ -14,13 +14,14 @@ from eval.answering.answerers import Answerer
 from eval.answering.lm import AnsweredLM
 from eval.grading import same_answer_groups
 from eval.tasks.lm_tasks import Items, quiet
+from eval.tasks.tools.score import normal
 
 
 def graded_rows(task: str, arm: str, items: Items, completions: list[Completion]) -> list[dict[str, Any]]:
     """The rows of `answers.jsonl`: the samples of the first item, of the second ...
 
     An answer that hit the limit without a complete box is `truncated`. `same_as` is the first sample of the item with
-    an equal answer: the votes of maj@k.
+    an equal answer, and with tools the same end state of the files: the votes of maj@k.
     """
     rows = []
     samples = len(completions) // len(items.docs)
@@ -28,6 +29,9 @@ def graded_rows(task: str, arm: str, items: Items, completions: list[Completion]
         given = completions[doc_id * samples : (doc_id + 1) * samples]
         grades = [items.score(doc_id, completion) for completion in given]
         groups = same_answer_groups([grading.answer for grading in grades])
+        if items.environment:
+            ends = [(group, normal(end.trajectory["files"])) for group, end in zip(groups, given, strict=True)]
+            groups = [None if group is None else ends.index((group, end)) for group, end in ends]
         for sample, (completion, grading, group) in enumerate(zip(given, grades, groups, strict=True)):
             rows.append(
                 {

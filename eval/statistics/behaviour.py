@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import ttest_1samp
 
 from eval.statistics.power import ALPHA
-from eval.statistics.samples import UNBOXED
+from eval.statistics.samples import UNBOXED, shown
 
 # What is looked for in a text in lower case: words one of which must be there, and the pattern. Looking for the words
 # first is what makes it fast: most answers hold none of them.
@@ -102,9 +102,18 @@ def reflections(text: str) -> set[str]:
     return {word for word, mark in REFLECTIONS.items() if holds(mark, lowered)}
 
 
+def written(row: dict) -> str:
+    """What the model wrote of an answer: a dialogue's text without the results of tools."""
+    text = row["response"]
+    for message in row["trajectory"]["messages"] if "trajectory" in row else ():
+        if message["role"] == "tool":
+            text = text.replace(shown(message), "", 1)
+    return text
+
+
 def traits(row: dict) -> dict[str, float]:
     """One answer's TRAITS: 0 or 1, and the number of its tokens."""
-    text, lowered = row["response"], row["response"].lower()
+    lowered = (text := written(row)).lower()
     return {
         "boxed": row["outcome"] not in UNBOXED,
         "truncated": row["finish_reason"] == "length",
@@ -149,8 +158,8 @@ def describe(answers: dict[str, Sequence[dict]], against: str | None) -> dict[st
     found = {}
     for arm, rows in answers.items():
         n = len(rows)
-        words = Counter(word for row in rows for word in reflections(row["response"]))
-        openings = Counter(opening(row["response"]) for row in rows).most_common(OPENINGS)
+        words = Counter(word for row in rows for word in reflections(written(row)))
+        openings = Counter(opening(written(row)) for row in rows).most_common(OPENINGS)
         found[arm] = {
             "traits": dict(zip(TRAITS, map(float, np.mean(list(tables[arm].values()), axis=0)), strict=True)),
             "reflections": {word: words[word] / n for word in REFLECTIONS},

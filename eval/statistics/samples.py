@@ -58,6 +58,11 @@ class Samples:
         return Samples([self.doc_ids[i] for i in indices], [self.rows[i] for i in indices])
 
 
+def shown(message: dict) -> str:
+    """A tool's result in the text of an answer, its `response`."""
+    return f"<tool_response>\n{message['content']}\n</tool_response>"
+
+
 def arrange(rows: Sequence[dict]) -> Samples:
     """Rows by question, in an order that does not depend on that of the rows: a bootstrap would show it.
 

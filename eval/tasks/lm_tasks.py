@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NotRequired
 import yaml
 
 from cft.errors import EvalError
+from cft.files import content_id, sha256_file
 from cft.foreign import check_shape, read_text, user_path
 from cft.models.generate import Completion
 from cft.recipe.blocks import EvalBlock, Recipe, named_files
@@ -24,7 +26,7 @@ from eval.grading import Grade, grade, is_cut_off
 from eval.prompts import PROMPTS, is_chat
 from eval.tasks.item_files import local_file, read_file
 from eval.tasks.source import HUB_ID, read_source
-from eval.tasks.tools.environment import Environment
+from eval.tasks.tools.environment import Environment, sources
 
 if TYPE_CHECKING:
     import lm_eval.api.task
@@ -113,8 +115,20 @@ class Task:
         Raises:
             EvalError: it cannot be loaded.
         """
-        settings = (self.settings.get("dataset_kwargs") or {}).get("tools")
-        return Environment.of(settings, str(self.file)) if settings else None
+        if not (tools := (self.settings.get("dataset_kwargs") or {}).get("tools")):
+            return None
+        sys.path.extend({str(self.file.parent)} - {*sys.path})  # code may lie beside the YAML
+        return Environment.of(tools, str(self.file))
+
+    @cached_property
+    def sources(self) -> list[Path]:
+        """The files of code that a task with tools names; EvalError as in `environment`."""
+        return sources(self.settings["dataset_kwargs"]["tools"], self.file) if self.environment else []
+
+    @property
+    def code(self) -> str | None:
+        """A hash of `sources`; None where there are none."""
+        return content_id(*map(sha256_file, self.sources)) if self.sources else None
 
     @property
     def samples(self) -> int | None:
@@ -286,6 +300,7 @@ def task_files(recipe: Recipe) -> list[Path]:
         for file in read:
             functions = re.findall(r"!function\s+([\w.]+)\.\w+", read_text(file, EvalError))
             found |= {file, *((file.parent / module.replace(".", "/")).with_suffix(".py") for module in functions)}
+        found |= {path for path in Task(name, *known[name], {}).sources if path.is_relative_to(folder)}
         places = {key: settings.get(key) for key in ("dataset_path", "dataset_kwargs")}
         for path in (Path(text) for _, _, text in named_files(places, "data") if re.search(r"[./\\]", text)):
             found |= {path, *(path.rglob("*") if os.path.isdir(path) else ())}

@@ -5,13 +5,16 @@ message ends with; every other public method is a tool. Its state is the dict `f
 names both under `dataset_kwargs: tools:`, and `load` and `score` are what it calls.
 """
 
+import contextlib
 import importlib
 import inspect
 import json
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cft.errors import EvalError
@@ -24,10 +27,10 @@ if TYPE_CHECKING:
 KEYS = ("environment", "outcome", "rows", "messages", "split", "size")  # of `dataset_kwargs: tools:`
 NO_TOOLS = ("reset", "get_reward")  # public methods that TRL does not take for tools
 ROW = {"id": str, "request": str, "kind": str, "level": int, "files": dict[str, str], "expected": dict}
-EXPECTED = {"files": dict[str, str], "answer": str | None, "possible": bool}
+EXPECTED = {"files": dict[str, str], "answer": str}
 METRICS = {"exact_match": "correct", "no_answer": "no_answer"}
 MOST_RESULT = 4_000  # characters of a tool's result that the model reads
-BLOCK = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|(?=<tool_call>)|$)", re.DOTALL)
+BLOCK = re.compile(r"<tool_call>(.*?)(?:</tool_call>|(?=<tool_call>)|$)", re.DOTALL)
 BARE = re.compile(r'\{\s*"name"\s*:')
 EMPTY_BLOCK = re.compile(r"```(?:json)?\s*```")
 ARGUMENTS = ("arguments", "parameters")  # the second is Llama's word
@@ -52,7 +55,7 @@ def read_calls(message: str) -> tuple[list[ToolCall], str]:
     """
     thought, mark, text = message.rpartition("</think>")
     if "<tool_call>" in text:
-        calls, outside = [_call(body, "tool_call") for body in BLOCK.findall(text)], BLOCK.sub("", text)
+        calls, outside = [_call(body.strip(), "tool_call") for body in BLOCK.findall(text)], BLOCK.sub("", text)
     else:
         calls, outside, end = [], "", 0
         for match in BARE.finditer(text):
@@ -98,11 +101,13 @@ class Environment:
         """The environment that `dataset_kwargs: tools:` names.
 
         Raises:
-            EvalError: with `where`, the file, if it names none.
+            EvalError: with `where`, the file, if it names none, or `size` is no count.
         """
         if not isinstance(settings, dict) or set(settings) != set(KEYS):
             keys = ", ".join(settings) if isinstance(settings, dict) else settings
             raise EvalError(f"{where}: dataset_kwargs.tools needs {', '.join(KEYS)}, but has {keys}. Correct it.")
+        if type(settings["size"]) is not int or settings["size"] < 1:
+            raise EvalError(f"{where}: dataset_kwargs.tools.size is {settings['size']!r}. Write a whole number from 1.")
         factory, outcome = (named(settings[key], f"{where}: {key}") for key in KEYS[:2])
         return cls(factory, outcome)
 
@@ -111,7 +116,8 @@ class Environment:
         """The tools as chat templates take them, in TRL's order."""
         from transformers.utils import get_json_schema
 
-        return [get_json_schema(tool) for tool in tools_of(self.factory()).values()]
+        with told("the task's tools cannot be shown to a model", "Give each type hints and a docstring as Google's."):
+            return [get_json_schema(tool) for tool in tools_of(self.factory()).values()]
 
     def grade(self, row: dict[str, Any], trajectory: dict[str, Any]) -> Grade:
         """The grade of a finished dialogue; `answer` is what stands in the box of its last message."""
@@ -121,14 +127,35 @@ class Environment:
         return Grade(self.outcome(row, trajectory["files"], text, cut=cut), last_box(text) or None)
 
 
+@contextlib.contextmanager
+def told(fault: str, fix: str) -> Iterator[None]:
+    """Raise EvalError for whatever the user's own code raises inside."""
+    try:
+        yield
+    except EvalError:
+        raise
+    except Exception as error:
+        raise EvalError(f"{fault} ({type(error).__name__} {error}). {fix}") from None
+
+
 def named(place: Any, where: str) -> Any:
     """What "module:name" names. EvalError where it cannot be had."""
-    try:
+    with told(f"{where} is {place!r}, which cannot be loaded", "Write module:name."):
         module, _, name = place.partition(":")
         return getattr(importlib.import_module(module), name)
-    except Exception as fault:  # a module of the user's own may raise anything
-        said = f"{type(fault).__name__} {fault}"
-        raise EvalError(f"{where} is {place!r}, which cannot be loaded ({said}). Write module:name.") from None
+
+
+def sources(settings: dict[str, Any], file: Path) -> list[Path]:
+    """The files of code that a task's YAML, `file`, names. EvalError where one beside it is not the one loaded."""
+    found = []
+    for key in KEYS[:4]:
+        thing, module = named(settings[key], f"{file}: {key}"), settings[key].partition(":")[0]
+        own, loaded = file.parent / f"{module.replace('.', '/')}.py", getattr(sys.modules[module], "__file__", None)
+        if own.is_file() and own.resolve() != Path(loaded or "").resolve():
+            raise EvalError(f"{own}: {loaded or 'a built-in module'} is loaded in its place. Give it another name.")
+        with told(f"{file}: {key}: {settings[key]} has no source file", "Name a class or function of a Python file."):
+            found.append(Path(inspect.getsourcefile(thing)).resolve())
+    return found
 
 
 def tools_of(environment: Any) -> dict[str, Callable[..., Any]]:
@@ -162,20 +189,24 @@ def load(tools: dict[str, Any], **_: Any) -> "dict[str, Dataset]":
     from datasets import Dataset
 
     environment = Environment.of(tools, "the task")
-    rows = named(tools["rows"], "the task: rows")(tools["split"], tools["size"])
-    messages = named(tools["messages"], "the task: messages")
+    rows, messages = (named(tools[key], f"the task: {key}") for key in ("rows", "messages"))
+    with told(f"{tools['rows']} gives no list of rows", "Correct it."):
+        rows = list(rows(tools["split"], tools["size"]))
+    if not rows:
+        raise EvalError(f"{tools['rows']} gives no rows of split {tools['split']!r}. Correct it, or the split.")
     for number, row in enumerate(rows):
         try:
             check_shape(row, ROW)
             check_shape(row["expected"], EXPECTED)
         except ValueError as fault:
             raise EvalError(f"{tools['rows']}: row {number}: {fault}. Correct what it returns.") from None
-    return {"test": Dataset.from_list([_doc(row, messages(row), environment, tools) for row in rows])}
+    with told(f"{tools['messages']} or the environment's reset cannot take a row", "Correct them."):
+        return {"test": Dataset.from_list([_doc(row, messages(row), environment, tools) for row in rows])}
 
 
 def _doc(row: dict[str, Any], messages: list[dict], environment: Environment, tools: dict[str, Any]) -> dict[str, str]:
     expected, files = row["expected"], row["files"]
-    ends = [expected["answer"] if expected["possible"] else "impossible"]
+    ends = [expected["answer"]]
     ends += [f"writes {path}" for path, text in expected["files"].items() if text != files.get(path)]
     ends += [f"removes {path}" for path in files if path not in expected["files"]]
     return {

@@ -16,12 +16,11 @@ from cft.errors import DataError
 from cft.files import write_jsonl
 from eval.tasks.tools.environment import Environment
 from eval.tasks.tools.office import Office
-from eval.tasks.tools.score import IMPOSSIBLE, outcome
+from eval.tasks.tools.score import outcome
 from eval.tasks.tools.tasks import LEVELS, draw, messages
 
 SCRIPTS: dict[str, list[list[Any]]] = json.loads(Path(__file__).with_name("scripts.json").read_text(encoding="utf-8"))
 OFFICE = Environment(Office, outcome)
-NOTHING = "done"  # the box of a task that asks for no answer
 
 
 def demonstrations(rounds: int = 3) -> list[dict[str, Any]]:
@@ -51,8 +50,7 @@ def demonstrate(kind: str, level: int, number: int, *, script: int) -> dict[str,
     office, turns = Office(), messages(row)
     office.reset(**row)
     *steps, final = SCRIPTS[f"{kind} {level}"][script]
-    answer = (words["answer"] or NOTHING) if row["expected"]["possible"] else IMPOSSIBLE
-    words |= {"box": rf"\boxed{{{answer}}}"}
+    words |= {"box": rf"\boxed{{{row['expected']['answer']}}}"}
     for say, tool, templates in steps:
         arguments = {name: text.format_map(words) for name, text in templates.items()}
         result = {"role": "tool", "name": tool, "content": getattr(office, tool)(**arguments)}

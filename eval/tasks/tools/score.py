@@ -7,10 +7,8 @@ every other difference counts, and so does a file too many or too few. The answe
 from collections.abc import Mapping
 from typing import Any
 
-from eval.grading import grade, last_box, same_answer
+from eval.grading import grade
 from eval.grading.grader import Outcome
-
-IMPOSSIBLE = "impossible"  # the boxed answer to a request that cannot be done
 
 
 def outcome(row: Mapping[str, Any], files_after: Mapping[str, str], final_text: str, *, cut: bool = False) -> Outcome:
@@ -24,28 +22,22 @@ def outcome(row: Mapping[str, Any], files_after: Mapping[str, str], final_text: 
 
     Returns:
         "correct" where files and answer are right. An answer that is not graded correct keeps the grader's outcome
-        ("wrong", "no_answer", "truncated", "ungradable"); right answers over wrong files are "wrong". A task without
-        an answer of its own needs no box, but the box `impossible` is wrong.
+        ("wrong", "no_answer", "truncated", "ungradable"); right answers over wrong files are "wrong".
     """
     expected = row["expected"]
-    answer = expected["answer"] if expected["possible"] else IMPOSSIBLE
-    if answer is not None or cut:
-        graded = grade(answer or "done", final_text, truncated=cut).outcome
-        if graded != "correct":
-            return graded
-    elif same_answer(IMPOSSIBLE, last_box(final_text) or ""):
-        return "wrong"
-    return "correct" if same_files(expected["files"], files_after) else "wrong"
+    graded = grade(expected["answer"], final_text, truncated=cut).outcome
+    return "wrong" if graded == "correct" and not same_files(expected["files"], files_after) else graded
 
 
 def same_files(expected: Mapping[str, str | None], files: Mapping[str, str | None]) -> bool:
     """Whether two sets of files are equal but for line ends. A None in place of a text is no file."""
-    return _normal(expected) == _normal(files)
+    return normal(expected) == normal(files)
 
 
-def _normal(files: Mapping[str, str | None]) -> dict[str, str]:
+def normal(files: Mapping[str, str | None]) -> dict[str, str]:
+    """The files with LF as line ends, and none at the end of a text."""
     return {
-        path: text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+        path: str(text).replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
         for path, text in files.items()
         if text is not None
     }

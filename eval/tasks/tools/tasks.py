@@ -83,7 +83,8 @@ def draw(kind: str, level: int, split: Split, number: int) -> tuple[dict[str, An
     wordings = REQUESTS[base][:-1] if split == "train" else REQUESTS[base]
     request = wordings[number % len(wordings)].format_map(words)
     row = {"id": f"office-{split}-{kind}-{level}-{number}", "split": split, "kind": kind, "level": level}
-    expected = {"files": files | changed, "answer": answer, "possible": kind != "impossible"}
+    box = "impossible" if kind == "impossible" else answer or "done"
+    expected = {"files": files | changed, "answer": box, "possible": kind != "impossible"}
     after = {f"after_{Path(path).stem}": text for path, text in changed.items()}
     return row | {"request": request, "files": files, "expected": expected}, words | {"answer": answer} | after
 

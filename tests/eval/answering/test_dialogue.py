@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ from cft.models.generate import Completion
 from cft.pipeline import check_prompts, run_stages
 from cft.plan.plan import make_plan
 from eval.answering.dialogue import MOST_CALLS, TURNS
+from eval.answering.scoring import graded_rows
 from eval.elicitors.table import ELICITORS
 from eval.report.report import write_report
-from eval.tasks.lm_tasks import TASKS_FOLDER
-from eval.tasks.tools.environment import MOST_RESULT, ToolCall, read_calls
+from eval.statistics.statistics import summarise
+from eval.tasks.lm_tasks import TASKS_FOLDER, Items, find_task, task_files
+from eval.tasks.tools.environment import MOST_RESULT, Environment, ToolCall, read_calls, sources
+from eval.tasks.tools.score import outcome
 from tests.support.evaluating import count_batches, make_adapter, make_recipe, run
 from tests.support.tiny import TOOLS_TEMPLATE, make_tiny_model
 
@@ -77,7 +81,7 @@ FORMS = ["tool_call", "json", "none", "tool_call", "tool_call", "tool_call", "to
 
 def problems(split: str, size: int) -> list[dict]:
     files = {"a": "7", "long": "x" * 9000}
-    expected = {"files": files | {"b": "7"}, "answer": "7", "possible": True}
+    expected = {"files": files | {"b": "7"}, "answer": "7"}
     row = {"kind": "toy", "level": 1, "files": files, "expected": expected}
     return [row | {"id": name, "request": name} for name in list(SAID)[:size]]
 
@@ -108,6 +112,7 @@ def model(tmp_path_factory) -> Path:
 def toys(tmp_path, monkeypatch) -> str:
     """A folder with the task; its model speaks by the script."""
     monkeypatch.setitem(ELICITORS, "scripted", f"{HERE}:scripted")
+    monkeypatch.setattr(sys, "path", [*sys.path])
     tools = {"environment": f"{HERE}:Notebook", "outcome": "eval.tasks.tools.score:outcome", "rows": f"{HERE}:problems"}
     tools |= {"messages": f"{HERE}:asked", "split": "test", "size": 9}
     task = {"task": "toys", "include": f"{TASKS_FOLDER}/prompts/tools", "dataset_kwargs": {"tools": tools}}
@@ -115,6 +120,15 @@ def toys(tmp_path, monkeypatch) -> str:
     metadata = {"size": 9, "prompt_tokens": 900, "answer_tokens": 50}
     (tmp_path / "tasks" / "toys.yaml").write_text(yaml.safe_dump(task | {"metadata": metadata}), encoding="utf-8")
     return str(tmp_path / "tasks")
+
+
+def rename(toys: str, **names) -> dict:
+    """Change what the task's YAML names; what it then names."""
+    file = Path(toys) / "toys.yaml"
+    task = yaml.safe_load(file.read_text("utf-8"))
+    task["dataset_kwargs"]["tools"] |= names
+    file.write_text(yaml.safe_dump(task), encoding="utf-8")
+    return task["dataset_kwargs"]["tools"]
 
 
 def recipe_of(model: Path, toys: str, **block):
@@ -131,6 +145,7 @@ def test_tools_are_run_until_the_model_answers_wrong_calls_are_told_and_the_end_
     rows = {row["question"]: row for row in rows_of(tmp_path)}
     kept = {name: row["trajectory"] for name, row in rows.items()}
     assert [row["outcome"] for row in rows.values()] == OUTCOMES
+    assert [name for name, row in rows.items() if row["finish_reason"] == "length"] == ["cut"]
     assert [row["ended"] for row in kept.values()] == ENDS and [row["format"] for row in kept.values()] == FORMS
     assert results["toys"]["base+scripted"]["metrics"]["exact_match"] == pytest.approx(4 / 9)
     assert rows["copy"]["tokens"] == sum(map(len, SAID["copy"])) and kept["endless"]["calls"] == TURNS
@@ -171,6 +186,70 @@ def test_killed_dialogues_go_on_from_their_last_batch_and_are_graded_again(model
     count = len(turns)
     assert "graded again" in run(recipe, tmp_path / "whole", None)[1] and len(turns) == count
     assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "killed")
+
+
+def test_an_environment_may_lie_beside_its_yaml_and_is_asked_again_when_it_changes(model, toys, tmp_path, monkeypatch):
+    own, recipe = Path(toys) / "toys_own.py", recipe_of(model, toys, arms=["base+scripted"], limit=1)
+    own.write_text(f"from {HERE} import Notebook\nclass Own(Notebook): pass\n", encoding="utf-8")
+    tools = rename(toys, environment="toys_own:Own")
+    run(recipe, tmp_path / "out", None)
+    assert own in task_files(recipe)
+    own.write_text(own.read_text("utf-8") + "# another rule\n", encoding="utf-8")
+    assert "done before" not in run(recipe, tmp_path / "out", None)[1]
+    (tmp_path / "toys_own.py").write_text("class Own: pass\n", encoding="utf-8")
+    with pytest.raises(EvalError, match=r"toys_own\.py: .*toys_own\.py is loaded in its place"):
+        sources(tools, tmp_path / "toys.yaml")
+    monkeypatch.delitem(sys.modules, "toys_own")
+
+
+def test_samples_vote_together_only_with_one_answer_and_one_end_state():
+    (row,) = problems("test", 1)
+    environment, right = Environment(Notebook, outcome), row["expected"]["files"]
+    ends = [right, right | {"b": "7\n"}, right | {"b": "8"}, right | {"b": "9"}, right]
+    about = {"messages": [{"role": "assistant", "content": BOX}], "ended": "answer"}
+    said = [Completion(BOX, 9, "stop", about | {"files": files}) for files in ends]
+    said[4] = Completion("7", 9, "stop", about | {"files": right, "messages": [{"role": "assistant", "content": "7"}]})
+    docs = [{"question": "copy", "row": json.dumps(row)}]
+    rows = graded_rows("toys", "base", Items(None, None, docs, ["7"], ["p"], True, (), [], environment), said)
+    assert [row["same_as"] for row in rows] == [0, 0, 2, 3, None]
+    assert summarise(rows)["maj_at_k"]["5"] == 1.0
+
+
+class Bare(Notebook):
+    def burn(self, path):
+        return ""
+
+
+def empty(split: str, size: int) -> list:
+    return []
+
+
+def lost(*_) -> list:
+    raise RuntimeError("no rows today")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"size": "x"}, r"toys\.yaml: dataset_kwargs\.tools\.size is 'x'\. Write a whole number"),
+        ({"size": -1}, r"size is -1\. Write a whole number"),
+        ({"rows": f"{HERE}:lost"}, r":lost gives no list of rows \(RuntimeError no rows today\)"),
+        ({"rows": "builtins:print"}, r"builtins:print gives no list of rows \(TypeError"),
+        ({"rows": f"{HERE}:empty"}, r":empty gives no rows of split 'test'\. Correct it"),
+        ({"messages": f"{HERE}:lost"}, r":lost or the environment's reset cannot take a row \(RuntimeError"),
+        ({"environment": f"{HERE}:Bare"}, r"tools cannot be shown to a model \(Docstring.* burn .*Give each"),
+    ],
+)
+def test_faults_of_a_task_of_ones_own_are_told(names, said, model, toys):
+    rename(toys, **names)
+    with pytest.raises(EvalError, match=said):
+        find_task("toys", recipe_of(model, toys).eval).items(None, lambda messages, tools: str(messages), 1)
+
+
+def test_a_long_call_is_read_at_once():
+    begin = time.thread_time()
+    assert read_calls("<tool_call>" + " " * 50_000)[0][0].name == "unreadable"
+    assert time.thread_time() - begin < 1
 
 
 def test_base_and_adapter_of_a_real_model_are_paired(model, toys, tmp_path, monkeypatch):

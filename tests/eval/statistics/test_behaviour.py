@@ -78,6 +78,14 @@ def test_code_and_the_language_of_critiques(text, trait, expected):
     assert bool(traits(row(0, text))[trait]) is expected
 
 
+def test_results_of_tools_are_no_words_of_the_model():
+    result = {"role": "tool", "content": "Wait, let me check.\n```python\nprint(1)\n```"}
+    text = f"I look.\n<tool_response>\n{result['content']}\n</tool_response>\nIt is 7."
+    dialogue = row(0, text) | {"trajectory": {"messages": [result]}}
+    assert traits(row(0, text))["code"] and not traits(dialogue)["code"] and not traits(dialogue)["reflects"]
+    assert describe({"base": [dialogue]}, None)["base"]["reflections"]["wait"] == 0
+
+
 def test_openings_are_compared_by_their_words():
     assert opening("  **To find** the sum") == opening("to find, the other") == "to find the"
     assert opening("") == ""

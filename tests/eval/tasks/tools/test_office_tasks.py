@@ -22,10 +22,6 @@ TOOLS = ["calculate", "list_files", "read_file", "search", "sql", "write_file"]
 ROWS = {split: tasks(split, 400) for split in SPLITS}
 
 
-def answer_of(row):
-    return (row["expected"]["answer"] or "done") if row["expected"]["possible"] else "impossible"
-
-
 def boxed(answer):
     return rf"So it is \boxed{{{answer}}}."
 
@@ -65,7 +61,7 @@ def test_an_unknown_split_is_refused():
 
 @pytest.mark.parametrize("row", ROWS["validation"][:78], ids=lambda row: row["id"])
 def test_only_the_right_files_with_the_right_answer_are_correct(row):
-    after, before, answer = row["expected"]["files"], row["files"], answer_of(row)
+    after, before, answer = row["expected"]["files"], row["files"], row["expected"]["answer"]
     assert outcome(row, after, boxed(answer)) == "correct"
     assert outcome(row, {path: text.replace("\n", "\r\n") for path, text in after.items()}, boxed(answer)) == "correct"
     assert outcome(row, after | {"extra.txt": ""}, boxed(answer)) == "wrong"  # the right files and one more
@@ -74,13 +70,10 @@ def test_only_the_right_files_with_the_right_answer_are_correct(row):
     assert outcome(row, after | {first: after[first].replace(",", ", ", 1) + "x"}, boxed(answer)) == "wrong"
     if after != before:  # an answer without the deed
         assert outcome(row, before, boxed(answer)) == "wrong"
-    if answer != "done":
-        assert outcome(row, after, f"It is {answer}, I think.") == "no_answer"
-        assert outcome(row, after, f"It is {answer}. {boxed('123456')}") == "wrong"  # right in the text, not in the box
-        assert outcome(row, after, f"{boxed(answer)} Or rather {boxed('123456')}") == "wrong"
-        assert outcome(row, after, f"{answer}", cut=True) == "truncated"
-    else:
-        assert outcome(row, after, "It is changed.") == "correct"
+    assert outcome(row, after, f"It is {answer}, I think.") == "no_answer"
+    assert outcome(row, after, f"It is {answer}. {boxed('123456')}") == "wrong"  # right in the text, not in the box
+    assert outcome(row, after, f"{boxed(answer)} Or rather {boxed('123456')}") == "wrong"
+    assert outcome(row, after, f"{answer}", cut=True) == "truncated"
     if row["expected"]["possible"]:
         assert outcome(row, before, boxed("impossible")) == "wrong"
         assert outcome(row, after, boxed("impossible")) == "wrong"
