@@ -64,9 +64,11 @@ def file_hashes(recipe: Recipe, *blocks: str) -> dict[str, str]:
                 hashes[label] = content_id(*map(sha256_file, task_files(recipe)), length=64)
             elif kind in LOOK_UP:
                 path = LOOK_UP[kind](name)
-                files = trajectory_files(path) if kind == "trajectories" else [path]
-                named = [[one.relative_to(path).as_posix(), sha256_file(one)] for one in files]
-                hashes[label] = content_id(named, length=64) if path.is_dir() else sha256_file(path)
+                if kind == "trajectories" and path.is_dir():
+                    named = [[one.relative_to(path).as_posix(), sha256_file(one)] for one in trajectory_files(path)]
+                    hashes[label] = content_id(named, length=64)
+                else:
+                    hashes[label] = sha256_file(path)
             elif re.search(r"[./\\]", name) and os.path.isfile(name):  # a library's option, which may name a file
                 hashes[label] = sha256_file(Path(name))
         except OSError as error:

@@ -95,6 +95,11 @@ class Confinement:
         return larger
 
 
+def too_deep(place: str, folder: Path) -> bool:
+    """Whether a walk of the folder ends at this place below it."""
+    return place.count(os.sep) - str(folder).count(os.sep) >= DEPTH
+
+
 def _is_larger(folder: Path, size: int) -> bool:
     """Whether its files need more bytes. What is deep, or keeps us out, could hide anything, and counts as larger."""
     hidden: list[OSError] = []
@@ -104,6 +109,6 @@ def _is_larger(folder: Path, size: int) -> bool:
                 size -= max(4096, os.lstat(os.path.join(place, name)).st_blocks * 512)
             except OSError as error:  # the path is too long
                 hidden.append(error)
-        if size < 0 or place.count(os.sep) - str(folder).count(os.sep) >= DEPTH:
+        if size < 0 or too_deep(place, folder):
             return True
     return any(not isinstance(error, FileNotFoundError) for error in hidden)

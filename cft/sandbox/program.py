@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from cft.errors import DataError
-from cft.sandbox.confinement import DEPTH, LOOK_SECONDS, Confinement
+from cft.sandbox.confinement import DEPTH, LOOK_SECONDS, Confinement, too_deep
 from cft.sandbox.kinds import Limits, end
 
 Ended = Literal["exit", "time", "output", "processes", "memory", "folder"]
@@ -105,7 +105,7 @@ def read_files(folder: Path, most_bytes: int = 2**24) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for place, folders, names, descriptor in os.fwalk(folder):
         folders.sort()
-        if place.count(os.sep) - str(folder).count(os.sep) >= DEPTH:
+        if too_deep(place, folder):
             raise DataError(f"{folder}: its folders lie deeper than {DEPTH}. Remove those")
         for name in sorted(names):
             with suppress(OSError):  # a link (ELOOP), no permission

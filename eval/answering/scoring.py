@@ -14,6 +14,7 @@ from eval.answering.answerers import Answerer
 from eval.answering.lm import AnsweredLM
 from eval.grading import same_answer_groups
 from eval.tasks.lm_tasks import Items, quiet
+from eval.tasks.tools.environment import with_tools
 from eval.tasks.tools.score import normal
 
 
@@ -72,7 +73,8 @@ def score_with_lm_eval(
     name, samples = items.task.config.task, answerer.block.samples
     by_item = [rows[i : i + samples] for i in range(0, len(rows), samples)]
     responses = [[scored_text(row) for row in item] for item in by_item]
-    lm = AnsweredLM(items.prompts, responses, items.chat_of(answerer.render), answerer.template, settings["model"])
+    render = with_tools(answerer.render, items.environment)
+    lm = AnsweredLM(items.prompts, responses, render, answerer.template, settings["model"])
     items.task.set_config("repeats", samples)
     items.task.set_config("generation_kwargs", answerer.generation_kwargs(items), update=True)
     beside = folder / ".lm_eval"

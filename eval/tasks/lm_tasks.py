@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired
 
@@ -26,7 +26,7 @@ from eval.grading import Grade, grade, is_cut_off
 from eval.prompts import PROMPTS, is_chat
 from eval.tasks.item_files import local_file, read_file
 from eval.tasks.source import HUB_ID, read_source
-from eval.tasks.tools.environment import Environment, sources
+from eval.tasks.tools.environment import Environment, sources, with_tools
 
 if TYPE_CHECKING:
     import lm_eval.api.task
@@ -57,10 +57,6 @@ class Items:
     def row(self, doc_id: int) -> dict[str, Any]:
         """The row of a task with tools."""
         return json.loads(self.docs[doc_id]["row"])
-
-    def chat_of(self, render: Callable[..., str]) -> Callable[[list[dict]], str]:
-        """A render function that knows the tools."""
-        return partial(render, tools=self.environment.schemas) if self.environment else render
 
     def score(self, doc_id: int, completion: Completion) -> Grade:
         """The grade of an answer. One that hit the limit behind a complete box is graded by that box."""
@@ -185,7 +181,7 @@ class Task:
         chat, asked = is_chat(prompt), {}
 
         def chat_template(messages: list[dict], **_: Any) -> str:
-            text = render(messages, tools=self.environment.schemas) if self.environment else render(messages)
+            text = with_tools(render, self.environment)(messages)
             asked[text] = messages
             return text
 

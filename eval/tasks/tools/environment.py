@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +182,11 @@ def result(environment: Any, call: ToolCall) -> str:
         text = f"error: {call.name} failed, {type(fault).__name__} {fault}. Try other arguments."
     cut = f"\n... cut: {MOST_RESULT} of {len(text)} characters shown"
     return text if len(text) <= MOST_RESULT else text[:MOST_RESULT] + cut
+
+
+def with_tools(render: Callable[..., str], environment: Environment | None) -> Callable[[list[dict]], str]:
+    """A render function that knows the tools of a task that has some."""
+    return partial(render, tools=environment.schemas) if environment else render
 
 
 def load(tools: dict[str, Any], **_: Any) -> "dict[str, Dataset]":
