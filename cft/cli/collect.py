@@ -1,7 +1,7 @@
 """`cft collect TASK`: trajectories of one's own, by a model or a person, for `data.builder: trajectories`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,10 @@ from cft.cli.common import (
 )
 from cft.errors import CFTError
 from cft.words import number_of
+
+if TYPE_CHECKING:
+    from cft.recipe.blocks import ModelBlock, StudentBlock
+    from eval.collecting.collection import Collection
 
 collect_app = typer.Typer()
 
@@ -53,41 +57,63 @@ def collect(
         raise CFTError(f"cft collect: {given}. Give one: a model that solves, or --person if you do.")
     if samples > 1 and (person or temperature == 0):
         raise CFTError(f"--samples {samples}: " + ("--person solves once." if person else "set --temperature above 0."))
-    from eval.collecting.collection import Collection, begun, find_tools, finished
+    from eval.collecting.collection import Collection, begun, find_tools
 
     found = find_tools(task, task_dir)
-    talks = begun(found, split, skip, tasks, samples)
     about = {"task": task, "by": model or "a person", "split": split or "train", "skip": skip, "tasks": tasks}
     about |= {"turns": turns, "code": found.code}
+    talks, used = begun(found, split, skip, tasks, samples), {}
+    if person:
+        kept = Collection(out, about, talks)
+        by_hand(kept, turns)
+    else:
+        settings = {"samples": samples, "temperatures": [temperature], "max_new_tokens": max_new_tokens}
+        settings |= {"batch_size": batch_size, "price": price and dict(zip(("input", "output"), price, strict=True))}
+        block, (student,) = students_of("cft collect", [model], base_url, api_key_env, **settings)
+        about |= {"samples": samples, "temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
+        kept = Collection(out, about | {"host": student.endpoint and student.endpoint.host}, talks)
+        used = by_model(kept, block, student, runs / "calls", max_cost, turns=turns, seed=seed)
+    result = {"folder": str(kept.folder), "planned": len(talks), "outcomes": kept.counts} | used
+    ends = ", ".join(f"{what} {n}" for what, n in kept.counts.items()) or "none ended"
+    answer(result, as_json, f"{number_of(len(talks), 'dialogue')}: {ends}\ncollected: {kept.folder}")
+
+
+def by_hand(kept: "Collection", turns: int) -> None:
+    """Have the person solve what is owed, saving after each."""
+    from eval.collecting.collection import verdict
+    from eval.collecting.person import solve
+
+    def on_end(key: str) -> None:
+        kept.end(key)
+        kept.save()
+        progress.print(f"{key}: {verdict(kept.rows[key])}\n")
+
+    kept.read()
+    solve(kept.owed, progress, turns=turns, on_end=on_end)
+
+
+def by_model(
+    kept: "Collection",
+    block: "ModelBlock",
+    student: "StudentBlock",
+    ledgers: Path,
+    max_cost: float | None,
+    **options: int,
+) -> dict[str, Any]:
+    """Have the model solve all, saving after each turn. Returns the tokens and the cost."""
     from data_builders.asking.backends import Asking
     from data_builders.asking.calls import cost_of
     from eval.collecting.model import solve
 
-    settings = {"samples": samples, "temperatures": [temperature], "max_new_tokens": max_new_tokens}
-    settings |= {"batch_size": batch_size, "price": price and dict(zip(("input", "output"), price, strict=True))}
-    block, (student,) = students_of("cft collect", [model], base_url, api_key_env, **settings)
-    about |= {"samples": samples, "temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
-    kept = Collection(out, about | {"host": student.endpoint and student.endpoint.host})
-    asking, ended = Asking(block, runs / "calls", progress, max_cost), {}
+    asking, used = Asking(block, ledgers, progress, max_cost), {}
 
-    def used() -> dict:
-        tokens = {f"tokens {way}": sum(row[f"{way}_tokens"] or 0 for row in asking.rows) for way in ("input", "output")}
-        return tokens | {"USD": cost_of(asking.rows)}
-
-    def save() -> None:
-        kept.rows = {key: ended[key] for key in talks if key in ended}
-        kept.save(len(talks), used())
+    def on_turn() -> None:
+        for way in ("input_tokens", "output_tokens"):
+            counts = [row[way] for row in asking.rows]
+            used[way] = None if None in counts else sum(counts)
+        used["cost_usd"] = cost_of(asking.rows)
+        kept.save(**used)
 
     with asking.shown():
-        solve(
-            talks,
-            student,
-            asking,
-            turns=turns,
-            seed=seed,
-            on_end=lambda key: ended.update({key: finished(key, talks[key], model)}),
-            on_turn=save,
-        )
-    result = {"folder": str(kept.folder), "planned": len(talks), "outcomes": kept.counts} | used()
-    text = ", ".join(f"{what} {n}" for what, n in kept.counts.items())
-    answer(result, as_json, f"{number_of(len(talks), 'dialogue')}: {text}\ncollected: {kept.folder}")
+        solve(kept.talks, student, asking, on_end=kept.end, on_turn=on_turn, **options)
+    return used

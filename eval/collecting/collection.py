@@ -26,6 +26,7 @@ from eval.tasks.tools.environment import load, told
 from eval.tasks.tools.score import normal
 
 CORRECT, FAILED, SETTINGS, CARD = "trajectories.jsonl", "failed.jsonl", "settings.yaml", "README.md"
+ROW = {"id": str, "kind": str, "level": int, "messages": list}
 _HEAD = """\
 ---
 configs:
@@ -36,8 +37,8 @@ tags: [tool-use]
 
 {by} ended {done} of {planned} with the real tools; {correct} correct by their end state.
 `trajectories.jsonl` has the correct ones: `messages` and `tools`, in OpenAI's form. `failed.jsonl` has the others, not
-to be trained on: `outcome`, how it `ended`, its answer (`boxed`), the true `answer`, `differing_files`, and the whole as
-text (`problem`, `solution`).
+to be trained on: `outcome`, how it `ended`, its answer (`boxed`), the true `answer`, `differing_files`, and all of
+it as text (`problem`, `solution`).
 """
 
 
@@ -131,9 +132,17 @@ def finished(key: str, talk: Dialogue, by: str) -> dict[str, Any]:
     }
 
 
+def verdict(row: dict[str, Any]) -> str:
+    """How a dialogue ended, in words, from its row."""
+    if "outcome" not in row:
+        return "correct"
+    differing = ", ".join(row["differing_files"]) or "none"
+    return f"{row['outcome']}. The answer is {row['answer']}; files that are not as they should be: {differing}"
+
+
 @dataclass
 class Collection:
-    """A folder of trajectories.
+    """A folder of trajectories, all of one task by the same.
 
     Raises:
         EvalError: the folder holds something else, or was collected with other settings than now, fewer tasks aside.
@@ -141,14 +150,13 @@ class Collection:
 
     folder: Path
     settings: dict[str, Any]  # "by" whom, "task" and what else decides the trajectories
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)  # by id
+    talks: dict[str, Dialogue]  # all that are planned, by id
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)  # of those that ended, by id
 
     def __post_init__(self) -> None:
         self.folder = user_path(self.folder, EvalError)
         if self.folder.exists():
             self._check()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / SETTINGS, yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True))
 
     def _check(self) -> None:
         other = "Name another folder with --out."
@@ -167,27 +175,37 @@ class Collection:
         if changed := [f"{key}: {was.get(key)} there, {now.get(key)} now" for key in keys]:
             raise EvalError(f"{self.folder}: was collected with other settings.\n  {listed(changed)}\n{other}")
 
-    def kept(self) -> None:
+    def read(self) -> None:
         """Take in the rows that an earlier command left."""
         for name in (CORRECT, FAILED):
-            self.rows |= {row["id"]: row for row in read_own_jsonl(self.folder / name, {"id": str, "messages": list})}
+            self.rows |= {row["id"]: row for row in read_own_jsonl(self.folder / name, ROW)}
 
-    def save(self, planned: int, used: dict[str, Any] | None = None) -> None:
-        """Write the rows, and a card; `used`: further lines of it."""
-        failed = [row for row in self.rows.values() if "outcome" in row]
-        write_jsonl(self.folder / CORRECT, (row for row in self.rows.values() if "outcome" not in row))
-        write_jsonl(self.folder / FAILED, failed)
-        write_text(self.folder / CARD, "\n".join(self._card(planned, used or {})))
+    def end(self, key: str) -> None:
+        """Score a dialogue that has ended. Raises EvalError as `finished` does."""
+        self.rows[key] = finished(key, self.talks[key], self.settings["by"])
+
+    def save(self, **used: Any) -> None:
+        """Write the rows in the order of the plan, and a card with what was `used`."""
+        rows = [self.rows[key] for key in self.talks if key in self.rows]
+        write_text(self.folder / SETTINGS, yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True))
+        write_jsonl(self.folder / CORRECT, (row for row in rows if "outcome" not in row))
+        write_jsonl(self.folder / FAILED, (row for row in rows if "outcome" in row))
+        write_text(self.folder / CARD, "\n".join(self._card(used)))
+
+    @property
+    def owed(self) -> dict[str, Dialogue]:
+        """What is planned and has not ended."""
+        return {key: talk for key, talk in self.talks.items() if key not in self.rows}
 
     @property
     def counts(self) -> dict[str, int]:
         """Dialogues by outcome."""
         return dict(Counter(row.get("outcome", "correct") for row in self.rows.values()).most_common())
 
-    def _card(self, planned: int, used: dict[str, Any]) -> Iterator[str]:
+    def _card(self, used: dict[str, Any]) -> Iterator[str]:
         done, correct = len(self.rows), self.counts.get("correct", 0)
         about = {"task": self.settings["task"], "by": in_markdown(self.settings["by"]), "done": done}
-        yield _HEAD.format(**about, planned=number_of(planned, "dialogue"), correct=correct)
+        yield _HEAD.format(**about, planned=number_of(len(self.talks), "dialogue"), correct=correct)
         yield from _table(("outcome", "dialogues"), self.counts.items())
         kinds = Counter((row["kind"], row["level"]) for row in self.rows.values())
         right = Counter((row["kind"], row["level"]) for row in self.rows.values() if "outcome" not in row)
