@@ -1,7 +1,7 @@
 r"""A person solves tasks with tools at the terminal: reads what a model would read, writes what a model would write.
 
-Lines are one message until one of them is a call or has a box: `read_file {"path": "staff.csv"}`, the name alone where
-a tool takes nothing, or the JSON object that a model would write. `skip` goes to the next task, `quit` or the end of the
+Lines are one message until one of them is a call or has a box: `read_file {"path": "staff.csv"}`, the name alone if a
+tool takes nothing, or the JSON object that a model would write. `skip` goes to the next task, `quit` or the end of the
 input stops. What is no call, or none that a tool takes, is told, and does not count.
 """
 
