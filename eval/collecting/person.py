@@ -7,9 +7,9 @@ input stops. What is no call, or none that a tool takes, is told, and does not c
 
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping
 
+from cft.errors import EvalError
 from cft.models.generate import Completion
 from cft.terminal import Terminal, Text, panel
 from eval.answering.dialogue import Dialogue
@@ -28,9 +28,10 @@ def solve(talks: Mapping[str, Dialogue], console: Terminal, *, turns: int, on_en
     Args:
         talks: what is not done yet; skipped ones stay open.
         on_end: gets the id of each dialogue that ended.
+
+    Raises:
+        EvalError: what is written is not UTF-8.
     """
-    if hasattr(sys.stdin, "reconfigure"):
-        sys.stdin.reconfigure(errors="replace")  # what is not UTF-8 could not be kept
     for number, (key, talk) in enumerate(talks.items(), 1):
         if number == 1:
             _show_tools(console, talk)
@@ -66,8 +67,11 @@ def _message(talk: Dialogue, console: Terminal) -> str | None:
         console.print("> ", end="")
         try:
             line = input().strip()
+            line.encode()
         except EOFError:
             raise StopIteration from None
+        except UnicodeError:
+            raise EvalError("standard input: is not UTF-8. Set the terminal, or the file, to UTF-8.") from None
         if line in ("skip", "quit") and not lines:
             if line == "quit":
                 raise StopIteration

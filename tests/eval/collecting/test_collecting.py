@@ -137,14 +137,15 @@ def test_a_person_solves_is_told_faults_and_goes_on_later_where_it_stopped(tmp_p
     assert first.returncode == 0 and json.loads(first.stdout)["outcomes"] == {"correct": 1}
     told = " ".join(first.stderr.split())
     assert told.count("Nothing was done.") == 4 and "no tool 'reed'" in told and "missing a required argument" in told
-    assert f"{LINES[0][-1]['content'][:10]}" not in told and "list_files" in told
     (right,), failed = kept(tmp_path)
     assert [m["content"] for m in right["messages"]] == [m["content"] for m in LINES[0]] and failed == []
 
-    later = collect(tmp_path, "--person", given=b'\xff{"name": "list_files", "arguments": {}}\nIt is \\boxed{[bold]0}')
+    later = collect(tmp_path, "--person", given=b'{"name": "list_files", "arguments": {}}\nIt is \\boxed{[bold]0}')
     (again,), (wrong,) = kept(tmp_path)
     assert again == right and wrong["kind"] == "total" and wrong["boxed"] == "[bold]0"
-    assert wrong["solution"].splitlines()[1] == "call list_files {}" and "wrong. The answer is" in later.stderr
+    assert wrong["solution"].splitlines()[0] == "call list_files {}" and "wrong. The answer is" in later.stderr
+    odd = collect(tmp_path, "--person", given=b"caf\xe9")
+    assert odd.returncode == 2 and "is not UTF-8" in odd.stderr and kept(tmp_path) == [[right], [wrong]]
 
 
 def own_rows(split: str, size: int) -> list[dict]:
