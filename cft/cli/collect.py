@@ -1,27 +1,12 @@
 """`cft collect TASK`: trajectories of one's own, by a model or a person, for `data.builder: trajectories`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from cft.cli.common import (
-    RUNS,
-    ApiKeyEnv,
-    AsJson,
-    BaseUrl,
-    MaxCost,
-    Runs,
-    answer,
-    progress,
-    students_of,
-)
+from cft.cli.common import RUNS, ApiKeyEnv, AsJson, BaseUrl, MaxCost, Runs, answer, progress, students_of
 from cft.errors import CFTError
-from cft.words import number_of
-
-if TYPE_CHECKING:
-    from cft.recipe.blocks import ModelBlock, StudentBlock
-    from eval.collecting.collection import Collection
 
 collect_app = typer.Typer()
 
@@ -42,9 +27,6 @@ def collect(
     turns: Annotated[int, typer.Option(min=1, max=100, help="Most messages of a trajectory; eval allows 8.")] = 8,
     max_new_tokens: Annotated[int, typer.Option(min=16, help="Most tokens of a message.")] = 512,
     batch_size: Annotated[int, typer.Option(min=1, help="Messages written at a time, without a server.")] = 24,
-    price: Annotated[
-        tuple[float, float] | None, typer.Option(help="USD for a million tokens read and written.")
-    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     task_dir: Annotated[str | None, typer.Option(help="Folder of tasks of your own, as eval.task_dir.")] = None,
     runs: Runs = RUNS,
@@ -62,58 +44,23 @@ def collect(
     found = find_tools(task, task_dir)
     about = {"task": task, "by": model or "a person", "split": split or "train", "skip": skip, "tasks": tasks}
     about |= {"turns": turns, "code": found.code}
-    talks, used = begun(found, split, skip, tasks, samples), {}
+    talks = begun(found, split, skip, tasks, samples)
     if person:
+        from eval.collecting.person import solve as solve_by_hand
+
         kept = Collection(out, about, talks)
-        by_hand(kept, turns)
+        solve_by_hand(kept, progress, turns=turns)
     else:
-        settings = {"samples": samples, "temperatures": [temperature], "max_new_tokens": max_new_tokens}
-        settings |= {"batch_size": batch_size, "price": price and dict(zip(("input", "output"), price, strict=True))}
-        block, (student,) = students_of("cft collect", [model], base_url, api_key_env, **settings)
+        from data_builders.asking.backends import Asking
+        from eval.collecting.model import solve
+
+        settings = {"samples": samples, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
+        settings["temperatures"] = [temperature]
+        first, (student,) = students_of("cft collect", [model], base_url, api_key_env, **settings)
         about |= {"samples": samples, "temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
         kept = Collection(out, about | {"host": student.endpoint and student.endpoint.host}, talks)
-        used = by_model(kept, block, student, runs / "calls", max_cost, turns=turns, seed=seed)
-    result = {"folder": str(kept.folder), "planned": len(talks), "outcomes": kept.counts} | used
-    ends = ", ".join(f"{what} {n}" for what, n in kept.counts.items()) or "none ended"
-    answer(result, as_json, f"{number_of(len(talks), 'dialogue')}: {ends}\ncollected: {kept.folder}")
-
-
-def by_hand(kept: "Collection", turns: int) -> None:
-    """Have the person solve what is owed, saving after each."""
-    from eval.collecting.collection import verdict
-    from eval.collecting.person import solve
-
-    def on_end(key: str) -> None:
-        kept.end(key)
-        kept.save()
-        progress.print(f"{key}: {verdict(kept.rows[key])}\n")
-
-    kept.read()
-    solve(kept.owed, progress, turns=turns, on_end=on_end)
-
-
-def by_model(
-    kept: "Collection",
-    block: "ModelBlock",
-    student: "StudentBlock",
-    ledgers: Path,
-    max_cost: float | None,
-    **options: int,
-) -> dict[str, Any]:
-    """Have the model solve all, saving after each turn. Returns the tokens and the cost."""
-    from data_builders.asking.backends import Asking
-    from data_builders.asking.calls import cost_of
-    from eval.collecting.model import solve
-
-    asking, used = Asking(block, ledgers, progress, max_cost), {}
-
-    def on_turn() -> None:
-        for way in ("input_tokens", "output_tokens"):
-            counts = [row[way] for row in asking.rows]
-            used[way] = None if None in counts else sum(counts)
-        used["cost_usd"] = cost_of(asking.rows)
-        kept.save(**used)
-
-    with asking.shown():
-        solve(kept.talks, student, asking, on_end=kept.end, on_turn=on_turn, **options)
-    return used
+        asking = Asking(first, runs / "calls", progress, max_cost)
+        with asking.shown():
+            solve(kept, student, asking, turns=turns, seed=seed)
+    summary = kept.summary | {"folder": str(kept.folder)}
+    answer(summary, as_json, "\n".join(f"{key}: {value}" for key, value in summary.items()))

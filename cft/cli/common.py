@@ -90,10 +90,8 @@ def students_of(
     from cft.recipe.blocks import EndpointBlock, ModelBlock, StudentBlock
     from cft.recipe.faults import Schema, recipe_error
 
-    price = settings.pop("price", None)
     try:
-        at = {"base_url": base_url, "api_key_env": api_key_env} | ({"price": price} if price else {})
-        endpoint = EndpointBlock(**at) if base_url else None
+        endpoint = EndpointBlock(base_url=base_url, api_key_env=api_key_env) if base_url else None
         return ModelBlock(id=models[0]), [StudentBlock(model=m, endpoint=endpoint, **settings) for m in models]
     except ValidationError as error:
         block = {block.__name__: block for block in (EndpointBlock, StudentBlock, ModelBlock)}[error.title]

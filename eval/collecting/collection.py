@@ -7,7 +7,7 @@ JSON, so that the builder, given the folder, finds rows only.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from cft.errors import EvalError
 from cft.files import content_id, listed, read_own_jsonl, remove_leftovers, write_jsonl, write_text
 from cft.foreign import user_path
 from cft.suggest import did_you_mean
-from cft.words import in_markdown, number_of, tidy
+from cft.words import in_markdown, tidy
 from data_builders.thoughts import final_text
 from eval.answering.dialogue import Dialogue
 from eval.tasks.lm_tasks import Task, known_tasks, read_settings
@@ -29,16 +29,13 @@ CORRECT, FAILED, SETTINGS, CARD = "trajectories.jsonl", "failed.jsonl", "setting
 ROW = {"id": str, "kind": str, "level": int, "messages": list}
 _HEAD = """\
 ---
-configs:
-  - {{config_name: default, data_files: trajectories.jsonl}}
+configs: [{config_name: default, data_files: trajectories.jsonl}]
 tags: [tool-use]
 ---
-# Trajectories of {task}
+# Trajectories
 
-{by} ended {done} of {planned} with the real tools; {correct} correct by their end state.
-`trajectories.jsonl` has the correct ones: `messages` and `tools`, in OpenAI's form. `failed.jsonl` has the others, not
-to be trained on: `outcome`, how it `ended`, its answer (`boxed`), the true `answer`, `differing_files`, and all of
-it as text (`problem`, `solution`).
+`trajectories.jsonl`: tasks that were solved with the real tools, correct by their end state; `messages` and `tools` in
+OpenAI's form. `failed.jsonl`: the others, not to be trained on.
 """
 
 
@@ -76,17 +73,17 @@ def begun(task: Task, split: str | None, skip: int, tasks: int, samples: int = 1
     if not docs:
         raise EvalError(f"{task.name}: the split {chosen!r} has no row behind the first {skip}. Lower --skip.")
     scored = {_asked(json.loads(doc["row"])) for doc in (load(tools)["test"] if chosen != own else ())}
-    if same := [row["id"] for row in (json.loads(doc["row"]) for doc in docs) if _asked(row) in scored]:
-        fix = f"Correct {tools['rows']}, or name another split."
-        raise EvalError(f"{task.name}: {len(same)} of the rows of {chosen!r} are scored too, such as {same[0]}. {fix}")
     found = {}
     for doc in docs:
-        row, system = json.loads(doc["row"]), doc["system"]
-        asked = [{"role": "system", "content": system}] if system else []
-        asked.append({"role": "user", "content": doc["prompt"]})
+        row = json.loads(doc["row"])
+        if _asked(row) in scored:
+            fix = f"Correct {tools['rows']}, or name another split."
+            raise EvalError(f"{task.name}: {row['id']} of the split {chosen!r} is scored too. {fix}")
+        asked = [{"role": "system", "content": doc["system"]}, {"role": "user", "content": doc["prompt"]}]
         for k in range(samples):
             with told(f"{task.name}: {row['id']} cannot begin", "Correct the environment's reset."):
-                found[row["id"] if samples == 1 else f"{row['id']}-{k}"] = Dialogue(task.environment, row, asked)
+                talk = Dialogue(task.environment, row, asked if doc["system"] else asked[1:])
+            found[row["id"] if samples == 1 else f"{row['id']}-{k}"] = talk
     return found
 
 
@@ -132,14 +129,6 @@ def finished(key: str, talk: Dialogue, by: str) -> dict[str, Any]:
     }
 
 
-def verdict(row: dict[str, Any]) -> str:
-    """How a dialogue ended, in words, from its row."""
-    if "outcome" not in row:
-        return "correct"
-    differing = ", ".join(row["differing_files"]) or "none"
-    return f"{row['outcome']}. The answer is {row['answer']}; files that are not as they should be: {differing}"
-
-
 @dataclass
 class Collection:
     """A folder of trajectories, all of one task by the same.
@@ -149,29 +138,24 @@ class Collection:
     """
 
     folder: Path
-    settings: dict[str, Any]  # "by" whom, "task" and what else decides the trajectories
+    settings: dict[str, Any]  # "by" whom, and what else decides the trajectories
     talks: dict[str, Dialogue]  # all that are planned, by id
     rows: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)  # of those that ended, by id
+    used: dict[str, Any] = field(default_factory=dict, init=False)  # tokens and cost
 
     def __post_init__(self) -> None:
-        self.folder = user_path(self.folder, EvalError)
-        if self.folder.exists():
-            self._check()
-
-    def _check(self) -> None:
-        other = "Name another folder with --out."
-        if not self.folder.is_dir():
-            raise EvalError(f"{self.folder}: is no folder. {other}")
+        self.folder, other = user_path(self.folder, EvalError), "Name another folder with --out."
+        if not self.folder.exists():
+            return
         remove_leftovers(self.folder)
-        names = {path.name for path in self.folder.iterdir()}
-        if odd := sorted(names - {CORRECT, FAILED, SETTINGS, CARD}):
-            raise EvalError(f"{self.folder}: holds other files, such as {odd[0]}. {other}")
-        if names and SETTINGS not in names:
-            raise EvalError(f"{self.folder}: holds files, but no {SETTINGS} that says what they are. {other}")
-        was = read_settings(self.folder / SETTINGS) if names else {}
+        names = sorted(path.name for path in self.folder.glob("*")) if self.folder.is_dir() else ["no folder"]
+        odd = [name for name in names if name not in (CORRECT, FAILED, SETTINGS, CARD)]
+        if odd or (names and SETTINGS not in names):
+            raise EvalError(f"{self.folder}: is not what cft collect wrote ({(odd or names)[0]}). {other}")
+        was = read_settings(self.folder / SETTINGS) if names else self.settings
         more = isinstance(was.get("tasks"), int) and was["tasks"] < self.settings["tasks"]
         now = self.settings | ({"tasks": was["tasks"]} if more else {})
-        keys = sorted(key for key in was.keys() | now if names and was.get(key) != now.get(key))
+        keys = sorted(key for key in was.keys() | now if was.get(key) != now.get(key))
         if changed := [f"{key}: {was.get(key)} there, {now.get(key)} now" for key in keys]:
             raise EvalError(f"{self.folder}: was collected with other settings.\n  {listed(changed)}\n{other}")
 
@@ -184,38 +168,24 @@ class Collection:
         """Score a dialogue that has ended. Raises EvalError as `finished` does."""
         self.rows[key] = finished(key, self.talks[key], self.settings["by"])
 
-    def save(self, **used: Any) -> None:
-        """Write the rows in the order of the plan, and a card with what was `used`."""
+    def save(self) -> None:
+        """Write the rows in the order of the plan, and the card."""
         rows = [self.rows[key] for key in self.talks if key in self.rows]
         write_text(self.folder / SETTINGS, yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True))
         write_jsonl(self.folder / CORRECT, (row for row in rows if "outcome" not in row))
         write_jsonl(self.folder / FAILED, (row for row in rows if "outcome" in row))
-        write_text(self.folder / CARD, "\n".join(self._card(used)))
+        ends = Counter((row["kind"], row["level"], row.get("outcome", "correct")) for row in rows)
+        tables = {("kind", "level", "outcome", "number"): [(*end, n) for end, n in sorted(ends.items())]}
+        tables[("setting", "value")] = [*self.settings.items(), *self.summary.items()]
+        lines = [_HEAD]
+        for head, cells in tables.items():
+            for line in (head, ["---"] * len(head), *cells):
+                lines.append(f"| {' | '.join(in_markdown(str(cell)).replace('|', '/') for cell in line)} |")
+            lines.append("")
+        write_text(self.folder / CARD, "\n".join(lines))
 
     @property
-    def owed(self) -> dict[str, Dialogue]:
-        """What is planned and has not ended."""
-        return {key: talk for key, talk in self.talks.items() if key not in self.rows}
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Dialogues by outcome."""
-        return dict(Counter(row.get("outcome", "correct") for row in self.rows.values()).most_common())
-
-    def _card(self, used: dict[str, Any]) -> Iterator[str]:
-        done, correct = len(self.rows), self.counts.get("correct", 0)
-        about = {"task": self.settings["task"], "by": in_markdown(self.settings["by"]), "done": done}
-        yield _HEAD.format(**about, planned=number_of(len(self.talks), "dialogue"), correct=correct)
-        yield from _table(("outcome", "dialogues"), self.counts.items())
-        kinds = Counter((row["kind"], row["level"]) for row in self.rows.values())
-        right = Counter((row["kind"], row["level"]) for row in self.rows.values() if "outcome" not in row)
-        yield from _table(
-            ("kind", "level", "correct", "of"), [(*one, right[one], n) for one, n in sorted(kinds.items())]
-        )
-        yield from _table(("setting", "value"), (self.settings | used).items())
-
-
-def _table(head: tuple[str, ...], lines: Iterable[Iterable[Any]]) -> Iterator[str]:
-    for line in (head, ["---"] * len(head), *lines):
-        yield f"| {' | '.join(in_markdown(str(cell)).replace('|', '/') for cell in line)} |"
-    yield ""
+    def summary(self) -> dict[str, Any]:
+        """How many are planned and how many ended how, and what was used."""
+        outcomes = Counter(row.get("outcome", "correct") for row in self.rows.values())
+        return {"planned": len(self.talks), "outcomes": dict(outcomes.most_common())} | self.used

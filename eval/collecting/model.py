@@ -5,14 +5,14 @@ that any server will do, whether it knows of tools or not.
 """
 
 import json
-from collections.abc import Callable, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from cft.models.generate import Completion
-from data_builders.asking.calls import Call
+from data_builders.asking.calls import Call, cost_of
 from data_builders.students import sampling_of
 from eval.answering.dialogue import MOST_TOKENS, Dialogue
+from eval.collecting.collection import Collection
 from eval.statistics.samples import shown
 
 if TYPE_CHECKING:
@@ -47,42 +47,33 @@ def in_text(talk: Dialogue) -> list[dict[str, str]]:
     return messages
 
 
-def solve(
-    talks: Mapping[str, Dialogue],
-    student: "StudentBlock",
-    asking: "Asking",
-    *,
-    turns: int,
-    seed: int,
-    on_end: Callable[[str], None],
-    on_turn: Callable[[], None],
-) -> None:
+def solve(kept: Collection, student: "StudentBlock", asking: "Asking", *, turns: int, seed: int) -> None:
     """Bring all dialogues to their end. What a kill loses are the calls in flight: the answers are in the ledger.
 
     Args:
-        talks: samples of one task stand together, in their order.
+        kept: samples of one task stand together in its plan; it is saved after each turn.
         student: the model; of its temperatures the first.
-        on_end: gets the id of each dialogue that ended.
 
     Raises:
-        CFTError: as `Asking` does.
+        CFTError: as `Asking` and `Collection.end` do.
     """
     backend, sampling = asking.backend(student), sampling_of(student, student.temperatures[0])
-    numbers = {key: i % student.samples for i, key in enumerate(talks)}
     for turn in range(turns + 1):
         calls = {}
-        for key, talk in talks.items():
+        for number, (key, talk) in enumerate(kept.talks.items()):
             if talk.ended:
                 continue
-            call = Call(student.model, in_text(talk), sampling, TEMPLATE, numbers[key], seed)
-            talk.ended = "turns" if turn == turns else "context" if turn and call.tokens_at_most > MOST_TOKENS else None
-            if talk.ended:
-                on_end(key)
-            else:
-                calls[key] = call
-        for (key, _), row in zip(calls.items(), asking([*calls.values()], student, backend), strict=True):
+            call = Call(student.model, in_text(talk), sampling, TEMPLATE, number % student.samples, seed)
+            long = turn and call.tokens_at_most > MOST_TOKENS
+            talk.ended = "turns" if turn == turns else "context" if long else None
+            calls |= {} if talk.ended else {key: call}
+        for key, row in zip(calls, asking([*calls.values()], student, backend), strict=True):
             cut = "length" if row["status"] == "truncated" else "stop"
-            talks[key].take(Completion(row["text"], row["output_tokens"] or 0, cut))
-            if talks[key].ended:
-                on_end(key)
-        on_turn()
+            kept.talks[key].take(Completion(row["text"], row["output_tokens"] or 0, cut))
+        for key in (key for key, talk in kept.talks.items() if talk.ended and key not in kept.rows):
+            kept.end(key)
+        kept.used = {
+            f"{way}_tokens": sum(row[f"{way}_tokens"] or 0 for row in asking.rows) for way in ("input", "output")
+        }
+        kept.used["cost_usd"] = cost_of(asking.rows)
+        kept.save()

@@ -7,12 +7,12 @@ input stops. What is no call, or none that a tool takes, is told, and does not c
 
 import json
 import re
-from collections.abc import Callable, Mapping
 
 from cft.errors import EvalError
 from cft.models.generate import Completion
 from cft.terminal import Terminal, Text, panel
 from eval.answering.dialogue import Dialogue
+from eval.collecting.collection import Collection
 from eval.grading import last_box
 from eval.tasks.tools.environment import ToolCall, misfit, read_calls, tools_of
 
@@ -22,34 +22,35 @@ skip: another task. quit: stop; the same command goes on."""
 CALL = re.compile(r"(\w+)\s*(\{.*)?", re.DOTALL)
 
 
-def solve(talks: Mapping[str, Dialogue], console: Terminal, *, turns: int, on_end: Callable[[str], None]) -> None:
+def solve(kept: Collection, console: Terminal, *, turns: int) -> None:
     """Give one task after the other to the person at `console`, until all are done or the input ends.
 
-    Args:
-        talks: what is not done yet; skipped ones stay open.
-        on_end: gets the id of each dialogue that ended.
-
     Raises:
-        EvalError: what is written is not UTF-8.
+        EvalError: what is written is not UTF-8; as `Collection.end` does.
     """
-    for number, (key, talk) in enumerate(talks.items(), 1):
+    kept.read()
+    owed = {key: talk for key, talk in kept.talks.items() if key not in kept.rows}
+    for number, (key, talk) in enumerate(owed.items(), 1):
         if number == 1:
             _show_tools(console, talk)
         asked = Text("\n\n".join(message["content"] for message in talk.asked))
-        console.print(panel(f"{number} of {len(talks)}: {key}", asked))
+        console.print(panel(f"{number} of {len(owed)}: {key}", asked))
         try:
             while not talk.ended and (message := _message(talk, console)) is not None:
                 seen = len(talk.read)
                 talk.take(Completion(message, 0, "stop"))
                 for told in talk.read[seen + 1 :]:
                     console.print(panel(told["name"], Text(told["content"])))
-                if not talk.ended and sum(one["role"] == "assistant" for one in talk.read) >= turns:
-                    talk.ended = "turns"
-                    console.print(f"That was message {turns} of {turns}.")
+                spoken = sum(one["role"] == "assistant" for one in talk.read)
+                talk.ended = talk.ended or ("turns" if spoken >= turns else None)
         except StopIteration:
             return
         if talk.ended:
-            on_end(key)
+            kept.end(key)
+            kept.save()
+            end = {"outcome": "correct"} | kept.rows[key]
+            told = [f"{name} {end[name]}" for name in ("outcome", "ended", "answer", "differing_files") if name in end]
+            console.print(f"{key}: {', '.join(told)}\n")
 
 
 def _show_tools(console: Terminal, talk: Dialogue) -> None:

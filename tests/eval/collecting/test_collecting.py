@@ -79,7 +79,11 @@ def test_a_served_model_solves_and_what_is_correct_trains_what_failed_does_not(t
     assert wrong["problem"] == LINES[1][1]["content"] and wrong["differing_files"] == []
     assert wrong["solution"].startswith("assistant: ") and wrong["solution"].endswith(r"assistant: It is \boxed{0}.")
     card = (tmp_path / "own" / "README.md").read_text("utf-8")
-    assert "| lookup | 1 | 0 | 1 |" in card and "| by | odd-1 |" in card and f"| output_tokens | {7 * asked} |" in card
+    assert (
+        "| lookup | 1 | no_answer | 1 |" in card
+        and "| by | odd-1 |" in card
+        and f"| output_tokens | {7 * asked} |" in card
+    )
 
     report = Report()
     trained = [*rows(TrajectoriesData(builder="trajectories", path=str(tmp_path / "own")), report)]
@@ -143,7 +147,10 @@ def test_a_person_solves_is_told_faults_and_goes_on_later_where_it_stopped(tmp_p
     later = collect(tmp_path, "--person", given=b'{"name": "list_files", "arguments": {}}\nIt is \\boxed{[bold]0}')
     (again,), (wrong,) = kept(tmp_path)
     assert again == right and wrong["kind"] == "total" and wrong["boxed"] == "[bold]0"
-    assert wrong["solution"].splitlines()[0] == "call list_files {}" and "wrong. The answer is" in later.stderr
+    assert (
+        wrong["solution"].splitlines()[0] == "call list_files {}"
+        and "outcome wrong, ended answer, answer " in later.stderr
+    )
     odd = collect(tmp_path, "--person", given=b"caf\xe9")
     assert odd.returncode == 2 and "is not UTF-8" in odd.stderr and kept(tmp_path) == [[right], [wrong]]
 
@@ -180,7 +187,7 @@ def test_rows_that_are_scored_are_not_collected_unless_that_is_said(own):
     task = find_tools("own", own)
     with pytest.raises(EvalError, match=r"its rows are scored, and are those of the split 'train'. Name another"):
         begun(task, None, 0, 2)
-    with pytest.raises(EvalError, match=r"2 of the rows of 'more' are scored too, such as more-1. Correct .*own_rows"):
+    with pytest.raises(EvalError, match=r"more-1 of the split 'more' is scored too. Correct .*own_rows"):
         begun(task, "more", 1, 5)
     assert [*begun(task, "train", 1, 2)] == ["train-1", "train-2"] and [*begun(task, "other", 0, 1)] == ["other-0"]
     with pytest.raises(EvalError, match=r"has no row behind the first 9"):
@@ -206,13 +213,13 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     with pytest.raises(EvalError, match=r"other settings.\n  tasks: 2 there, 1 now\n  turns: 8 there, 9 now"):
         Collection(tmp_path / "own", settings | {"tasks": 1, "turns": 9}, {})
     (tmp_path / "own" / "notes.txt").touch()
-    with pytest.raises(EvalError, match=r"holds other files, such as notes.txt. Name another folder with --out"):
+    with pytest.raises(EvalError, match=r"is not what cft collect wrote \(notes.txt\). Name another folder with --out"):
         Collection(tmp_path / "own", settings, {})
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows" / "failed.jsonl").touch()
-    with pytest.raises(EvalError, match=r"holds files, but no settings.yaml"):
+    with pytest.raises(EvalError, match=r"not what cft collect wrote \(failed.jsonl\)"):
         Collection(tmp_path / "rows", settings, {})
-    with pytest.raises(EvalError, match=r"failed.jsonl: is no folder"):
+    with pytest.raises(EvalError, match=r"failed.jsonl: is not .* \(no folder\)"):
         Collection(tmp_path / "rows" / "failed.jsonl", settings, {})
 
 
