@@ -111,22 +111,19 @@ def finished(key: str, talk: Dialogue, by: str) -> dict[str, Any]:
     Raises:
         EvalError: the task's own function cannot score it.
     """
-    played, task = talk.completion.trajectory, talk.row
-    with told(f"{task['id']} cannot be scored", "Correct the task's outcome function."):
+    task = talk.row
+    with told(f"{task['id']} cannot be scored", "Correct the environment's files, or the task's outcome function."):
+        played = talk.completion.trajectory
         graded = talk.environment.grade(task, played)
     row = {"id": key, "kind": task["kind"], "level": task["level"]}
-    row |= {name: played[name] for name in ("messages", "tools")}
+    row |= {"messages": played["messages"], "tools": played["tools"]}
     if graded.outcome == "correct":
         return row
     right, left = normal(task["expected"]["files"]), normal(played["files"])
     differing = sorted(path for path in right.keys() | left.keys() if right.get(path) != left.get(path))
     row |= {"outcome": graded.outcome, "ended": talk.ended, "boxed": graded.answer, "differing_files": differing}
-    row |= {"problem": talk.asked[-1]["content"], "answer": task["expected"]["answer"]}
-    return row | {
-        "solution": tidy(transcript(played["messages"])),
-        "student": by,
-        "truncated": graded.outcome == "truncated",
-    }
+    row |= {"problem": talk.asked[-1]["content"], "answer": task["expected"]["answer"], "student": by}
+    return row | {"solution": tidy(transcript(played["messages"])), "truncated": graded.outcome == "truncated"}
 
 
 @dataclass
@@ -147,8 +144,8 @@ class Collection:
         self.folder, other = user_path(self.folder, EvalError), "Name another folder with --out."
         if not self.folder.exists():
             return
-        remove_leftovers(self.folder)
-        names = sorted(path.name for path in self.folder.glob("*")) if self.folder.is_dir() else ["no folder"]
+        below = self.folder.iterdir() if self.folder.is_dir() else [Path("no folder")]
+        names = sorted(path.name for path in below if not path.name.startswith("."))
         odd = [name for name in names if name not in (CORRECT, FAILED, SETTINGS, CARD)]
         if odd or (names and SETTINGS not in names):
             raise EvalError(f"{self.folder}: is not what cft collect wrote ({(odd or names)[0]}). {other}")
@@ -158,6 +155,7 @@ class Collection:
         keys = sorted(key for key in was.keys() | now if was.get(key) != now.get(key))
         if changed := [f"{key}: {was.get(key)} there, {now.get(key)} now" for key in keys]:
             raise EvalError(f"{self.folder}: was collected with other settings.\n  {listed(changed)}\n{other}")
+        remove_leftovers(self.folder)
 
     def read(self) -> None:
         """Take in the rows that an earlier command left."""

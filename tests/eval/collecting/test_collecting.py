@@ -196,9 +196,7 @@ def test_rows_that_are_scored_are_not_collected_unless_that_is_said(own):
 
 def test_a_function_of_the_task_that_fails_and_tasks_without_tools_are_told(own, tmp_path):
     talk = begun(find_tools("own", own), "other", 0, 1)
-    with pytest.raises(
-        EvalError, match=r"other-0 cannot be scored \(RuntimeError no outcome today\). Correct the task"
-    ):
+    with pytest.raises(EvalError, match=r"other-0 cannot be scored \(RuntimeError no outcome today\). Correct the env"):
         Collection(tmp_path / "out", {"by": "x"}, talk).end("other-0")
     with pytest.raises(EvalError, match=r"unknown task 'cft_ofice'. Did you mean cft_office"):
         find_tools("cft_ofice")
