@@ -72,8 +72,10 @@ def solve(kept: Collection, student: "StudentBlock", asking: "Asking", *, turns:
             kept.talks[key].take(Completion(row["text"], row["output_tokens"] or 0, cut))
         for key in (key for key, talk in kept.talks.items() if talk.ended and key not in kept.rows):
             kept.end(key)
-        kept.used = {
-            f"{way}_tokens": sum(row[f"{way}_tokens"] or 0 for row in asking.rows) for way in ("input", "output")
-        }
+        for way in ("input_tokens", "output_tokens"):
+            counts = [row[way] for row in asking.rows]
+            kept.used[way] = None if None in counts else sum(counts)
         kept.used["cost_usd"] = cost_of(asking.rows)
         kept.save()
+        if not calls:
+            return

@@ -120,7 +120,7 @@ def test_a_killed_collection_goes_on_and_asks_only_for_what_is_owed(tmp_path):
 def test_a_model_that_is_loaded_here_gives_the_same_dialogues_again(tmp_path, tiny_model):
     options = ["--model", str(tiny_model), "--samples", "2", "--max-new-tokens", "16", "--runs"]
     one = collect(tmp_path, *options, "runs", tasks=2)
-    assert one.returncode == 0, one.stderr
+    assert one.returncode == 0 and json.loads(one.stdout)["input_tokens"] is None, one.stderr
     first, (_, failed) = bytes_of(tmp_path), kept(tmp_path)
     assert [row["id"][-2:] for row in failed] == ["-0", "-1"] * 2 and failed[0]["solution"] != failed[1]["solution"]
     assert {row["outcome"] for row in failed} == {"truncated"} == {"truncated" for row in failed if row["truncated"]}
