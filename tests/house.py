@@ -37,6 +37,7 @@ cft.rows
 cft.weights
 eval.elicitors
 eval.answering
+eval.collecting
 cft.train.loop
 cft.train.rollouts
 cft.train

@@ -10,7 +10,7 @@ import typer
 from cft.terminal import Terminal, json_line
 
 if TYPE_CHECKING:
-    from cft.recipe.blocks import Recipe
+    from cft.recipe.blocks import ModelBlock, Recipe, StudentBlock
 
 out = Terminal()
 progress = Terminal(stderr=True)
@@ -37,6 +37,8 @@ LaunchName = Annotated[
 Processes = Annotated[
     int | None, typer.Option("--processes", min=1, max=1024, help="How many --launch starts; by default one a GPU.")
 ]
+BaseUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible server. Default: loaded here.")]
+ApiKeyEnv = Annotated[str | None, typer.Option(help="Environment variable with the server's API key.")]
 MaxCost = Annotated[
     float | None,
     typer.Option("--max-cost", min=0, help="USD that all answers of models may cost, those kept from before included."),
@@ -77,6 +79,23 @@ def checked_recipe(recipe: str, overrides: list[str] | None, data: Path | None =
 
     given = [f"eval.data_dir={json.dumps(str(data))}"] if data else []
     return load_recipe(recipe, [*(overrides or []), *given], libraries=True)
+
+
+def students_of(
+    command: str, models: list[str], base_url: str | None, api_key_env: str | None, **settings: Any
+) -> "tuple[ModelBlock, list[StudentBlock]]":
+    """The first model, and all of them as students with `settings`. Raises RecipeError for values that cannot be."""
+    from pydantic import ValidationError
+
+    from cft.recipe.blocks import EndpointBlock, ModelBlock, StudentBlock
+    from cft.recipe.faults import Schema, recipe_error
+
+    try:
+        endpoint = EndpointBlock(base_url=base_url, api_key_env=api_key_env) if base_url else None
+        return ModelBlock(id=models[0]), [StudentBlock(model=m, endpoint=endpoint, **settings) for m in models]
+    except ValidationError as error:
+        block = {block.__name__: block for block in (EndpointBlock, StudentBlock, ModelBlock)}[error.title]
+        raise recipe_error(command, Schema(block, {}).faults(error)) from None
 
 
 def run_and_answer(recipe, runs: Path, as_json: bool, *stages: str, **options: Any) -> None:

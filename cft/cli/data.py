@@ -8,7 +8,9 @@ from typer.core import TyperGroup
 
 from cft.cli.common import (
     RUNS,
+    ApiKeyEnv,
     AsJson,
+    BaseUrl,
     MaxCost,
     Overrides,
     RecipeName,
@@ -19,6 +21,7 @@ from cft.cli.common import (
     progress,
     run_and_answer,
     sent_text,
+    students_of,
 )
 from cft.words import number_of
 
@@ -109,8 +112,8 @@ def rank(
     temperature: Annotated[float, typer.Option(min=0.01, help="Sampling temperature.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=0, help="Likely tokens that are sampled from; 0 is all, as for RL.")] = 50,
     max_new_tokens: Annotated[int, typer.Option(min=16, help="Most tokens of a solution.")] = 448,
-    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server. Default: loaded here.")] = None,
-    api_key_env: Annotated[str | None, typer.Option(help="Environment variable with the server's API key.")] = None,
+    base_url: BaseUrl = None,
+    api_key_env: ApiKeyEnv = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first problems of the pool.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Solutions sampled at a time, without a server.")] = 24,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -119,22 +122,12 @@ def rank(
     as_json: AsJson = False,
 ) -> None:
     """Score a pool of problems by how useful each is as a seed: half of it solved, many different wrong answers."""
-    from pydantic import ValidationError
-
-    from cft.recipe.blocks import EndpointBlock, ModelBlock, StudentBlock
-    from cft.recipe.faults import Schema, recipe_error
     from data_builders.asking.backends import Asking
     from data_builders.ranking import load_pool, print_ranking, rank_pool
 
     settings = {"samples": samples, "temperatures": [temperature], "max_new_tokens": max_new_tokens}
-    settings["top_k"] = top_k
-    try:
-        endpoint = EndpointBlock(base_url=base_url, api_key_env=api_key_env) if base_url else None
-        students = [StudentBlock(model=m, endpoint=endpoint, batch_size=batch_size, **settings) for m in model]
-        first = ModelBlock(id=model[0])
-    except ValidationError as error:
-        block = {block.__name__: block for block in (EndpointBlock, StudentBlock, ModelBlock)}[error.title]
-        raise recipe_error("cft problems rank", Schema(block, {}).faults(error)) from None
+    settings |= {"top_k": top_k, "batch_size": batch_size}
+    first, students = students_of("cft problems rank", model, base_url, api_key_env, **settings)
     asking = Asking(first, runs / "calls", progress, max_cost)
     ranked = rank_pool(load_pool(pool)[:limit], students, seed, asking)
     answer(ranked, as_json, print_ranking)

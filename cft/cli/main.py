@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cft.cli.collect import collect_app
 from cft.cli.common import (
     RUNS,
     AsJson,
@@ -39,7 +40,7 @@ from cft.cli.sweep import sweep_app
 from cft.errors import RecipeError
 from cft.words import shell_line
 
-COMPUTING = {"data", "eval", "export", "run", "sweep", "train", "try"}  # commands that load a model
+COMPUTING = {"collect", "data", "eval", "export", "run", "sweep", "train", "try"}  # commands that load a model
 
 app = typer.Typer(
     help="One problem -> critiques of wrong solutions -> a LoRA adapter -> an honest score.",
@@ -51,6 +52,7 @@ models_app = typer.Typer(help="The models of models.yaml: licence, size, cached 
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.add_typer(problems_app, name="problems")
+app.add_typer(collect_app)
 app.add_typer(eval_app)
 app.add_typer(export_app)
 app.add_typer(pack_app)

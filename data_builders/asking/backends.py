@@ -43,15 +43,20 @@ class Asking:
         with self.progress:
             yield
 
-    def __call__(self, calls: Sequence[Call], block: "StudentBlock | ModelTeacher") -> list[dict]:
+    def __call__(
+        self, calls: Sequence[Call], block: "StudentBlock | ModelTeacher", backend: Backend | None = None
+    ) -> list[dict]:
         """The ledger's rows of the calls, all of one model, in their order, after asking for those that are owed.
+
+        Args:
+            backend: that of `block`, where it is used again: it may have the model loaded.
 
         Raises:
             CFTError: as `calls.Backend.answer` does.
         """
         if not calls:
             return []
-        name, backend = calls[0].model, self.backend(block)
+        name, backend = calls[0].model, backend or self.backend(block)
         with Ledger(ledger_path(self.ledgers, getattr(backend, "ledger", name)), self._on_answer) as ledger:
             kept = len(calls) - len(ledger.owed(calls))
             self.task = self.progress.add_task(f"asking {name}", total=len(calls), completed=kept, note="")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cft.devices import GROUP, decoder_for, out_of_memory_as, pick_device
 from cft.errors import DataError
@@ -25,6 +25,7 @@ class InProcess:
         self, model: "ModelBlock", batch_size: int, on_step: Callable[[str], None] = lambda text: None
     ) -> None:
         self.model, self.batch_size, self.on_step = model, batch_size, on_step
+        self.loaded: tuple[Any, Any] | None = None  # model and tokenizer
 
     @property
     def ledger(self) -> str:
@@ -37,7 +38,6 @@ class InProcess:
         from cft.models.decoding import plan_batches
         from cft.models.generate import generate, render
 
-        loaded = None
         if not ledger.owed(calls):
             return
         decoder = decoder_for("auto", pick_device())
@@ -45,8 +45,8 @@ class InProcess:
         for batch in _batches(calls, group * self.batch_size, partial(plan_batches, alike=group == 1)):
             if not ledger.owed(batch):
                 continue
-            loaded = loaded or (load_model(self.model), load_tokenizer(self.model))
-            model, tokenizer = loaded
+            self.loaded = self.loaded or (load_model(self.model), load_tokenizer(self.model))
+            model, tokenizer = self.loaded
             sampling, tokens = batch[0].sampling, 0
 
             def on_step(rows: int, size: int = min(len(batch), self.batch_size)) -> None:

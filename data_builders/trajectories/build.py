@@ -113,6 +113,8 @@ def rows(data: "TrajectoriesData", report: Report) -> Iterator[dict]:
         name = file.name if file == path else file.relative_to(path).as_posix()
         for place, row, notes in conversations(file, name, data.format, report):
             try:
+                if row.get("outcome", "correct") != "correct":
+                    raise RecordError("its outcome is not correct")
                 row |= finished(row["messages"], row["tools"], notes, **how)
                 row, secrets = mask(row)
                 key = content_id(row["messages"], row["tools"])

@@ -164,8 +164,8 @@ def tools_of(environment: Any) -> dict[str, Callable[..., Any]]:
     return {name: getattr(environment, name) for name in names if name not in NO_TOOLS and not name.startswith("_")}
 
 
-def result(environment: Any, call: ToolCall) -> str:
-    """What a model reads of its call. Nothing is raised: a fault is a text that begins with "error: "."""
+def misfit(environment: Any, call: ToolCall) -> str:
+    """Why a call cannot be run: it cannot be read, or no tool takes it; "" where one does."""
     tools = tools_of(environment)
     if call.fault:
         return f'error: {call.fault}. Write {{"name": ..., "arguments": {{...}}}}.'
@@ -176,8 +176,15 @@ def result(environment: Any, call: ToolCall) -> str:
         takes.bind(**call.arguments)
     except TypeError as fault:
         return f"error: {call.name}: {fault}. It takes {', '.join(takes.parameters) or 'no arguments'}."
+    return ""
+
+
+def result(environment: Any, call: ToolCall) -> str:
+    """What a model reads of its call. Nothing is raised: a fault is a text that begins with "error: "."""
+    if fault := misfit(environment, call):
+        return fault
     try:
-        text = str(tools[call.name](**call.arguments)).encode("utf-8", "replace").decode("utf-8")
+        text = str(getattr(environment, call.name)(**call.arguments)).encode("utf-8", "replace").decode("utf-8")
     except Exception as fault:  # a tool may be anybody's
         text = f"error: {call.name} failed, {type(fault).__name__} {fault}. Try other arguments."
     cut = f"\n... cut: {MOST_RESULT} of {len(text)} characters shown"
