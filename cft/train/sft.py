@@ -24,6 +24,7 @@ from cft.train.loop.progress import only_our_progress
 from cft.train.loop.speed import compile_layers, training_attention, worth_compiling
 from cft.train.loop.trackers import reporting
 from cft.train.loop.trainer import CompletionTrainer, LongestBatchFirst, check_rows_stay_apart, plain
+from cft.train.loop.vocabulary import warn_of_alike
 from cft.train.preflight import preflight
 
 
@@ -95,6 +96,9 @@ def fit(job: Job, setting: Setting) -> Trainer:
         )
         trainer.product_dtype = recipe.model.dtype
         check_rows_stay_apart(trainer)
+        if not ranks.sharded():
+            trained = (token for row in job.rows.rows for token in row.trained)
+            warn_of_alike(plain(trainer.model), job.tokenizer, trained, job.console)
         if any(compiling.values()):
             compile_layers(plain(trainer.model), compiling["torch_compile_backend"], compiling["torch_compile_mode"])
     trainer.add_callback(LongestBatchFirst(trainer))

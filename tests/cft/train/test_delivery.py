@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import cft.weights.adapter
 from cft.errors import EvalError, TrainError
@@ -132,3 +132,33 @@ def test_a_whole_evaluation_of_a_changed_base_answers_as_the_base_alone(tiny_mod
     assert about["settings"]["base"] == "to the bit"  # so answers of a base that was none are not taken for its own
     both, alone = ([row["response"] for row in rows(tmp_path / name, "base")] for name in ("both", "alone"))
     assert both == alone != [row["response"] for row in rows(tmp_path / "both", "adapter")]
+
+
+def with_alike_marks(tiny: Path, folder: Path) -> Path:
+    """The tiny model with an output layer of its own, in which start and end of a turn have the same row."""
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32, tie_word_embeddings=False)
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    ids = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    model.lm_head.weight.data[ids[0]] = model.lm_head.weight.data[ids[1]]
+    model.config.tie_word_embeddings = False
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_marks_that_the_output_layer_cannot_tell_apart_are_named_and_their_rows_can_be_trained(
+    tiny_model, examples, tmp_path
+) -> None:
+    folder = with_alike_marks(tiny_model, tmp_path / "model")
+    start, end = AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    for name, lora in (("lora", {}), ("rows", {"trainable_token_indices": {"lm_head": [end]}})):
+        told = run_train(recipe_of(folder, lora), examples, tmp_path / name)[1]
+        logits = plain(folder, tmp_path / name / "adapter")[..., [start, end]]
+        if lora:
+            assert "cannot tell" not in told and (logits[..., 0] != logits[..., 1]).any()
+        else:  # whatever is trained, both are as likely
+            assert "<|im_end|> (alike to 1 others)" in told
+            assert f"trainable_token_indices={{embed_tokens: [{end}], lm_head: [{end}]}}" in told
+            torch.testing.assert_close(logits[..., 0], logits[..., 1], rtol=0, atol=1e-6)
+    assert "cannot tell" not in run_train(recipe_of(tiny_model, {}), examples, tmp_path / "plain")[1]
