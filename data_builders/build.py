@@ -118,9 +118,9 @@ def build(
     if not examples:
         raise DataError(_nothing_left(counts))
     write_jsonl(folder / EXAMPLES, examples)
-    shown = pool.left if pool else problems
-    card = data_card(title, data.builder, counts, shown, candidates, critiques, examples)
-    write_text(folder / CARD, card + (curation_card(pool, items or {}) if pool else ""))
+    told, shown = (counts | {"set_aside": {}}, pool.left) if pool else (counts, problems)
+    card = data_card(title, data.builder, told, shown, candidates, critiques, examples)
+    write_text(folder / CARD, card + ("\n" + curation_card(pool, items or {}) if pool else ""))
     return counts
 
 

@@ -1,12 +1,13 @@
 """Few rows out of a pool of questions with worked solutions, for the builder `curated`.
 
-The rules in their order, the cheap ones first: what a row says by itself, questions that are scored, questions that
-came before, the grade of the solution, the students' pass rates, the choice. Every row that goes has its reason.
+The rules in their order: what a row says by itself, questions that are scored, questions that came before, the grade of
+the solution, the students' pass rates, the choice. Every row that goes has its reason.
 """
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -48,7 +49,7 @@ class Pool:
     subjects: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, list[Problem]] = field(default_factory=dict)  # by reason, in the order of the rules
     tried: dict[str, Problem] = field(default_factory=dict)  # that students were asked
-    samples: list[dict] = field(default_factory=list)  # candidates of students
+    samples: list[dict] = field(default_factory=list)  # their candidates
 
     def drop(self, reasons: Iterable[tuple[str, str | None]]) -> None:
         """Take out the rows, named by id, that have a reason."""
@@ -64,29 +65,25 @@ def read_pool(data: "CuratedData") -> Pool:
     """All rows of the pool.
 
     Raises:
-        DataError: it cannot be had, or lacks subjects; or listing all rows that lack a key or hold something else.
+        DataError: it cannot be had, or lacks subjects; or listing all rows without texts under the keys.
     """
-    if data.path:
-        pool, rows = Pool(Path(data.path).stem), read_file(user_path(data.path))
-    else:
-        try:
-            pool, rows = Pool(data.hub), load_hub(data.hub, None, "train", data.revision)
-        except DataError as error:
-            raise DataError(f"data.hub: {error} Save it as a local file, and name that: data.path=FILE.") from None
-    faults = []
+    pool, faults = Pool(Path(data.path).stem if data.path else data.hub), []
+    try:
+        rows = read_file(user_path(data.path)) if data.path else load_hub(data.hub, None, "train", data.revision)
+    except DataError as error:
+        fix = "" if data.path else " Save it as a local file, and name that: data.path=FILE."
+        raise DataError(f"data.{'path' if data.path else 'hub'}: {error}{fix}") from None
     for where, row in rows[: data.limit]:
+        key, licence = f"{pool.name}-{where.split()[-1]}", str(row.get("licence", "unknown"))
         try:
             question = _text(row, "question" if "question" in row else "problem")
             solution = _text(row, *data.solution)
         except ValueError as fault:
             faults.append(f"{where}: {fault}")
             continue
-        try:
-            gold = row.get(data.answer)
+        answer, gold = "", row.get(data.answer)
+        with suppress(ValueError):  # the answer stays empty, which is a reason to drop the row
             answer = read_gold(last_box(solution) if gold in (None, "") else gold)
-        except ValueError:
-            answer = ""
-        key, licence = f"{pool.name}-{where.split()[-1]}", str(row.get("licence") or row.get("license") or "unknown")
         pool.left[key] = Problem(key, question, answer, source=pool.name, licence=licence, solution=solution)
         pool.subjects[key] = str(row.get(data.subject) or "none")
     if faults:
@@ -110,12 +107,11 @@ def _text(row: dict[str, Any], *keys: str) -> str:
 def sift(pool: Pool, data: "CuratedData", items: Items) -> Pool:
     """The pool after all rules that ask no model."""
     pool.drop((key, _fault(row, data)) for key, row in pool.left.items())
-    # runs of words as s1 takes them (its data/decontaminate_util.py); a shorter question is one run
+    # as s1 does (its data/decontaminate_util.py), but a shorter question is one run
     asked = [(task, question) for task, of in items.items() if isinstance(of, list) for question in of]
     scored = {run: f"shares {SHARED_WORDS} words with {task}" for task, question in asked for run in _runs(question)}
-    pool.drop(
-        (key, min(filter(None, map(scored.get, _runs(row.question))), default=None)) for key, row in pool.left.items()
-    )
+    found = {key: filter(None, map(scored.get, _runs(row.question))) for key, row in pool.left.items()}
+    pool.drop((key, min(reasons, default=None)) for key, reasons in found.items())
     keys, questions = list(pool.left), [row.question for row in pool.left.values()]
     pool.drop((keys[i], "near duplicate") for i in near_duplicates(questions, [0] * len(keys), SAME_QUESTION))
     pool.drop((key, UNGRADED.get(grade(row.answer, row.solution).outcome)) for key, row in pool.left.items())
@@ -129,15 +125,15 @@ def _runs(question: str) -> frozenset[tuple[str, ...]]:
 def _fault(row: Problem, data: "CuratedData") -> str | None:
     """Why a row cannot be used, by its own texts."""
     words = len(row.solution.split())
-    if not row.question or not row.solution:
-        return "no question or no solution"
-    if damage(row.question) or damage(row.solution):
-        return "damaged text"
-    if not row.answer:
-        return "no answer that can be graded"
-    if not data.pictures and PICTURE.search(f"{row.question}\n{row.solution}"):
-        return "picture"
-    return "too short" if words < data.least_words else "too long" if words > (data.most_words or words) else None
+    broken = {
+        "no question or no solution": not row.question or not row.solution,
+        "damaged text": damage(row.question) or damage(row.solution),
+        "no answer that can be graded": not row.answer,
+        "picture": not data.pictures and PICTURE.search(f"{row.question}\n{row.solution}"),
+        "too short": words < data.least_words,
+        "too long": words > (data.most_words or words),
+    }
+    return next((reason for reason, rule in broken.items() if rule), None)
 
 
 def choose(pool: Pool, data: "CuratedData", seed: int) -> list[str]:
@@ -168,7 +164,7 @@ def chain_scores(solutions: Sequence[str]) -> list[float]:
     parts = [(weight, [sum(w in marks for w in some) / max(1, len(some)) for some in words]) for weight, marks in MARKS]
     scores = [0.0] * len(words)
     for weight, values in [(0.30, list(map(len, words))), *parts]:
-        middle, spread = mean(values), pstdev(values) or 1
+        middle, spread = mean(values or [0]), pstdev(values or [0]) or 1
         scores = [score + weight * (value - middle) / spread for score, value in zip(scores, values, strict=True)]
     return scores
 
@@ -184,16 +180,16 @@ def curate(data: "CuratedData", seed: int, asking: "Asking", items: Items) -> Po
         pool.tried |= pool.left
         pool.samples += (answers := sample([student], pool.left, seed, asking))
         right = Counter(row["problem"] for row in answers if row["outcome"] == "correct")
-        asked, (low, high) = student.samples * len(student.temperatures), student.pass_rate
-        rates, name = {key: right[key] / asked for key in pool.left}, student.model or asking.model.id
-        pool.drop((key, f"too hard for {name}") for key, rate in rates.items() if rate < low)
-        pool.drop((key, f"too easy for {name}") for key, rate in rates.items() if rate > high)
+        number, name = student.samples * len(student.temperatures), student.model or asking.model.id
+        rates = {key: right[key] / number for key in pool.left}
+        pool.drop((key, f"too hard for {name}") for key, rate in rates.items() if rate < student.pass_rate[0])
+        pool.drop((key, f"too easy for {name}") for key, rate in rates.items() if rate > student.pass_rate[1])
     if not pool.left:
         why = ", ".join(f"{reason}: {n}" for reason, n in pool.counts.items())
         raise DataError(f"no row of {pool.name} is left ({why}). Loosen the rule that dropped most, or take more rows.")
-    kept = choose(pool, data, seed)
-    pool.drop((key, "not chosen") for key in pool.left if key not in {*kept})
-    pool.left = {key: pool.left[key] for key in kept}
+    kept = {key: pool.left[key] for key in choose(pool, data, seed)}
+    pool.drop((key, "not chosen") for key in pool.left if key not in kept)
+    pool.left = kept
     return pool
 
 

@@ -78,6 +78,7 @@ def test_a_row_that_breaks_a_rule_goes_with_its_reason_and_the_others_stay(curat
     counts, kept, _ = curate([row(0), row(1), row(3, **changes)], **settings)
     assert kept == [0, 1] and counts["set_aside"] == {reason: 1}
     card = (curate.folder / "README.md").read_text()
+    assert "\n\n| dropped because | rows | left | such as |\n" in card and "left out" not in card
     assert f"| {reason} | 1 | 2 | pool-3: " in card and "| all of pool |  | 3 |  |" in card
 
 
@@ -216,6 +217,8 @@ def test_the_plan_counts_rows_and_calls_without_asking(tmp_path, monkeypatch):
         assert planned_characters(data) == sizes
     write_jsonl(tmp_path / "p.jsonl", [row(1)])
     assert estimate_calls(data, 0, ModelBlock(id="org/m"), tmp_path)[0]["calls"] == 8
+    empty = block(tmp_path / "p.jsonl", most_words=1, choose="score")
+    assert planned_characters(empty) == []
     away = CuratedData(builder="curated", hub="a/b", revision="main", students=data.students, limit=30)
     assert estimate_calls(away, 0, ModelBlock(id="org/m"), tmp_path)[0]["calls"] == 30 * 8
     assert len(planned_characters(away)) == 30
