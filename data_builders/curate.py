@@ -8,7 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from statistics import mean, pstdev
@@ -95,8 +95,7 @@ def read_pool(data: "CuratedData") -> Pool:
 
 def _text(row: dict[str, Any], *keys: str) -> str:
     """The texts under the keys that a row has, lists of texts too, joined; ValueError in words."""
-    values = [row[key] for key in keys if key in row]
-    if not values:
+    if not (values := [row[key] for key in keys if key in row]):
         raise ValueError(f"lacks {' or '.join(keys)}; its keys are {', '.join(row)[:300] or 'none'}")
     parts = [part for value in values for part in (value if isinstance(value, list) else [value or ""])]
     if wrong := [part for part in parts if not isinstance(part, str)]:
@@ -187,10 +186,9 @@ def curate(data: "CuratedData", seed: int, asking: "Asking", items: Items) -> Po
     if not pool.left:
         why = ", ".join(f"{reason}: {n}" for reason, n in pool.counts.items())
         raise DataError(f"no row of {pool.name} is left ({why}). Loosen the rule that dropped most, or take more rows.")
-    kept = {key: pool.left[key] for key in choose(pool, data, seed)}
+    kept = dict.fromkeys(choose(pool, data, seed))
     pool.drop((key, "not chosen") for key in pool.left if key not in kept)
-    pool.left = kept
-    return pool
+    return replace(pool, left={key: pool.left[key] for key in kept})
 
 
 def planned_pool(data: "CuratedData") -> Pool:
@@ -198,5 +196,4 @@ def planned_pool(data: "CuratedData") -> Pool:
     pool, code = read_pool(data), sorted(map(sha256_file, Path(__file__).parent.glob("*.py")))
     asked, rows = [data.model_dump(), sha256_file(user_path(data.path)), code], dict(pool.left)
     kept = remembered("curated", asked, lambda: list(sift(pool, data, {}).left))
-    pool.left = {key: rows[key] for key in kept}
-    return pool
+    return replace(pool, left={key: rows[key] for key in kept})
