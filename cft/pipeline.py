@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cft.devices import decoder_for, pick_device, slow_dtype
-from cft.errors import DataError, ModelError
+from cft.errors import LIBRARY_ERRORS, DataError, ModelError
 from cft.files import content_id, sha256_file, sha256_folder
 from cft.foreign import user_path
 from cft.gpus import idle_gpu
@@ -38,6 +38,7 @@ LOOK_UP: dict[str, Callable[[str], Path]] = {  # kind of `cft.recipe.blocks.File
     "critiques": find_critiques,
     "template": find_template,
     "trajectories": find_trajectories,
+    "pool": user_path,
     "file": Path,
     "chat template": user_path,
 }
@@ -149,13 +150,19 @@ def data_stage(recipe: Recipe, run: Run, console: Terminal, max_cost: float | No
     if models := local_identities(recipe):
         inputs["models"] = models
         inputs["files"] |= file_hashes(recipe, "model")
+    if items := scored_questions(recipe) if recipe.data.builder == "curated" else {}:
+        inputs["items"] = {task: None if isinstance(of, str) else content_id(of) for task, of in items.items()}
+    for task, why in [(task, of) for task, of in items.items() if isinstance(of, str)]:
+        told = f" no question is compared with the items of {task}, which cannot be read: {why}"
+        console.print(Text.assemble(("warning:", "yellow"), told))
     stage = run.stage("data", inputs)
     if _skip(stage, console, [run.examples] if recipe.train.method != "none" else []):
         return
     asking = Asking(recipe.model, run.calls, console, max_cost)
     asking.check(recipe.data)
     with asking.shown():
-        counts = build(recipe.data, folder=stage.path, seed=recipe.seed, asking=asking, title=recipe.name)
+        where = {"folder": stage.path, "title": recipe.name, "items": items}
+        counts = build(recipe.data, seed=recipe.seed, asking=asking, **where)
     for model in counts.get("ignores_temperature", []):
         alike = (
             f" {model} gave the same text for all samples of a prompt: its server ignores the temperature. "
@@ -173,6 +180,19 @@ def data_stage(recipe: Recipe, run: Run, console: Terminal, max_cost: float | No
     where = counts.get("where", {})  # of trajectories
     for kind, number, what in [(k, n, w) for k in where and REPORTED for w, n in counts.get(k, {}).items()]:
         console.out(f"  {kind} {number}: {what}{f' ({where[what]})' if what in where else ''}")
+
+
+def scored_questions(recipe: Recipe) -> dict[str, list[str] | str]:
+    """Task -> the questions of all its items, or why they cannot be read; those that choose a checkpoint too."""
+    asked, select, found = [(name, "eval.tasks", None) for name in recipe.eval.tasks], recipe.train.select, {}
+    for name, key, file in [*asked, *([(select.task, "train.select.task", select.data)] if select else [])]:
+        task = find_task(name, recipe.eval, key=key, file=file)
+        try:
+            loaded = task.load()[1]
+            found[name] = [doc.get("question") or loaded.doc_to_text(doc) for doc in loaded.eval_docs]
+        except (OSError, *LIBRARY_ERRORS) as error:  # CFTErrors among them
+            found[name] = str(error).partition("\n")[0]
+    return found
 
 
 def train_stage(

@@ -14,8 +14,10 @@ from cft.runs import CALLS, CANDIDATES, CARD, CRITIQUES, EXAMPLES, PROBLEMS
 from data_builders.asking.calls import cost_of
 from data_builders.choose import choose_critiques
 from data_builders.controls import change_critiques
+from data_builders.curate import Items, choose, curate, planned_pool
+from data_builders.estimate import POOL_QUESTION, POOL_ROWS, POOL_SOLUTION
 from data_builders.filter.accept import accept
-from data_builders.inspect.card import agreement, data_card
+from data_builders.inspect.card import agreement, curation_card, data_card
 from data_builders.problems import Problem, load_problems
 from data_builders.prompts import critique_prompt, solve_prompt, training_row
 from data_builders.students import pass_rates, sample, select
@@ -33,8 +35,19 @@ if TYPE_CHECKING:
 WITHOUT_TEACHER = {"demonstrations": demonstrations, "prompts": prompts, "verdicts": verdicts}
 
 
-def build(data: "DataBlock", *, folder: Path, seed: int, asking: "Asking", title: str = "critiques") -> dict:
+def build(
+    data: "DataBlock",
+    *,
+    folder: Path,
+    seed: int,
+    asking: "Asking",
+    title: str = "critiques",
+    items: Items | None = None,
+) -> dict:
     """Fill `folder` with the stage's JSON Lines files and a data card, and return the counts.
+
+    Args:
+        items: what is scored, which the builder `curated` keeps out.
 
     Returns:
         {"candidates", "outcomes": {outcome: n}, "pass_rate": of the sampled candidates or None, "students":
@@ -51,10 +64,15 @@ def build(data: "DataBlock", *, folder: Path, seed: int, asking: "Asking", title
         return {"examples": 0}
     if data.builder == "trajectories":
         return build_trajectories(data, folder, seed, title)
-    problems = load_problems(data.problems)
-    if data.students and not problems:
-        raise DataError("data.students: ask for samples, but there is no entry in data.problems.")
-    sampled, brought, written = sample(data.students, problems, seed, asking), [], []
+    brought, written, pool = [], [], None
+    if data.builder == "curated":
+        pool = curate(data, seed, asking, items or {})
+        problems, sampled, brought = pool.left | pool.tried, pool.samples, own_solutions(pool.left.values())
+    else:
+        problems = load_problems(data.problems)
+        if data.students and not problems:
+            raise DataError("data.students: ask for samples, but there is no entry in data.problems.")
+        sampled = sample(data.students, problems, seed, asking)
     if data.builder == "critiques":
         problems, brought, written = read_files(data.teachers, problems)
     elif data.builder == "demonstrations" and not data.students:
@@ -73,6 +91,8 @@ def build(data: "DataBlock", *, folder: Path, seed: int, asking: "Asking", title
                 written += critiques_of(planned, asking([call for call, _, _ in planned], teacher))
         critiques = accept(written, kept, problems, trim=data.trim)
         examples, over, changed = _examples(critiques, kept, problems, data, seed)
+    elif pool:
+        examples, set_aside = demonstrations(data, pool.left, brought, seed)[0], Counter(pool.counts)
     else:
         examples, set_aside = WITHOUT_TEACHER[data.builder](data, problems, candidates, seed)
     write_jsonl(folder / CRITIQUES, critiques)
@@ -98,7 +118,9 @@ def build(data: "DataBlock", *, folder: Path, seed: int, asking: "Asking", title
     if not examples:
         raise DataError(_nothing_left(counts))
     write_jsonl(folder / EXAMPLES, examples)
-    write_text(folder / CARD, data_card(title, data.builder, counts, problems, candidates, critiques, examples))
+    told, shown = (counts | {"set_aside": {}}, pool.left) if pool else (counts, problems)
+    card = data_card(title, data.builder, told, shown, candidates, critiques, examples)
+    write_text(folder / CARD, card + ("\n" + curation_card(pool, items or {}) if pool else ""))
     return counts
 
 
@@ -118,6 +140,12 @@ def planned_characters(data: Any) -> list[int]:
         return [len(_user_message(data.prompt, row.problem, row.solution)) + len(row.critique) for row in rows]
     if data.builder == "trajectories":
         return planned_rows(data)
+    if data.builder == "curated":
+        if not data.path:
+            return [POOL_QUESTION + POOL_SOLUTION] * (data.max_examples or data.limit or POOL_ROWS)
+        pool = planned_pool(data)
+        rows = [pool.left[key] for key in choose(pool, data, 0)]
+        return [len(solve_prompt(row.question)) + len(row.solution) for row in rows]
     shows = data.builder == "demonstrations"
     if data.builder == "verdicts" or (shows and data.students):  # models write all that their rows show
         return []

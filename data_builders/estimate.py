@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from data_builders.asking.backends import kept_answers
 from data_builders.asking.calls import TEMPLATE_TOKENS, Call, cost_of
 from data_builders.asking.prices import find_price
+from data_builders.curate import planned_pool
 from data_builders.problems import Problem, load_problem
 from data_builders.students import candidates_of, plan_solutions, select
 from data_builders.teachers.file import read_files
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 CHARACTERS_PER_TOKEN = 3.3  # English prose with arithmetic, Qwen2.5 and SmolLM2 tokenizers
 TOKENS_PER_ANSWER = 260  # a small model's answer to a word problem
 TOKENS_PER_CRITIQUE = 400
+POOL_ROWS, POOL_QUESTION, POOL_SOLUTION = 1000, 400, 10_000  # of a pool that is not here: rows, characters; guesses
 
 
 def estimate_calls(data: "DataBlock", seed: int, model: "ModelBlock", ledgers: Path) -> list[dict]:
@@ -27,7 +29,8 @@ def estimate_calls(data: "DataBlock", seed: int, model: "ModelBlock", ledgers: P
 
     Returns:
         {"model", "host", "role", "calls", "kept": answers that are there already, "at_most": whether "calls" is only a
-        bound (a teacher's, before its candidates are known), "input_tokens" and "output_tokens" of the calls still to
+        bound (a teacher's, before its candidates are known, and a student's on a pool, before other rules have dropped
+        rows), "input_tokens" and "output_tokens" of the calls still to
         be made, "cost_usd": theirs, None if no price is known, "kept_usd": what the kept answers cost, "estimated": of
         how many kept ones the tokens are estimated}.
 
@@ -36,12 +39,15 @@ def estimate_calls(data: "DataBlock", seed: int, model: "ModelBlock", ledgers: P
     """
     if not hasattr(data, "students"):
         return []
-    problems = {p.id: p for p in map(load_problem, data.problems)}
+    if (curated := data.builder == "curated") and not data.path:
+        return [_unread(student, student.model or model.id, data.limit or POOL_ROWS) for student in data.students]
+    problems = planned_pool(data).left if curated else {p.id: p for p in map(load_problem, data.problems)}
     estimates, candidates, expected, complete = [], [], 0, True
     for student in data.students:
         calls = plan_solutions(problems.values(), student, student.model or model.id, seed)
         rows = kept_answers(ledgers, model, student)
-        estimates.append(_row(student, "student", calls, rows, min(TOKENS_PER_ANSWER, student.max_new_tokens)))
+        estimate = _row(student, "student", calls, rows, min(TOKENS_PER_ANSWER, student.max_new_tokens))
+        estimates.append(estimate | {"at_most": curated})
         expected += len(calls)
         if all(call.key in rows for call in calls):
             candidates += candidates_of(list(problems.values()), calls, [rows[call.key] for call in calls])
@@ -73,6 +79,13 @@ def _row(block: Any, role: str, calls: Sequence[Call], rows: dict[str, dict], an
         answer_tokens = mean(lengths)
     model = calls[0].model if calls else block.model
     return _priced(block, model, role, len(calls), False, given, answer_tokens * len(owed), kept)
+
+
+def _unread(student: Any, model: str, rows: int) -> dict:
+    """A student's calls on a pool that has not been fetched."""
+    calls = rows * student.samples * len(student.temperatures)
+    given, tokens = calls * POOL_QUESTION / CHARACTERS_PER_TOKEN, min(TOKENS_PER_ANSWER, student.max_new_tokens)
+    return _priced(student, model, "student", calls, True, given, calls * tokens, [])
 
 
 def _bound(teacher: Any, candidates: int, problems: list[Problem]) -> dict:

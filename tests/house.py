@@ -28,6 +28,7 @@ cft.files
 cft.cache
 eval.grading
 cft.devices cft.gpus cft.memory cft.recipe cft.train.rollouts.batches eval.prompts eval.elicitors.table
+eval.tasks.source eval.tasks.item_files
 cft.models
 cft.runs
 data_builders

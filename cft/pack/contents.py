@@ -93,6 +93,8 @@ def _servers(recipe: Recipe) -> Iterator[str]:
                     f"data.{key}.{number} asks {block.model} at {endpoint.host}, which must be reached there. Or "
                     "make the critiques here with `cft data`, and name their file as a teacher {kind: file}"
                 )
+    if getattr(recipe.data, "hub", None) and not recipe.data.path:
+        yield f"data.hub reads {recipe.data.hub}, which must be reached there; or save it as a file, and set data.path"
     if recipe.eval.endpoint:
         yield f"eval.endpoint asks {recipe.eval.endpoint.host}, which must be reached from there"
 

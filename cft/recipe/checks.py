@@ -1,5 +1,6 @@
 """What must hold between the blocks of a recipe, and between the keys of one block."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from cft.suggest import nearest
 if TYPE_CHECKING:
     from cft.recipe.blocks import (
         CritiquesData,
+        CuratedData,
         DataBlock,
         EndpointBlock,
         EvalBlock,
@@ -67,6 +69,8 @@ def cross_faults(
                 yield Fault(("eval", "data", task), "is not a task of this recipe", fix, scored.data[task])
     if data and data.builder == "critiques":
         yield from _critiques_faults(data)
+    if data and data.builder == "curated":
+        yield from _curated_faults(data)
     if data and hasattr(data, "students"):
         yield from _asking_faults(data)
 
@@ -122,6 +126,19 @@ def _critiques_faults(data: "CritiquesData") -> Iterator[Fault]:
         yield Fault(("data", "change"), fault, "Set data.prompt to critique, or leave data.change out", data.change)
 
 
+def _curated_faults(data: "CuratedData") -> Iterator[Fault]:
+    if not data.path and not data.hub:
+        yield Fault(("data", "path"), "is missing, and so is data.hub", "Name a file, or a data set on the hub", None)
+    if data.hub and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", data.hub):
+        yield Fault(("data", "hub"), "is no OWNER/NAME on the hub", "Correct it, or name a file in data.path", data.hub)
+    if data.hub and not data.revision:
+        fix = f"Write the commit of {data.hub} that is meant"
+        yield Fault(("data", "revision"), "is missing, so another pool may be read next time", fix, None)
+    if data.most_words and data.most_words < data.least_words:
+        fault = f"is below data.least_words ({data.least_words}), so no solution fits"
+        yield Fault(("data", "most_words"), fault, "Correct one of them", data.most_words)
+
+
 def _asking_faults(data: "DataBlock") -> Iterator[Fault]:
     """Faults of the students and teachers, by whichever builder they are asked."""
     for i, student in enumerate(data.students):
@@ -129,7 +146,7 @@ def _asking_faults(data: "DataBlock") -> Iterator[Fault]:
             fault = f"greedy decoding writes the same solution {student.samples} times"
             fix = "Set temperatures above 0, or samples to 1"
             yield Fault(("data", "students", i, "temperatures"), fault, fix, student.temperatures)
-        asked = student.samples * len(student.temperatures) * len(data.problems)
+        asked = student.samples * len(student.temperatures) * len(getattr(data, "problems", [0]))
         if asked > MOST_SOLUTIONS:
             fault = f"makes {asked:,} solutions with these temperatures and problems, more than {MOST_SOLUTIONS:,}"
             yield Fault(("data", "students", i, "samples"), fault, "Sample fewer", student.samples)

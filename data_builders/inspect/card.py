@@ -6,6 +6,7 @@ from itertools import combinations
 from statistics import mean
 
 from cft.words import in_markdown
+from data_builders.curate import SHARED_WORDS, Items, Pool
 from data_builders.estimate import CHARACTERS_PER_TOKEN
 from data_builders.problems import Problem
 from data_builders.similarity import distinct_ngrams
@@ -27,6 +28,7 @@ _ROWS = {  # by data.builder
     "critiques": "a training example in TRL's prompt/completion form: the prompt shows a problem and, unless\n"
     "`data.prompt` is `solve`, a student's solution to it; the completion is a critique of that solution",
     "demonstrations": "a training example in TRL's prompt/completion form: a problem, and a right solution of it",
+    "curated": "a training example in TRL's prompt/completion form: a question of a pool, and its worked solution",
     "prompts": "a problem for reinforcement learning, with its `answer`; `majority` and `incorrect` are the\n"
     "students' most frequent answer and most frequent wrong one",
     "verdicts": "a problem and a student's solution to be judged; `correct` says what the right verdict is",
@@ -80,6 +82,22 @@ def data_card(
         note = f" Tokens of {number} answers are estimated: their server did not tell usable numbers." if number else ""
         lines += [f"The answers of all models cost ${counts['cost_usd']:.4f}.{note}", ""]
     return "\n".join(lines)
+
+
+def curation_card(pool: Pool, items: Items) -> str:
+    """Of the data card: what was kept and why not the rest, rule by rule, with two rows of each that have gone."""
+    left, steps = len(pool.left) + sum(pool.counts.values()), []
+    steps.append((f"all of {pool.name}", "", left, ""))
+    for reason, rows in pool.dropped.items():
+        left -= len(rows)
+        steps.append((reason, len(rows), left, "; ".join(f"{row.id}: {row.question[:80]}" for row in rows[:2])))
+    lines = _table(("dropped because", "rows", "left", "such as"), steps)
+    words = sorted(len(row.solution.split()) for row in pool.left.values())
+    subjects = Counter(pool.subjects[key] for key in pool.left).most_common()
+    kept = [("rows", len(words)), ("words: least, middle, most", f"{words[0]}, {words[len(words) // 2]}, {words[-1]}")]
+    lines += _table(("kept", ""), [*kept, ("subjects", ", ".join(f"{name} {n}" for name, n in subjects))])
+    compared = [(task, f"not compared: {of}" if isinstance(of, str) else len(of)) for task, of in items.items()]
+    return "\n".join(lines + _table((f"no question shares {SHARED_WORDS} words with", "items"), compared))
 
 
 def agreement(critiques: Iterable[dict]) -> list[dict]:

@@ -137,17 +137,27 @@ def hub_rows(source: "Source") -> list[Row]:
     """
     if not source.revision:
         raise EvalError(f"{source.task}: its hub data set needs a revision, else it may change between two runs.")
+    try:
+        return load_hub(source.hub, source.config, source.split, source.revision)
+    except DataError as error:
+        raise EvalError(f"{source.task}: {error} {_way_out(source.task)}") from error
+
+
+def load_hub(hub: str, config: str | None, split: str, revision: str) -> list[Row]:
+    """The rows of a data set on the hub, or of a local folder that begins with / or ./.
+
+    Raises:
+        DataError: the hub cannot be reached, or does not have it.
+    """
     from datasets import load_dataset
 
     # An id by its address: of a bare name the library would first look for a folder here.
-    place = f"hf://datasets/{source.hub}" if re.fullmatch(HUB_ID, source.hub) else source.hub
+    place = f"hf://datasets/{hub}" if re.fullmatch(HUB_ID, hub) else hub
     try:
-        rows = load_dataset(place, source.config, split=source.split, revision=source.revision)
+        rows = load_dataset(place, config, split=split, revision=revision)
     except Exception as error:  # whatever the hub's client raises, the way out is the same
-        raise EvalError(
-            f"{source.task}: {source.hub} cannot be loaded from the hub ({_fault(error)}). {_way_out(source.task)}"
-        ) from error
-    return numbered(source.hub, "row", list(rows))
+        raise DataError(f"{hub} cannot be loaded from the hub ({_fault(error)}).") from error
+    return numbered(hub, "row", list(rows))
 
 
 def download(source: "Source") -> Path:

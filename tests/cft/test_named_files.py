@@ -26,6 +26,7 @@ NO_FILES = {
     *("Recipe.name", "Recipe.description", "ModelBlock.revision", "ModelBlock.attn_implementation"),
     *("FileTeacher.styles", "SelectBlock.task", "EvalBlock.tasks", "EvalBlock.served"),
     *("Arm.model", "Arm.prompt", "Arm.name", "ElicitorBlock.name", "FileReward.function"),
+    *("CuratedData.hub", "CuratedData.revision", "CuratedData.solution", "CuratedData.answer", "CuratedData.subject"),
     *("EndpointBlock.base_url", "EndpointBlock.api_key_env", "EndpointBlock.extra_body"),
 }
 KINDS = {*LOOK_UP, "model", "items", "tasks", "if it is one"}

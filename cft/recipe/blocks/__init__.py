@@ -3,6 +3,7 @@
 from cft.recipe.blocks.base import Block, File, Text, named_files
 from cft.recipe.blocks.data import (
     CritiquesData,
+    CuratedData,
     DataBlock,
     DemonstrationsData,
     ExactTeacher,

@@ -1,6 +1,6 @@
 """`data`: how examples are made."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
@@ -168,6 +168,49 @@ class TrajectoriesData(Block):
     max_examples: Count | None = Field(None, description="Most training rows, drawn by the seed; null: all.")
 
 
+def _ordered(bounds: list[float]) -> list[float]:
+    """A validator: [low, high] in this order."""
+    if bounds[0] > bounds[1]:
+        raise ValueError("has its bounds reversed. Write [low, high]")
+    return bounds
+
+
+class ExamineeBlock(StudentBlock):
+    """A student whose solutions tell how hard a question is."""
+
+    pass_rate: Annotated[
+        list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2), AfterValidator(_ordered)
+    ] = Field(description="[low, high]: a question stays if the share of right solutions is neither below nor above.")
+
+
+class CuratedData(Block):
+    """Few demonstrations out of a pool of questions with worked solutions; every row that goes has its reason."""
+
+    builder: Literal["curated"]
+    path: Annotated[Text | None, File("pool")] = Field(
+        None, description="JSON, JSONL or Parquet file of the pool; goes before data.hub."
+    )
+    hub: Text | None = Field(None, description="Data set on the hub whose split train is the pool.")
+    revision: Text | None = Field(None, description="Its commit; what a branch names may change between two runs.")
+    limit: Count | None = Field(None, description="Only the first rows of the pool; null: all.")
+    solution: Annotated[Names, Field(min_length=1)] = Field(
+        default_factory=lambda: ["solution"], description="Keys whose texts, joined, are a row's worked solution."
+    )
+    answer: Text = Field("answer", description="Key of the answer; in a row without it, the solution's last box.")
+    subject: Text = Field("subject", description="Key of the subject, which choose: spread goes by.")
+    pictures: bool = Field(False, description="Keep rows with the marks of a picture.")
+    least_words: Count = Field(1, description="Fewest words of a solution.")
+    most_words: Count | None = Field(None, description="Most words of a solution; null: any number.")
+    students: Annotated[list[ExamineeBlock], AfterValidator(once)] = Field(
+        default_factory=list, description="Who tries the questions that are left, one after the other."
+    )
+    choose: Literal["first", "longest", "score", "spread"] = Field(
+        "first", description="Which rows of those left: score is LIMO's way, spread is s1's (data_builders/README.md)."
+    )
+    max_examples: Count | None = Field(None, description="Rows to choose; null: all.")
+    repeat: ClassVar[int] = 1
+
+
 class NoData(Block):
     """No examples, for recipes that only score the base model."""
 
@@ -175,6 +218,6 @@ class NoData(Block):
 
 
 DataBlock = Annotated[
-    CritiquesData | DemonstrationsData | PromptsData | VerdictsData | TrajectoriesData | NoData,
+    CritiquesData | DemonstrationsData | PromptsData | VerdictsData | TrajectoriesData | CuratedData | NoData,
     Field(discriminator="builder"),
 ]

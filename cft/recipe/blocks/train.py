@@ -169,7 +169,9 @@ class Method:
 
 METHODS = {
     "cft": Method(SftTrain, ("critiques",), "trl.SFTConfig", "cft.train.sft"),
-    "sft": Method(SftTrain, ("critiques", "demonstrations", "trajectories"), "trl.SFTConfig", "cft.train.sft"),
+    "sft": Method(
+        SftTrain, ("critiques", "demonstrations", "trajectories", "curated"), "trl.SFTConfig", "cft.train.sft"
+    ),
     "grpo": Method(GrpoTrain, ("prompts", "verdicts"), "trl.GRPOConfig", "cft.train.grpo"),
     "sdft": Method(DistilTrain, ("critiques",), "trl.experimental.sdft.SDFTConfig", "cft.train.distil"),
     "sdpo": Method(DistilTrain, ("critiques",), "trl.experimental.sdpo.SDPOConfig", "cft.train.distil"),

@@ -137,7 +137,7 @@ def test_very_many_faults_still_fit_on_one_screen(write_recipe):
         (["data={builder: none}"], ['override data.builder = "none": train.method cft needs the builder critiques. ']),
         (["data={builder: none}", "train.method=sft"], [
             'override data.builder = "none": train.method sft needs the builder critiques or demonstrations or '
-            "trajectories."]),
+            "trajectories or curated."]),
         (["train={method: none}"], [
             'demo.yaml:4 data.builder = "critiques": train.method none needs the builder none.',
             'demo.yaml:15 eval.arms = ["base", "adapter"]: train.method is none, so there is no adapter to score.']),
@@ -155,6 +155,19 @@ def test_very_many_faults_still_fit_on_one_screen(write_recipe):
           "train.method=sft"], ["override data.students.0.temperatures = [0.0]: greedy decoding writes the same "]),
         (["data.change=shuffled", "data.prompt=solve"], [
             'override data.change = "shuffled": puts critiques beside other candidates, which data.prompt solve does']),
+        (["data={builder: curated}", "train.method=sft"], ["override data.path = null: is missing, and so is data."]),
+        (["data={builder: curated, hub: pool, least_words: 9, most_words: 3}", "train.method=sft"], [
+            'override data.hub = "pool": is no OWNER/NAME on the hub.',
+            "override data.revision = null: is missing, so another pool may be read next time.",
+            "override data.most_words = 3: is below data.least_words (9), so no solution fits."]),
+        (["data={builder: curated, path: a, students: [{samples: 4, temperatures: [0], pass_rate: [0.5, 0]}, "
+          "{model: b, samples: 2, pass_rate: [0, 1.5]}, {model: c, samples: 2, pass_rate: [1]}]}",
+          "train.method=sft"], [
+            "override data.students.0.pass_rate = [0.5, 0]: has its bounds reversed. Write [low, high].",
+            "override data.students.1.pass_rate.1 = 1.5: must be at most 1",
+            "override data.students.2.pass_rate = "]),
+        (["data={builder: curated, path: a, students: [{samples: 4, temperatures: [0], pass_rate: [0, 0]}]}",
+          "train.method=sft"], ["override data.students.0.temperatures = [0.0]: greedy decoding writes the same "]),
         (["eval.data={smus: a.jsonl}"], ['override eval.data.smus = "a.jsonl": is not a task of this recipe. '
                                          "Did you mean sums?"]),
     ],
@@ -175,6 +188,8 @@ def test_blocks_that_do_not_fit_are_refused(overrides: list[str], expected: list
         ["data.teachers=[{kind: model, model: m}]"],
         ["train.method=sft"],
         ["train.method=sft", "data={builder: demonstrations, problems: [bakery]}"],
+        ["train.method=sft", "data={builder: curated, path: a, students: [{samples: 4, pass_rate: [0, 0]}]}"],
+        ["train.method=sft", "data={builder: curated, hub: a/b, revision: main, choose: spread}"],
         ["train={method: none}", "data={builder: none}", "eval.arms=[base]"],
         ["train.method=none", "train.lora={}", "train.args={}", "data={builder: none}", "eval.arms=[base]"],
         ["eval.data={sums: a.jsonl}"],
