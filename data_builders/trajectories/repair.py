@@ -129,7 +129,9 @@ class _Turns:
             results = self.done[place : place + len(order)]
             if [one["tool_call_id"] for one in results if "tool_call_id" in one] not in ([], order):
                 self.notes.append("results put in the order of their calls")  # templates show no ids
-                self.done[place : place + len(order)] = sorted(results, key=lambda one: order.index(one["tool_call_id"]))
+                self.done[place : place + len(order)] = sorted(
+                    results, key=lambda one: order.index(one["tool_call_id"])
+                )
         return self.done
 
 
