@@ -86,12 +86,9 @@ class FileReward(Block):
     weight: float = Field(1.0, description="Factor of this reward in the sum.")
 
 
-def _kind_alone(reward: Any) -> Any:
-    return {"kind": reward} if isinstance(reward, str) else reward
-
-
 Reward = Annotated[
-    Annotated[RuleReward | RandomReward | FileReward, Field(discriminator="kind")], BeforeValidator(_kind_alone)
+    Annotated[RuleReward | RandomReward | FileReward, Field(discriminator="kind")],
+    BeforeValidator(lambda reward: {"kind": reward} if isinstance(reward, str) else reward),
 ]
 Rewards = Annotated[list[Reward], AfterValidator(once)]
 
