@@ -24,7 +24,7 @@ from cft.files import nearest_folder
 from cft.gpus import Gpu, find_gpus, has_code, in_wsl, torch_backend
 from cft.models.fetch import hub_reachable
 from cft.models.source import list_models
-from cft.models.wheels import has_pip
+from cft.models.wheels import installed_version
 from cft.terminal import Terminal, Text
 from cft.words import shell_line, size
 
@@ -71,13 +71,11 @@ def check_libraries() -> list[Check]:
     tested = tested_versions()
     installed, faults = {}, []
     for need in requirements():
-        name = need.name
-        try:
-            installed[name] = version(name)
-        except PackageNotFoundError:
+        name, here = need.name, installed_version(need.name)
+        if here is None:
             faults.append(Check(name, "fail", "not installed", f"pip install '{need}'"))
             continue
-        here, pin = installed[name], tested.get(canonicalize_name(name))
+        installed[name], pin = here, tested.get(canonicalize_name(name))
         public = here.partition("+")[0]
         if not need.specifier.contains(public, prereleases=True):
             faults.append(Check(name, "fail", here, f"{need.specifier} is needed: pip install '{need}'"))
@@ -161,17 +159,9 @@ def check_faster(gpus: list[Gpu]) -> list[Check]:
     compiled = Check(name, "warn", ", ".join(lacks), fix) if lacks else compiled
     if not gpus:
         return [compiled]
-    found = [f"{one} {version(one)}" for one in ("flash-attn", "kernels") if is_installed(one)]
+    found = [f"{one} {here}" for one in ("flash-attn", "kernels") if (here := installed_version(one))]
     flash = f"{found[0]}, if it works here" if found else "not installed: PyTorch's own attention is used"
     return [compiled, Check("flash attention", "ok", flash)]
-
-
-def is_installed(distribution: str) -> bool:
-    """Whether a package is here, whatever it can do."""
-    try:
-        return bool(version(distribution))
-    except PackageNotFoundError:
-        return False
 
 
 def cpu_flags() -> set[str]:
@@ -232,7 +222,7 @@ def what_works(gpus: list[Gpu], flags: set[str], hub: bool, nf4: bool) -> list[C
         quantized = ("warn" if gpus else "ok", "no (no bitsandbytes)")
     return [
         Check("hub models", "ok" if hub else "warn", "yes" if hub else "no, only those in the hub's own cache"),
-        Check("models from wheels", *(("ok", yes) if has_pip() else ("warn", "no", no_pip))),
+        Check("models from wheels", *(("ok", yes) if installed_version("pip") else ("warn", "no", no_pip))),
         listed,
         Check("model.dtype=bfloat16", *dtype),
         Check("model.quantization=nf4", *quantized),

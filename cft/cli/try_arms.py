@@ -18,8 +18,8 @@ from rich.table import Table
 
 from cft.devices import out_of_memory_as
 from cft.errors import EvalError, RunError
-from cft.models.decoding import choose, make_cache, stop_token_ids
-from cft.models.generate import render
+from cft.models.decoding import choose, make_cache, step, stop_token_ids
+from cft.models.generate import prompt_ids
 from cft.models.packed import packed_linears
 from cft.recipe.load import load_recipe
 from cft.runs import Run
@@ -72,9 +72,8 @@ class Trial:
             question.encode()
         except UnicodeEncodeError:
             raise EvalError("the question is not UTF-8. Give it in a file: cft try RUN - < FILE.") from None
-        tokenizer, limit = self.models.tokenizer, self.max_new_tokens
-        text = render(tokenizer, messages(solve_prompt(question)))
-        ids = tokenizer(text, add_special_tokens=tokenizer.chat_template is None)["input_ids"]
+        limit = self.max_new_tokens
+        (ids,) = prompt_ids(self.models.tokenizer, [messages(solve_prompt(question))])
         context = self.models.loaded.config.get_text_config().max_position_embeddings
         room = context - len(ids)
         if limit > room:
@@ -99,15 +98,10 @@ class Trial:
             done = len(prompt_ids) + len(written)  # positions, those of `inputs` included
             fault = EvalError("out of memory. Ask something shorter, or lower --max-new-tokens.")
             with out_of_memory_as(fault), self.models.answering_as(arm) as answering, torch.inference_mode():
-                logits = answering(
-                    input_ids=inputs,
-                    attention_mask=torch.ones((1, done), dtype=torch.long, device=device),
-                    position_ids=torch.arange(done - inputs.shape[1], done, device=device)[None],
-                    past_key_values=cache,
-                    use_cache=True,
-                    logits_to_keep=torch.tensor([inputs.shape[1] - 1], device=device),
-                ).logits
-                inputs = choose(logits[:, -1], self.temperature, self.top_k, self.top_p, generator)[:, None]
+                mask = torch.ones((1, done), dtype=torch.long, device=device)
+                positions = torch.arange(done - inputs.shape[1], done, device=device)[None]
+                logits, cache = step(answering, inputs, mask, positions, cache)
+                inputs = choose(logits, self.temperature, self.top_k, self.top_p, generator)[:, None]
             written.append(int(inputs))
             text = self.models.tokenizer.decode(written, skip_special_tokens=True)
             ended = "stop" if written[-1] in self.stops else "length" if len(written) == self.max_new_tokens else None

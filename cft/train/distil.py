@@ -16,7 +16,7 @@ from trl.experimental.sdft import SDFTTrainer
 from trl.experimental.sdpo import SDPOTrainer
 
 from cft.devices import pick_device
-from cft.models.generate import render
+from cft.models.generate import prompt_ids
 from cft.models.load import load_tokenizer
 from cft.models.source import resolve
 from cft.recipe.blocks import Recipe, RuleReward
@@ -88,8 +88,7 @@ class Teaching(AdapterSaving):
 
     def _tokenize_prompts_untruncated(self, prompts: list[list[dict[str, str]]]) -> list[list[int]]:
         """Token ids of prompts, the student's or the teacher's, as the evaluation writes them; whole."""
-        texts = [render(self._tokenizer, prompt) for prompt in prompts]
-        return self._tokenizer(texts, add_special_tokens=self._tokenizer.chat_template is None)["input_ids"]
+        return prompt_ids(self._tokenizer, prompts)
 
     _tokenize_prompts = _tokenize_prompts_untruncated
 

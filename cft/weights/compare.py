@@ -42,7 +42,7 @@ def check_texts(run: Run, tokenizer: "PreTrainedTokenizerBase", *, completions: 
     Args:
         completions: whether the rows have some; else they are prompts, for reinforcement learning.
     """
-    from cft.models.generate import render
+    from cft.models.generate import prompt_ids
     from cft.rows import load_rows, tokenize_row
     from data_builders.prompts import messages, solve_prompt
 
@@ -56,7 +56,7 @@ def check_texts(run: Run, tokenizer: "PreTrainedTokenizerBase", *, completions: 
     for row in spread(answered(run) or read_own_jsonl(run.data / PROBLEMS), TEXTS):
         asked.append((messages(solve_prompt(row["question"])), row.get("response", "")))
     for prompt, answer in asked:
-        ids = tokenizer(render(tokenizer, prompt), add_special_tokens=tokenizer.chat_template is None)["input_ids"]
+        (ids,) = prompt_ids(tokenizer, [prompt])
         texts.append(cut(ids + tokenizer(answer, add_special_tokens=False)["input_ids"], len(ids)))
     return texts
 

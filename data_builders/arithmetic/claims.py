@@ -256,7 +256,8 @@ def _chain_claims(sides: list[_Side], both_ways: bool) -> Iterator[Claim]:
     for i in range(len(sides) - 1):
         node, start, after, end = sides[i].node, sides[i].start, sides[i + 1].node, sides[i + 1].end
         reverse = both_ways and len(sides) == 2 and isinstance(after, Operation) and not sides[0].partial
-        if reverse and _bare(sides[0]):
+        first = sides[0]  # one number without a unit? `20 min = 1/3 h` is no claim on 1/3
+        if reverse and isinstance(first.node, Number) and first.end == first.first_end:
             node, after = after, node
         if not isinstance(node, Operation) or evaluate(node) is None or evaluate(after) is None:
             goes_on = False
@@ -270,11 +271,6 @@ def _chain_claims(sides: list[_Side], both_ways: bool) -> Iterator[Claim]:
                 continue
         yield Claim(node, evaluate(after), start, end, _slip(node, after), goes_on)
         goes_on = True
-
-
-def _bare(side: _Side) -> bool:
-    """Whether a side is one number without a unit: `20 min = 1/3 h` is no claim on 1/3."""
-    return isinstance(side.node, Number) and side.end == side.first_end
 
 
 def _slip(node: Node, after: Node) -> tuple[Node, Fraction] | None:

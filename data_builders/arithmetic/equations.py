@@ -75,7 +75,6 @@ class _Token:
     text: str
     start: int
     end: int
-    spaced: bool  # white space stands before it
 
 
 def equations(text: str) -> list[Equation]:
@@ -103,23 +102,20 @@ def equations(text: str) -> list[Equation]:
 
 
 def _tokens(text: str) -> list[_Token]:
-    tokens, spaced = [], False
+    tokens: list[_Token] = []
     singles = set(re.findall(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])", text))
     for match in _TOKEN.finditer(text):
         kind, piece = match.lastgroup, match.group()
         if kind == "skip":
-            spaced = True
             continue
         if kind == "word" and piece.lower() in UNITS:
             kind, piece = "unit", UNITS[piece.lower()]
         short = kind == "word" and len(piece) <= 3 and piece.islower() and piece not in _NOT_LETTERS
         if short and set(piece) <= singles:  # ab is a times b where a and b are letters of the text
-            for i, letter in enumerate(piece):
-                at = match.start() + i
-                tokens.append(_Token("letter", letter, at, at + 1, spaced and not i))
+            for at, letter in enumerate(piece, match.start()):
+                tokens.append(_Token("letter", letter, at, at + 1))
         else:
-            tokens.append(_Token(kind, piece, *match.span(), spaced))
-        spaced = False
+            tokens.append(_Token(kind, piece, *match.span()))
     return tokens
 
 
@@ -146,15 +142,12 @@ def _runs(tokens: list[_Token]) -> list[tuple[list[_Token], bool, bool]]:
         run = tokens[start:i]
         if any(token.kind in ("equals", "about") for token in run):
             before, after = tokens[start - 1 : start], tokens[i : i + 1]
-            goes_on = i in unmatched and tokens[i].kind == "open" and _kinds(tokens, i + 1)[:1] not in _ASIDE
+            next_kinds = [token.kind for token in tokens[i + 1 : i + 2]]
+            goes_on = i in unmatched and tokens[i].kind == "open" and next_kinds not in _ASIDE
             torn = start - 1 in unmatched and tokens[start - 1].kind == "close"
             runs.append((run, torn or any(map(_guards, before)), goes_on or any(map(_guards, after))))
         start = i + 1
     return runs
-
-
-def _kinds(tokens: list[_Token], start: int) -> list[str]:
-    return [token.kind for token in tokens[start : start + 2]]
 
 
 def _guards(token: _Token) -> bool:

@@ -50,10 +50,6 @@ def false_calculations(text: str, candidate: str, question: str = "") -> list[st
     return own_ones + list(_false_denials(signs)) + list(false_calculus(own))
 
 
-def _what(claim: Claim) -> tuple[str, Fraction]:
-    return show(claim.expression), claim.value
-
-
 def _pair(equation: Equation) -> tuple[str, str]:
     return str(equation.left), str(equation.right)
 
@@ -66,7 +62,7 @@ def _false_claims(text: str) -> Iterator[tuple[str, tuple]]:
             continue
         congruent = _modular(text, claim.start, claim.true, claim.value)
         if not (congruent or disowned(text, claim.start, claim.end)):
-            yield excerpt, _what(claim)
+            yield excerpt, (show(claim.expression), claim.value)
 
 
 def _misread(claim: Claim, excerpt: str, text: str) -> bool:
@@ -213,15 +209,9 @@ def _close(true: Fraction | float, literal: Node, about: bool) -> bool:
 
 
 def _literal(node: Node) -> bool:
-    return (
-        isinstance(node, Number)
-        or _percent(node)
-        or (isinstance(node, Operation) and node.op == "*" and _unit_of(node))
-    )
-
-
-def _unit_of(node: Operation) -> bool:
-    return isinstance(node.left, Number) and bool(variables(node.right))
+    if isinstance(node, Operation) and node.op == "*":
+        return isinstance(node.left, Number) and bool(variables(node.right))
+    return isinstance(node, Number) or _percent(node)
 
 
 def _percent(node: Node) -> bool:

@@ -50,30 +50,30 @@ def data_card(
     wrong = {(c["problem"], c["answer"]) for c in candidates if c["outcome"] == "wrong"}
     tried, taught = (Counter(row["problem"] for row in rows) for rows in (candidates, examples))
     differing = Counter(problem for problem, _ in wrong)
-    lines += _table(
+    lines += table(
         ("problem", "answer", "source", "licence", "candidates", "different wrong answers", "examples"),
         [(p.id, p.answer, p.source, p.licence, tried[p.id], differing[p.id], taught[p.id]) for p in problems.values()],
     )
     students = [(name, s["samples"], f"{s['pass_rate']:.1%}") for name, s in counts["students"].items()]
     if students:
-        lines += _table(("student", "samples", "pass rate"), students)
+        lines += table(("student", "samples", "pass rate"), students)
     aside = ((f"left out: {why}", n) for why, n in counts["set_aside"].items())
-    lines += _table(("candidates", "number"), [("all", counts["candidates"]), *counts["outcomes"].items(), *aside])
+    lines += table(("candidates", "number"), [("all", counts["candidates"]), *counts["outcomes"].items(), *aside])
     if critiques:
-        lines += _table(("teacher", "style", "critiques", "accepted", "mean words"), _by_style(critiques))
+        lines += table(("teacher", "style", "critiques", "accepted", "mean words"), _by_style(critiques))
     if counts["dropped"]:
         lines += ["Dropped critiques stay in `critiques.jsonl` with their reason.", ""]
         by_teacher = counts["dropped_by_teacher"].items()
         drops = [(teacher, why, n) for teacher, reasons in by_teacher for why, n in reasons.items()]
-        lines += _table(("teacher", "dropped because", "number"), drops)
+        lines += table(("teacher", "dropped because", "number"), drops)
     pairs = [
         (" and ".join(a["teachers"]), a["candidates"], f"{a['same_verdict']:.0%}", f"{a['same_answer']:.0%}")
         for a in counts["agreement"]
     ]
     if pairs:
-        lines += _table(("teachers", "candidates that both judged", "same verdict", "same answer"), pairs)
+        lines += table(("teachers", "candidates that both judged", "same verdict", "same answer"), pairs)
     if critiques:
-        lines += _table(("accepted critiques", ""), _diversity(accepted, examples))
+        lines += table(("accepted critiques", ""), _diversity(accepted, examples))
     if counts["changed"]:
         told = ", ".join(f"{what}: {n}" for what, n in counts["changed"].items())
         lines += [f"A control: the examples hold critiques that were changed after the filter ({told}).", ""]
@@ -155,7 +155,9 @@ def _diversity(accepted: Sequence[dict], examples: Sequence[dict]) -> list[tuple
     ]
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """The lines of a table in Markdown, and an empty one."""
+
     def line(cells: Iterable[object]) -> str:
         return "| " + " | ".join(" ".join(in_markdown(str(c)).split()).replace("|", "\\|") for c in cells) + " |"
 

@@ -114,7 +114,7 @@ def _claude(path: list[_Record], blocks: Mapping[str, list], results: Mapping[st
         else:
             found = [one for one in record.blocks or () if not (_answers(one) and one["tool_use_id"] in seen)]
         text, _, _, answers = blocks_of(found, notes)
-        seen |= {one["id"] for one in answers}
+        seen |= {one["tool_call_id"] for one in answers}
         messages += answers
         if text:
             messages.append({"role": "user", "content": text})
@@ -165,10 +165,6 @@ def _items(lines: Lines) -> Lines:
         yield from ((number, one) for one in as_list(items or []) if isinstance(one, dict))
 
 
-def _codex(system: str, messages: list[dict]) -> dict:
-    return {"messages": [{"role": "system", "content": system}, *messages], "tools": []}
-
-
 def _item(item: Mapping[str, Any], number: int | str, ignored: Ignored, notes: list[str]) -> dict | None:
     """One item of the Responses API as a message; None if it is none."""
     kind = item.get("type")
@@ -177,18 +173,18 @@ def _item(item: Mapping[str, Any], number: int | str, ignored: Ignored, notes: l
         if item["role"] == "user" and text.lstrip().startswith(_CONTEXT):
             ignored("environment context", number)
             return None
-        return {"role": item["role"], "content": text, "calls": []}
+        return {"role": item["role"], "content": text}
     if kind in _CODEX_CALLS:
         name = item.get("name") or ("shell" if kind == "local_shell_call" else None)
         called = {"id": item.get("call_id") or item.get("id"), "name": name}
         called["type"] = "custom" if kind == "custom_tool_call" else "function"
         action = item["action"] if isinstance(item.get("action"), dict) else {}
         called["arguments"] = item.get("arguments", item.get("input", {k: v for k, v in action.items() if k != "type"}))
-        return {"role": "assistant", "content": "", "calls": [call_of(called)]}
+        return assistant("", [call_of(called)])
     if isinstance(kind, str) and kind.endswith("_call_output"):
         output = item.get("output")
         output = output.get("content", output) if isinstance(output, dict) else output
-        return {"role": "tool", "content": text_of(output, notes), "id": item.get("call_id")}
+        return {"role": "tool", "content": text_of(output, notes), "tool_call_id": item.get("call_id")}
     ignored(_kind(f"{kind} of {item.get('role')}" if kind == "message" else kind), number)
     return None
 

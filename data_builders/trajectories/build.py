@@ -17,7 +17,7 @@ from cft.files import content_id, listed, sha256_file, write_jsonl, write_text
 from cft.foreign import user_path
 from cft.recipe.shipped import by_stem, find_file, recipes_folder
 from cft.runs import CARD, EXAMPLES
-from cft.words import in_markdown
+from data_builders.inspect.card import table
 from data_builders.trajectories.calls import RecordError
 from data_builders.trajectories.read import REPORTED, Report, conversations
 from data_builders.trajectories.repair import finished
@@ -35,9 +35,7 @@ configs:
 # {title}
 
 A row of `examples.jsonl` is a conversation with tool calls: `messages` and `tools`, in OpenAI's form.
-
-| | what | number | first places |
-|---|---|---:|---|"""
+"""
 
 
 def find_trajectories(name_or_path: str) -> Path:
@@ -83,12 +81,10 @@ def build_trajectories(data: "TrajectoriesData", folder: Path, seed: int, title:
         )
     kept = min(number, data.max_examples or number)
     counts |= {"over_max_examples": number - kept, "examples": kept}
-    lines = [_HEAD.format(title=title)]
-    for kind in REPORTED:
-        for what, n in counts.get(kind, {}).items():
-            places = in_markdown(counts["where"].get(what, "")).replace("|", "\\|")
-            lines.append(f"| {kind} | {what} | {n} | {places} |")
-    write_text(folder / CARD, "\n".join([*lines, ""]))
+    told = [(kind, what, n) for kind in REPORTED for what, n in counts.get(kind, {}).items()]
+    told = [(*one, counts["where"].get(one[1], "")) for one in told]
+    lines = [_HEAD.format(title=title), *table(("", "what", "number", "first places"), told)]
+    write_text(folder / CARD, "\n".join(lines))
     return counts
 
 

@@ -44,7 +44,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def call_of(value: Any) -> dict:
-    """One call of any of the usual spellings as {"id", "name", "arguments": as they are}. Raises RecordError."""
+    """One call of any of the usual spellings in OpenAI's form, its arguments as they are. Raises RecordError."""
     if isinstance(value, str):
         quoted = _QUOTED.fullmatch(value.strip())
         try:
@@ -63,7 +63,8 @@ def call_of(value: Any) -> dict:
     elif named["name"] == INTERPRETER and isinstance(arguments, str) and not arguments.startswith("{"):
         arguments = {"code": arguments}
     key = value.get("id") or value.get("call_id")
-    return {"id": key if isinstance(key, str) else None, "name": named["name"], "arguments": arguments}
+    function = {"name": named["name"], "arguments": arguments}
+    return {"type": "function", "id": key if isinstance(key, str) else None, "function": function}
 
 
 def take_calls(text: str, tools: Collection[str], notes: list[str]) -> tuple[str, list[dict]]:
@@ -110,7 +111,7 @@ def _python_calls(text: str, names: list[str]) -> tuple[str, list[dict]]:
                 raise RecordError(_NO_CALL)  # which parameter a value belongs to is not said
             name = ast.get_source_segment(code, one.func)
             arguments = {word.arg: _literal(word.value) for word in one.keywords}
-            calls.append({"id": None, "name": spelled.get(name, name), "arguments": arguments})
+            calls.append(call_of({"name": spelled.get(name, name), "arguments": arguments}))
     except RecordError:
         if known:
             raise

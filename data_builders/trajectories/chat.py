@@ -115,7 +115,7 @@ def _results(text: str, turn: Mapping) -> list[dict]:
         key, text = key or found[1], text[found.end() :]
     tagged, results = [] if key else _tagged(text), []
     for part in [part.strip() for part in tagged] or [text]:
-        one = {"role": "tool", "content": part, "id": key, "name": name}
+        one = {"role": "tool", "content": part, "tool_call_id": key, "name": name}
         with suppress(RecordError):
             value = parse_value(part) if tagged else None  # else the tool's own
             if _is(value) and value.keys() == {"name", "content"}:
@@ -216,7 +216,7 @@ def blocks_of(content: Any, notes: list[str]) -> tuple[str, list[str], list[dict
     thoughts = [one["thinking"] for one in found["thinking"] if isinstance(one.get("thinking"), str)]
     calls = [call_of(one) for one in found["tool_use"]]
     results = [(text_of(one.get("content"), notes), one.get("tool_use_id")) for one in found["tool_result"]]
-    results = [{"role": "tool", "content": text, "id": key} for text, key in results]
+    results = [{"role": "tool", "content": text, "tool_call_id": key} for text, key in results]
     return text_of(content, notes), thoughts, calls, results
 
 
@@ -235,7 +235,8 @@ def text_of(content: Any, notes: list[str]) -> str:
 
 def assistant(text: str, calls: list[dict], thoughts: Sequence[str] = ()) -> dict:
     """A turn of the assistant as `repair.finished` takes it."""
-    return {"role": "assistant", "content": text, "calls": calls, "reasoning": "\n\n".join(filter(None, thoughts))}
+    thought = "\n\n".join(filter(None, thoughts))
+    return {"role": "assistant", "content": text, "reasoning_content": thought, "tool_calls": calls}
 
 
 def _is(value: Any) -> bool:

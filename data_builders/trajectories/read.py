@@ -18,10 +18,29 @@ PEEK = 50  # records by which a session log is known
 REPORTED = ("read", "repaired", "refused", "ignored", "masked")
 LONG = f"more than {MOST_LINE >> 20} MiB in a line"
 BOM = b"\xef\xbb\xbf"
-SESSIONS = {"claude_code": agents.claude_code, "codex": agents.codex}  # a file is one session
-CONVERTERS: dict[str, Callable[[dict, list[str]], dict]] = {  # a record is a row
-    **dict.fromkeys(("openai", "sharegpt", "hermes", "toolace", "smolagents", "minimind"), chat.conversation),
-    **{"glaive": chat.glaive, "xlam": chat.xlam, "bfcl": chat.bfcl, "verifiers": chat.verifiers, "limi": chat.limi},
+SESSIONS = "codex", "claude_code"  # a file is one session, else a record is a row
+# data.format -> what keys of its records hold (a type, or the value itself), in one of these ways, and what reads them;
+# the likeliest first
+FORMATS: dict[str, tuple[list[dict[str, Any]], Callable]] = {
+    "limi": ([{"events": list}], chat.limi),
+    "verifiers": ([{"nodes": list}], chat.verifiers),
+    "openai": ([{"messages": list}, {"prompt": list, "completion": list}], chat.conversation),
+    "sharegpt": ([{key: list} for key in chat.TURNS], chat.conversation),
+    **dict.fromkeys(("hermes", "toolace", "smolagents", "minimind"), ([], chat.conversation)),
+    "xlam": ([{"query": object, "answers": object}], chat.xlam),
+    "bfcl": ([{"question": object, "function": object}], chat.bfcl),
+    "glaive": ([{"system": object, "chat": object}], chat.glaive),
+    "codex": (
+        [
+            *({"payload": dict, "type": str}, {"role": object, "type": "message"}, {"record_type": "state"}),
+            *({"id": object, "timestamp": object, "instructions": object}, {"session": dict, "items": list}),
+        ],
+        agents.codex,
+    ),
+    "claude_code": (
+        [{"parentUuid": object}, {"sessionId": object, "type": object}, {"leafUuid": object, "summary": object}],
+        agents.claude_code,
+    ),
 }
 
 
@@ -59,9 +78,7 @@ def conversations(file: Path, name: str, wanted: str, report: Report) -> Iterato
     if known in SESSIONS:
         report.counts["read"][known] += 1
         found = None
-        for line, found, notes in SESSIONS[known](
-            records, lambda why, line: report.add("ignored", why, f"{name}:{line}")
-        ):
+        for line, found, notes in FORMATS[known][1](records, lambda why, n: report.add("ignored", why, f"{name}:{n}")):
             if isinstance(found, RecordError):
                 report.add("refused", str(found), f"{name}:{line}")
             else:
@@ -70,39 +87,28 @@ def conversations(file: Path, name: str, wanted: str, report: Report) -> Iterato
             report.add("refused", "a session without a message", name)
         return
     for line, record in records:
-        fitting = [kind for kind in formats(record) if kind in CONVERTERS]
+        fitting = [kind for kind in formats(record) if kind not in SESSIONS]
         if wanted != "auto":
-            fitting = [wanted] if CONVERTERS[wanted] in map(CONVERTERS.get, fitting) else []
+            fitting = [wanted] if FORMATS[wanted][1] in [FORMATS[kind][1] for kind in fitting] else []
         notes: list[str] = []
         try:
             if not fitting:
                 raise RecordError("its format is not known, or not data.format")
             report.counts["read"][fitting[0]] += 1
-            yield f"{name}:{line}", CONVERTERS[fitting[0]](record, notes), notes
+            yield f"{name}:{line}", FORMATS[fitting[0]][1](record, notes), notes
         except RecordError as fault:
             report.add("refused", str(fault), f"{name}:{line}")
 
 
 def formats(record: dict) -> list[str]:
     """The formats that a record may be of by its keys, the likeliest first."""
-    keys, kind = record.keys(), record.get("type")
-    lists = {key for key, value in record.items() if isinstance(value, list)}
-    rules = {
-        "limi": "events" in lists,
-        "verifiers": "nodes" in lists,
-        "openai": "messages" in lists or {"prompt", "completion"} <= lists,
-        "sharegpt": not lists.isdisjoint(chat.TURNS),
-        "xlam": {"query", "answers"} <= keys,
-        "bfcl": {"question", "function"} <= keys,
-        "glaive": {"system", "chat"} <= keys,
-        "codex": (isinstance(record.get("payload"), dict) and isinstance(kind, str))
-        or ("role" in keys and kind == "message")
-        or record.get("record_type") == "state"
-        or {"id", "timestamp", "instructions"} <= keys
-        or (isinstance(record.get("session"), dict) and "items" in lists),
-        "claude_code": "parentUuid" in keys or {"sessionId", "type"} <= keys or {"leafUuid", "summary"} <= keys,
-    }
-    return [name for name, fits in rules.items() if fits]
+
+    def holds(key: str, wanted: Any) -> bool:
+        value = record.get(key)
+        return key in record and (isinstance(value, wanted) if isinstance(wanted, type) else value == wanted)
+
+    ways = {name: [all(holds(*item) for item in way.items()) for way in ways] for name, (ways, _) in FORMATS.items()}
+    return [name for name, fits in ways.items() if any(fits)]
 
 
 def _records(file: Path, name: str, report: Report) -> Iterator[tuple[int | str, dict]]:

@@ -12,8 +12,8 @@ def finished(messages: Iterable[dict], tools: list[dict], notes: list[str], *, i
     """A row's `messages` and `tools` in OpenAI's form, arguments as objects, results in the order of their calls.
 
     Args:
-        messages: {"role", "content": text}, of the assistant also "calls": [{"id", "name", "arguments"}] and
-            "reasoning", of a result "id" and "name" of its call; what else there is may be missing.
+        messages: in OpenAI's form, arguments as they are; "tool_calls", "reasoning_content", "tool_call_id", its "name"
+            and the ids of calls may be missing.
         notes: to which every repair is added, in words.
         infer: write schemas by the calls where there are no tools; else such a row is refused.
         strict: refuse calls that do not fit their schema.
@@ -25,7 +25,7 @@ def finished(messages: Iterable[dict], tools: list[dict], notes: list[str], *, i
     for message, after in zip(messages, [*messages[1:], {}], strict=True):
         turns.add(message, alone=after.get("role") != "tool")
     done = turns.ended()
-    calls = [call for message in done for call in message.get("calls", ())]
+    calls = [call["function"] for message in done for call in message.get("tool_calls", ())]
     for call in calls:
         call["arguments"] = _arguments(call["arguments"])
     if calls and not tools:
@@ -41,7 +41,10 @@ def finished(messages: Iterable[dict], tools: list[dict], notes: list[str], *, i
             if strict:
                 raise
             notes.append(f"kept although: {fault}")
-    return {"messages": [_message(message) for message in done], "tools": tools}
+    return {
+        "messages": [{key: value for key, value in one.items() if value or key == "content"} for one in done],
+        "tools": tools,
+    }
 
 
 class _Turns:
@@ -60,21 +63,21 @@ class _Turns:
             return self._answer(message, alone)
         if role == "assistant" and last["role"] in (None, "system"):
             return self.notes.append("assistant turn before the first user turn left out")
-        says = message["content"].strip() or message.get("calls") or message.get("reasoning")
+        says = message["content"].strip() or message.get("tool_calls") or message.get("reasoning_content")
         if not says and (role != "user" or last["role"] == "user"):
             return None if role == "system" else self.notes.append(f"empty {role} turn left out")
-        if self.open and not (role == "assistant" == last["role"] and message.get("calls")):  # parallel calls
+        if self.open and not (role == "assistant" == last["role"] and message.get("tool_calls")):  # parallel calls
             raise RecordError("a call has no result")
         if role == "system" and last["role"] not in (None, "system"):
             raise RecordError("a system message within the conversation")
         if role == last["role"]:
             if last["content"] and message["content"]:  # agents log a turn's text and calls apart
                 self.notes.append(f"two {role} turns in a row joined")
-            texts = {key: [last.get(key), message.get(key)] for key in ("content", "reasoning")}
+            texts = {key: [last.get(key), message.get(key)] for key in ("content", "reasoning_content")}
             last |= {key: "\n\n".join(filter(None, both)) for key, both in texts.items() if key in last or any(both)}
         else:
-            self.done.append(last := {**message, "calls": []} if role == "assistant" else message)
-        for call in message.get("calls", ()):
+            self.done.append(last := {**message, "tool_calls": []} if role == "assistant" else message)
+        for call in message.get("tool_calls", ()):
             self._call(call, last)
         return None
 
@@ -88,10 +91,10 @@ class _Turns:
         key = f"{key}_{self.number}" if key in self.results else key
         self.current[own] = key
         self.open[key] = call = call | {"id": key}
-        return message["calls"].append(call)
+        return message["tool_calls"].append(call)
 
     def _answer(self, message: dict, alone: bool) -> None:
-        key, text = message.get("id"), message["content"]
+        key, text = message.get("tool_call_id"), message["content"]
         key = self.current.get(key, key) if isinstance(key, str) else None
         if key and key in self.results:
             if self.results[key] != text:
@@ -102,13 +105,14 @@ class _Turns:
             return self.notes.append("two results of one call joined")
         if (key and key not in self.open) or not self.open:
             raise RecordError("a result has no call")
-        named = [one for one, call in self.open.items() if call["name"] == message.get("name")]
+        named = [one for one, call in self.open.items() if call["function"]["name"] == message.get("name")]
         several = alone and not key and not named and len(self.open) > 1
         parts = _parts(text, len(self.open)) if several else []
         keys = [key] if key else list(self.open) if parts else (named or list(self.open))[:1]
         for one, part in zip(keys, parts or [text], strict=True):
             self.results[one] = part
-            self.done.append({"role": "tool", "content": part, "id": one, "name": self.open.pop(one)["name"]})
+            name = self.open.pop(one)["function"]["name"]
+            self.done.append({"role": "tool", "content": part, "name": name, "tool_call_id": one})
         return None
 
     def ended(self) -> list[dict]:
@@ -121,11 +125,13 @@ class _Turns:
         if len(self.done) < length:
             self.notes.append("cut after the last assistant turn")
         for place, message in enumerate(self.done, 1):
-            order = [call["id"] for call in message.get("calls", ())]
+            order = [call["id"] for call in message.get("tool_calls", ())]
             results = self.done[place : place + len(order)]
-            if [one["id"] for one in results if "id" in one] not in ([], order):
+            if [one["tool_call_id"] for one in results if "tool_call_id" in one] not in ([], order):
                 self.notes.append("results put in the order of their calls")  # templates show no ids
-                self.done[place : place + len(order)] = sorted(results, key=lambda one: order.index(one["id"]))
+                self.done[place : place + len(order)] = sorted(
+                    results, key=lambda one: order.index(one["tool_call_id"])
+                )
         return self.done
 
 
@@ -147,15 +153,3 @@ def _arguments(value: object) -> dict:
     if value is not None and not isinstance(value, dict):
         raise RecordError("arguments are no JSON object")
     return value or {}
-
-
-def _message(message: dict) -> dict:
-    row = {"role": message["role"], "content": message["content"]}
-    if message["role"] == "tool":
-        return row | {"name": message["name"], "tool_call_id": message["id"]}
-    if message.get("reasoning"):
-        row["reasoning_content"] = message["reasoning"]
-    if calls := message.get("calls"):
-        form = [(call.pop("id"), call) for call in map(dict, calls)]
-        row["tool_calls"] = [{"type": "function", "id": key, "function": function} for key, function in form]
-    return row

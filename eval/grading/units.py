@@ -74,8 +74,8 @@ def read_unit(phrase: str, number: str) -> tuple[Unit, int] | None:
     phrase = re.sub(r"\^\{(\\text\{[^{}]*\})\}", r"\1", phrase)  # 3^{\text{rd}}
     spelling = re.sub(r"\\text\{([^{}]*)\}|\\cdot(?![A-Za-z])|\\mu(?![A-Za-z]) ?", _spell, phrase)
     spelling = re.sub("(平方|立方)", r" \1 ", spelling)
-    spelling = _DENOMINATOR.sub(_divide, spelling)
-    spelling = re.sub(r"\^\{?(-?\d)\}?|(?<=[A-Za-z])([23])(?![\dA-Za-z])", r" ^\1\2 ", _CLOCK.sub(_clock, spelling))
+    spelling = _CLOCK.sub(lambda m: f" {m[1].lower()}m ", _DENOMINATOR.sub(_divide, spelling))
+    spelling = re.sub(r"\^\{?(-?\d)\}?|(?<=[A-Za-z])([23])(?![\dA-Za-z])", r" ^\1\2 ", spelling)
     tokens = _TOKEN.findall(spelling)
     if re.sub(r"[\s.,'’\-{}()~*]", "", spelling) != "".join(tokens).replace("-", "") or len(tokens) > 3 * _MOST_WORDS:
         return None
@@ -180,7 +180,3 @@ def _spell(match: re.Match[str]) -> str:
 def _divide(match: re.Match[str]) -> str:
     below = match[2] if match[2] is not None else match[3]
     return f"{match[1] or ''} / " + " / ".join(re.findall(r"\S+?(?:\s*\^\{?-?\d\}?)?(?=\s|$)", below))
-
-
-def _clock(match: re.Match[str]) -> str:
-    return f" {match[1].lower()}m "

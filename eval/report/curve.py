@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cft.runs import CURVE, SELECTION, read_known
 from eval.answering.answers import model_of
-from eval.report.panels import COLOURS, Panel, finish, ink, upright_bars
+from eval.report.panels import COLOURS, Panel, accuracies, finish, ink, upright_bars
 from eval.report.tables import Table, bounds, percent
 
 if TYPE_CHECKING:
@@ -77,18 +77,7 @@ def draw_curve(task: dict, axes: "Axes") -> None:
     """Validation accuracy with intervals, the base's as a line, the chosen step ringed; test scores beside, if any."""
     curve = task["selection"]
     points = [point for point in curve["points"] if point["step"] > 0]
-    upright_bars(
-        axes,
-        [point["step"] for point in points],
-        points,
-        fmt="o-",
-        color=COLOURS[1],
-        capsize=4,
-        label="validation items",
-    )
-    for point in points:
-        value = 100 * point["accuracy"]
-        axes.annotate(f"{value:.1f}", (point["step"], value), (-7, 7), textcoords="offset points", ha="right")
+    accuracies(axes, points, (-7, 7), "right", label="validation items")
     if base := base_of(curve):
         axes.axhline(100 * base["accuracy"], color=COLOURS[0], linestyle="--", label="base, same items")
     best = chosen(curve)

@@ -54,6 +54,15 @@ def upright_bars(axes: "Axes", places: list[float], points: list[dict], **style)
     axes.errorbar(places, values, yerr=[below, above], **style)
 
 
+def accuracies(axes: "Axes", points: list[dict], offset: tuple[int, int], align: str = "left", **style) -> None:
+    """`upright_bars` of points by their step, as a line with a number beside each."""
+    style = {"fmt": "o-", "color": COLOURS[1], "capsize": 4} | style
+    upright_bars(axes, [point["step"] for point in points], points, **style)
+    for point in points:
+        value = 100 * point["accuracy"]
+        axes.annotate(f"{value:.1f}", (point["step"], value), offset, textcoords="offset points", ha=align)
+
+
 def ink(axes: "Axes") -> str:
     """The colour of text on these axes."""
     return axes.xaxis.label.get_color()
@@ -174,11 +183,7 @@ def draw_curves(task: dict, axes: "Axes") -> None:
 
 def draw_steps(task: dict, axes: "Axes") -> None:
     """Accuracy after so many training steps; the base is step 0."""
-    points = task["steps"]
-    upright_bars(axes, [point["step"] for point in points], points, fmt="o-", color=COLOURS[1], capsize=4)
-    for point in points:
-        value = 100 * point["accuracy"]
-        axes.annotate(f"{value:.1f}", (point["step"], value), (5, 6), textcoords="offset points")
+    accuracies(axes, task["steps"], (5, 6))
     axes.set_xlabel("training steps (0: the base)")
     axes.set_ylabel("accuracy in %, 95 % interval")
     finish(axes, "accuracy against training")

@@ -39,6 +39,9 @@ class File:
     kind: str
 
 
+Keywords = Annotated[dict[str, Any], File("if it is one")]  # of a library; a text among them may name a file
+
+
 def named_files(value: Any, kind: str = "", key: str = "") -> Iterator[tuple[str, str, str]]:
     """`(key, kind, name)` of every text in a block whose field is marked with `File`."""
     if isinstance(value, Block):

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from cft.recipe.blocks.base import MOST, Block, Count, File, Names, Text
+from cft.recipe.blocks.base import MOST, Block, Count, File, Keywords, Names, Text
 from cft.recipe.blocks.endpoint import EndpointBlock
 from cft.suggest import did_you_mean, nearest
 from eval.elicitors.table import ELICITORS
@@ -43,9 +43,7 @@ class ElicitorBlock(Block):
     name: Annotated[Text, AfterValidator(lambda name: _known(name, list(ELICITORS)))] = Field(
         description="Its name in eval/elicitors/table.py."
     )
-    options: Annotated[dict[str, Any], File("if it is one")] = Field(
-        default_factory=dict, description="Its own keyword arguments."
-    )
+    options: Keywords = Field(default_factory=dict, description="Its own keyword arguments.")
 
 
 class Arm(Block):

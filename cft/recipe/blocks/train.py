@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from cft.recipe.blocks.base import Block, Count, File, Text, once
+from cft.recipe.blocks.base import Block, Count, File, Keywords, Text, once
 
 # train.lora.peft_type -> the class of PEFT that takes the other keys of train.lora
 ADAPTERS = {"LORA": "peft.LoraConfig", "TINYLORA": "peft.TinyLoraConfig", "BEFT": "peft.BeftConfig"}
@@ -41,21 +41,24 @@ class SelectBlock(Block):
     include_base: bool = Field(True, description="Ask the untrained model first, for comparison; it is never chosen.")
 
 
-class SftTrain(Block):
-    """Supervised fine-tuning. `lora` and `args` go to the libraries under the libraries' own names."""
+class AdapterTrain(Block):
+    """What all methods share that train. `lora` and `args` go to the libraries under the libraries' own names."""
 
-    method: Literal["cft", "sft"] = Field(description="cft: on critiques; sft: on demonstrations or critiques.")
-    full: bool = Field(False, description="Train all weights instead of a LoRA adapter; the product is a whole model.")
-    lora: Annotated[dict[str, Any], File("if it is one")] = Field(default_factory=dict, description=LORA_KEYS)
-    args: Annotated[dict[str, Any], File("if it is one")] = Field(
-        default_factory=dict, description="Keys of trl.SFTConfig."
-    )
+    lora: Keywords = Field(default_factory=dict, description=LORA_KEYS)
     keep_steps: Annotated[list[Count], AfterValidator(once)] = Field(
         default_factory=list, description="Optimizer steps after which the adapter is kept, as the arm step-N."
     )
     select: SelectBlock | None = Field(
         None, description="Keep the step that is best on validation items; null: keep the last step."
     )
+
+
+class SftTrain(AdapterTrain):
+    """Supervised fine-tuning."""
+
+    method: Literal["cft", "sft"] = Field(description="cft: on critiques; sft: on demonstrations or critiques.")
+    full: bool = Field(False, description="Train all weights instead of a LoRA adapter; the product is a whole model.")
+    args: Keywords = Field(default_factory=dict, description="Keys of trl.SFTConfig.")
 
 
 class RuleReward(Block):
@@ -83,27 +86,17 @@ class FileReward(Block):
     weight: float = Field(1.0, description="Factor of this reward in the sum.")
 
 
-def _kind_alone(reward: Any) -> Any:
-    return {"kind": reward} if isinstance(reward, str) else reward
-
-
 Reward = Annotated[
-    Annotated[RuleReward | RandomReward | FileReward, Field(discriminator="kind")], BeforeValidator(_kind_alone)
+    Annotated[RuleReward | RandomReward | FileReward, Field(discriminator="kind")],
+    BeforeValidator(lambda reward: {"kind": reward} if isinstance(reward, str) else reward),
 ]
 Rewards = Annotated[list[Reward], AfterValidator(once)]
 
 
-class RolloutTrain(Block):
+class RolloutTrain(AdapterTrain):
     """What the methods share that train on the model's own completions."""
 
     full: ClassVar[bool] = False
-    lora: Annotated[dict[str, Any], File("if it is one")] = Field(default_factory=dict, description=LORA_KEYS)
-    keep_steps: Annotated[list[Count], AfterValidator(once)] = Field(
-        default_factory=list, description="Optimizer steps after which the adapter is kept, as the arm step-N."
-    )
-    select: SelectBlock | None = Field(
-        None, description="Keep the step that is best on validation items; null: keep the last step."
-    )
 
 
 # What the batches of a RolloutTrain are where `args` says nothing: a step trains on 32 completions, two groups of 16
@@ -117,9 +110,7 @@ class GrpoTrain(RolloutTrain):
     rewards: Rewards = Field(
         min_length=1, description="correct, format, random, incorrect, majority, python, constant, verdict, or a file."
     )
-    args: Annotated[dict[str, Any], File("if it is one")] = Field(
-        default_factory=dict, description="Keys of trl.GRPOConfig."
-    )
+    args: Keywords = Field(default_factory=dict, description="Keys of trl.GRPOConfig.")
 
 
 class DistilTrain(RolloutTrain):
@@ -129,7 +120,7 @@ class DistilTrain(RolloutTrain):
     """
 
     method: Literal["sdft", "sdpo"]
-    args: Annotated[dict[str, Any], File("if it is one")] = Field(
+    args: Keywords = Field(
         default_factory=dict, description="Keys of trl.experimental.sdft.SDFTConfig, or of sdpo.SDPOConfig."
     )
 

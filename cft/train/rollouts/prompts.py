@@ -13,7 +13,7 @@ import datasets
 from cft.devices import pick_device
 from cft.errors import TrainError
 from cft.files import faulty, listed
-from cft.models.generate import render
+from cft.models.generate import prompt_ids, render
 from cft.rows import load_rows
 from cft.terminal import Terminal, Text
 from cft.train.loop.defaults import rollout_defaults
@@ -151,9 +151,7 @@ def fitting(
     Raises:
         TrainError: a prompt leaves no room for them.
     """
-    texts = [render(tokenizer, prompt) for prompt in prompts]
-    added = tokenizer.chat_template is None  # else the template has written them
-    lengths = [len(ids) + more for ids in tokenizer(texts, add_special_tokens=added)["input_ids"]]
+    lengths = [len(ids) + more for ids in prompt_ids(tokenizer, prompts)]
     limit = tokenizer.model_max_length
     faults = [
         f"row {number} ({row['id']}): {length} tokens and a completion of {max_completion_length} are more than {limit}"

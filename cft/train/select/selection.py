@@ -202,7 +202,7 @@ class SelectStep(TrainerCallback):
         why = reason_to_stop(self.points, self.block) if step < last else None
         self.stopped = why and f"after step {step} of {last}: {why}"
         if not kept or self.stopped:
-            self._tell(step, last)
+            self._tell(step)
         if ranks.is_main():
             curve = {
                 "task": name,
@@ -245,7 +245,7 @@ class SelectStep(TrainerCallback):
             asking = ValidationDecoding(model, self.tokenizer, self.decoding, log=log, on_progress=tick_or_leave)
             return asking.answer(self.items.prompts)
 
-    def _tell(self, step: int, last: int) -> None:
+    def _tell(self, step: int) -> None:
         point = self.points[-1]
         when = f"after step {step}" if step else "before training"
         leaked = f", {point['leaked']} pass a verdict" if point["leaked"] else ""

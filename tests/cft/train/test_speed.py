@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,36 +16,39 @@ from tests.support.training import assert_close_weights, make_recipe, run_train,
 ARGS = {"learning_rate": 1e-3, "num_train_epochs": 2, "gradient_accumulation_steps": 2}
 
 
-@pytest.mark.parametrize("more", [{}, pytest.param({"gradient_checkpointing": True}, marks=pytest.mark.soak)])
-def test_compiled_layers_train_the_same_and_are_compiled(tiny_model, tmp_path, more):
-    examples = write_examples(tmp_path / "examples.jsonl", 6)
+def compiles(model: Path, folder: Path, **args) -> bool:
+    """Whether a training into this folder compiles its layers."""
+    assert speed.compiler_works("cpu")  # so that trying the compiler counts no more
+    torch._dynamo.utils.counters.clear()
+    recipe = make_recipe(model, ARGS | args, dtype="float32")
+    _, text = run_train(recipe, write_examples(folder.with_suffix(".jsonl"), 6), folder)
+    assert bool(torch._dynamo.utils.counters["frames"]["ok"]) == ("compiling" in text)
+    return "compiling" in text
+
+
+def test_a_training_is_compiled_where_it_is_long_enough_and_computes_the_same(tiny_model, tmp_path, monkeypatch):
+    """Long is what would take ten minutes; a core that counts as a million times slower makes this one so."""
+    assert not compiles(tiny_model, tmp_path / "short")
+    monkeypatch.setattr(speed, "CORE_FLOPS", speed.CORE_FLOPS / 1e6)
+    assert compiles(tiny_model, tmp_path / "long")
+    assert not compiles(tiny_model, tmp_path / "never", torch_compile=False)
+    assert_close_weights(tmp_path / "long", tmp_path / "short")
+
+
+@pytest.mark.soak
+def test_compiled_layers_train_the_same_where_activations_are_recomputed(tiny_model, tmp_path):
     for compiled in (False, True):
-        torch._dynamo.utils.counters.clear()
-        recipe = make_recipe(tiny_model, ARGS | more | {"torch_compile": compiled}, dtype="float32")
-        run_train(recipe, examples, tmp_path / str(compiled))
-        assert bool(torch._dynamo.utils.counters["frames"]["ok"]) == compiled
+        args = {"gradient_checkpointing": True, "torch_compile": compiled}
+        assert compiles(tiny_model, tmp_path / str(compiled), **args) == compiled
     assert_close_weights(tmp_path / "True", tmp_path / "False")
 
 
 def test_looking_for_pip_leaves_the_compiler_in_order(tmp_path):
     """On Python 3.11 asking the import system for pip made the first compilation of the process fail."""
-    code = "from cft.models.wheels import has_pip\nfrom cft.train.loop.speed import compiler_works\n"
-    code += "assert has_pip() and compiler_works('cpu')"
+    code = "from cft.models.wheels import installed_version\nfrom cft.train.loop.speed import compiler_works\n"
+    code += "assert installed_version('pip') and compiler_works('cpu')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_a_training_is_compiled_where_it_is_long_enough(tiny_model, tmp_path, monkeypatch):
-    """Long is what would take ten minutes; a core that counts as a million times slower makes this one so."""
-    examples = write_examples(tmp_path / "examples.jsonl", 6)
-    run_train(make_recipe(tiny_model, ARGS), examples, tmp_path / "short")
-    _, text = run_train(make_recipe(tiny_model, ARGS), examples, tmp_path / "again")
-    assert "compiling" not in text
-    monkeypatch.setattr(speed, "CORE_FLOPS", speed.CORE_FLOPS / 1e6)
-    _, text = run_train(make_recipe(tiny_model, ARGS), examples, tmp_path / "long")
-    assert "compiling" in text
-    _, text = run_train(make_recipe(tiny_model, ARGS | {"torch_compile": False}), examples, tmp_path / "never")
-    assert "compiling" not in text
 
 
 def test_without_a_compiler_a_long_training_goes_on_uncompiled(tiny_model, tmp_path, monkeypatch):

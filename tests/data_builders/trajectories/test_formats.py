@@ -8,7 +8,7 @@ import pytest
 from cft.recipe.blocks import TrajectoriesData
 from cft.recipe.blocks.data import TrajectoryFormat
 from data_builders.trajectories.build import rows
-from data_builders.trajectories.read import CONVERTERS, SESSIONS, Report
+from data_builders.trajectories.read import FORMATS, Report
 from data_builders.trajectories.tools import tool_list
 
 FILES = Path(__file__).parent
@@ -45,7 +45,7 @@ def parameters(row):
 
 @pytest.mark.parametrize("name", READ)
 def test_a_format_is_told_by_its_keys_and_may_be_named(name):
-    assert {"auto", *CONVERTERS, *SESSIONS} == set(get_args(TrajectoryFormat))
+    assert {"auto", *FORMATS} == set(get_args(TrajectoryFormat))
     found, report = read(name)
     assert found and "refused" not in report and report["read"][READ[name]]
     assert read(name, format=name.partition("_")[0] if name.startswith("codex") else name)[0] == found

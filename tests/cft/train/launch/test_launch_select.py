@@ -36,20 +36,22 @@ def answers(train: Path, step: int) -> list[dict]:
     return [json.loads(line) for line in (train / f"selection/step-{step}.jsonl").read_text().splitlines()]
 
 
-def assert_same_choice(one: Path, other: Path) -> None:
+def assert_same_choice(one: Path, other: Path, summary: dict, shown: str) -> None:
     assert curve(other) == curve(one)
     for point in curve(one)["points"]:
         assert answers(other, point["step"]) == answers(one, point["step"])
     assert same_weights(other / "adapter", other / "steps/step-12")
+    assert (summary["selected_step"], summary["steps"], summary["processes"]) == (12, 20, 2)
+    assert shown.count("stopped early after step 20 of 24") == 1  # one speaks
+    left = {path.name for path in (other / "selection").iterdir()}
+    assert left == {"owner.json", "curve.json"} | {f"step-{step}.jsonl" for step in range(0, 21, 4)}
 
 
+@pytest.mark.soak
 def test_two_processes_choose_the_step_that_one_chooses(one, learner, folder, tmp_path) -> None:
     summary, shown = launched(recipe_for(learner, folder), folder / "examples.jsonl", tmp_path)
-    assert_same_choice(one, tmp_path)
-    assert (summary["selected_step"], summary["steps"], summary["processes"]) == (12, 20, 2)
-    assert shown.count("of 12 right") == 6 and shown.count("stopped early after step 20 of 24") == 1  # one speaks
-    left = {path.name for path in (tmp_path / "selection").iterdir()}
-    assert left == {"owner.json", "curve.json"} | {f"step-{step}.jsonl" for step in range(0, 21, 4)}
+    assert shown.count("of 12 right") == 6
+    assert_same_choice(one, tmp_path, summary, shown)
 
 
 def test_terminated_while_they_ask_they_go_on_with_the_batches_still_owed(one, learner, folder, tmp_path) -> None:
@@ -62,9 +64,9 @@ def test_terminated_while_they_ask_they_go_on_with_the_batches_still_owed(one, l
     assert "Terminated" in process.communicate(timeout=60)[1]
     assert process.returncode and not ranks_of(tmp_path) and not (tmp_path / "adapter").exists()
     assert list(tmp_path.glob("checkpoints/*/complete"))
-    _, shown = launched(recipe, folder / "examples.jsonl", tmp_path)
-    assert "going on from step" in shown
-    assert_same_choice(one, tmp_path)
+    summary, shown = launched(recipe, folder / "examples.jsonl", tmp_path)
+    assert "going on from step" in shown and shown.count("of 12 right") == 4
+    assert_same_choice(one, tmp_path, summary, shown)
 
 
 def test_processes_that_share_the_weights_are_refused(learner, folder, monkeypatch) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 from rich.console import Console
 
 from cft.errors import TrainError
@@ -114,7 +115,12 @@ def test_what_one_process_began_goes_on_where_each_has_all_weights_only(single, 
     recipe, examples, alone = single
     interrupted(recipe, examples, tmp_path, monkeypatch, step=3)
     saved = tmp_path / "checkpoints/checkpoint-3"
-    assert sharded("fsdp2", recipe, examples, tmp_path)["text"] == (
+    with monkeypatch.context() as patch, pytest.raises(TrainError) as caught:
+        patch.setenv("ACCELERATE_USE_FSDP", "true")  # which a lone process may be started with too
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        claim(saved.parent, {}, Console(file=io.StringIO()))
+    dist.destroy_process_group()
+    assert str(caught.value) == (
         f"{saved}: --launch fsdp2 cannot go on from it, for it was begun otherwise. Go on without --launch, or with "
         f"--launch ddp; or delete {saved.parent} to start again."
     )
