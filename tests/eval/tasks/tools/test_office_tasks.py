@@ -1,6 +1,7 @@
 """Office tasks, their score and the expert: disjoint splits, end states that cannot be faked, whole demonstrations."""
 
 import json
+import re
 import subprocess
 import sys
 from itertools import combinations
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cft.errors import DataError, EvalError
-from cft.files import dump_jsonl
+from cft.files import dump_jsonl, read_jsonl
+from data_builders.teachers.file import find_critiques
 from eval.tasks.tools import expert
 from eval.tasks.tools.expert import OFFICE, SCRIPTS, demonstrate, demonstrations
 from eval.tasks.tools.names import POOLS, SPLITS
@@ -105,6 +107,21 @@ def test_the_shipped_demonstrations_are_the_78_that_the_expert_makes():
     assert len(rows) == 78 and {(row["kind"], row["level"]) for row in rows} == {*LEVELS}
     turns = [m["content"] for row in rows for m in row["messages"] if m["role"] == "assistant" and m["content"]]
     assert len(set(turns)) >= len(turns) - 2  # no sentence is a copy of another
+
+
+def test_the_shipped_critiques_of_trajectories_agree_with_the_files_of_their_tasks():
+    queries = 0
+    for _, row in read_jsonl(find_critiques("office")):
+        _, split, kind, level, number = row["task"].split("-")
+        task, _ = draw(kind, int(level), split, int(number))
+        assert (split, row["problem"], row["answer"]) == ("train", task["request"], task["expected"]["answer"])
+        office = Office()
+        office.reset(files=task["expected"]["files"])
+        for query in re.findall(r"`(SELECT [^`]+)`", row["critique"]):
+            _, *found = office.sql(query).splitlines()
+            assert found and (len(found) > 1 or found[0] in row["critique"]), query
+            queries += 1
+    assert queries == 13
 
 
 def test_trl_takes_the_office_as_an_environment_and_trains_a_step_in_it(tmp_path, monkeypatch):
