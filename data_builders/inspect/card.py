@@ -91,13 +91,13 @@ def curation_card(pool: Pool, items: Items) -> str:
     for reason, rows in pool.dropped.items():
         left -= len(rows)
         steps.append((reason, len(rows), left, "; ".join(f"{row.id}: {row.question[:80]}" for row in rows[:2])))
-    lines = _table(("dropped because", "rows", "left", "such as"), steps)
+    lines = table(("dropped because", "rows", "left", "such as"), steps)
     words = sorted(len(row.solution.split()) for row in pool.left.values())
     subjects = Counter(pool.subjects[key] for key in pool.left).most_common()
     kept = [("rows", len(words)), ("words: least, middle, most", f"{words[0]}, {words[len(words) // 2]}, {words[-1]}")]
-    lines += _table(("kept", ""), [*kept, ("subjects", ", ".join(f"{name} {n}" for name, n in subjects))])
+    lines += table(("kept", ""), [*kept, ("subjects", ", ".join(f"{name} {n}" for name, n in subjects))])
     compared = [(task, f"not compared: {of}" if isinstance(of, str) else len(of)) for task, of in items.items()]
-    return "\n".join(lines + _table((f"no question shares {SHARED_WORDS} words with", "items"), compared))
+    return "\n".join(lines + table((f"no question shares {SHARED_WORDS} words with", "items"), compared))
 
 
 def agreement(critiques: Iterable[dict]) -> list[dict]:

@@ -1,9 +1,9 @@
 """Tokens of the rows that an adapter cannot teach, since the output layer cannot tell them from others.
 
-A vocabulary is padded, and has marks that a checkpoint never saw: their rows of the output layer stay where weight decay
-left them, hundreds of them alike. LoRA does not train that layer, so such a token has the probability of each that is
-like it, whatever is trained: at best 1 / their number. `<tool_call>` and `</tool_call>` of Qwen2.5-Coder-0.5B are alike
-to 2,263 tokens, each other and the padding among them.
+A vocabulary is padded, and has marks that a checkpoint never saw: their rows of the output layer stay where weight
+decay left them, hundreds of them alike. LoRA does not train that layer, so such a token has the probability of each
+that is like it, whatever is trained: at best 1 / their number. `<tool_call>` and `</tool_call>` of Qwen2.5-Coder-0.5B
+are alike to 2,263 tokens, each other and the padding among them.
 """
 
 from collections.abc import Iterable
