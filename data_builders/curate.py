@@ -1,7 +1,7 @@
 """Few rows out of a pool of questions with worked solutions, for the builder `curated`.
 
-The rules in their order: what a row says by itself, questions that are scored, questions that came before, the grade of
-the solution, the students' pass rates, the choice. Every row that goes has its reason.
+The rules in their order: what a row says by itself, questions that are scored, the grade of the solution, questions
+that came before, the students' pass rates, the choice. Every row that goes has its reason.
 """
 
 import re
@@ -34,6 +34,7 @@ Items = Mapping[str, list[str] | str]  # task -> the questions of its items, or 
 
 PICTURE = re.compile(r"\[asy\]|!\[|<img\b|\\includegraphics|\\begin\{(?:asy|tikzpicture)\}", re.IGNORECASE)
 SHARED_WORDS = 8  # in a row, that a question and an item that is scored may not share
+FEWEST_WORDS = 4  # of an item that is looked for within a question; a shorter one would be found everywhere
 SAME_QUESTION = 0.9  # overlap above which two questions are one
 UNGRADED = {"wrong": "its box is not its answer", "no_answer": "no box", "ungradable": "its box cannot be compared"}
 # Whole words that `chain_scores` counts, with their weights; the rest of the weight is the length's.
@@ -55,6 +56,13 @@ class Pool:
         """Take out the rows, named by id, that have a reason."""
         for key, reason in [one for one in reasons if one[1]]:
             self.dropped.setdefault(reason, []).append(self.left.pop(key))
+
+    def refuse_empty(self) -> None:
+        """Raise DataError if no row is left."""
+        if not self.left:
+            why = ", ".join(f"{reason}: {n}" for reason, n in self.counts.items())
+            fix = "Loosen the rule that dropped most, or take more rows."
+            raise DataError(f"no row of {self.name} is left ({why}). {fix}")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -106,19 +114,19 @@ def _text(row: dict[str, Any], *keys: str) -> str:
 def sift(pool: Pool, data: "CuratedData", items: Items) -> Pool:
     """The pool after all rules that ask no model."""
     pool.drop((key, _fault(row, data)) for key, row in pool.left.items())
-    # as s1 does (its data/decontaminate_util.py), but a shorter question is one run
+    # As s1 does (its data/decontaminate_util.py), but signs do not count, and a shorter item is one run
     asked = [(task, question) for task, of in items.items() if isinstance(of, list) for question in of]
-    scored = {run: f"shares {SHARED_WORDS} words with {task}" for task, question in asked for run in _runs(question)}
-    found = {key: filter(None, map(scored.get, _runs(row.question))) for key, row in pool.left.items()}
-    pool.drop((key, min(reasons, default=None)) for key, reasons in found.items())
+    runs = [(run, task) for task, question in asked for run in shingles(question, SHARED_WORDS, signs=False)]
+    scored = {run: f"shares {SHARED_WORDS} words with {task}" for run, task in runs}
+    sizes, found = {SHARED_WORDS, *(n for n in map(len, scored) if n >= FEWEST_WORDS)}, {}
+    for key, row in pool.left.items():
+        shared = [run for size in sizes for run in shingles(row.question, size, signs=False) & scored.keys()]
+        found[key] = min(map(scored.get, shared), default=None)
+    pool.drop(found.items())
+    pool.drop((key, UNGRADED.get(grade(row.answer, row.solution).outcome)) for key, row in pool.left.items())
     keys, questions = list(pool.left), [row.question for row in pool.left.values()]
     pool.drop((keys[i], "near duplicate") for i in near_duplicates(questions, [0] * len(keys), SAME_QUESTION))
-    pool.drop((key, UNGRADED.get(grade(row.answer, row.solution).outcome)) for key, row in pool.left.items())
     return pool
-
-
-def _runs(question: str) -> frozenset[tuple[str, ...]]:
-    return shingles(question, SHARED_WORDS, words_only=True)
 
 
 def _fault(row: Problem, data: "CuratedData") -> str | None:
@@ -177,15 +185,14 @@ def curate(data: "CuratedData", seed: int, asking: "Asking", items: Items) -> Po
     pool = sift(read_pool(data), data, items)
     for student in data.students:
         pool.tried |= pool.left
-        pool.samples += (answers := sample([student], pool.left, seed, asking))
+        answers = sample([student], pool.left, seed, asking)
+        pool.samples = [*{row["id"]: row for row in [*pool.samples, *answers]}.values()]  # two may ask the same
         right = Counter(row["problem"] for row in answers if row["outcome"] == "correct")
         number, name = student.samples * len(student.temperatures), student.model or asking.model.id
         rates = {key: right[key] / number for key in pool.left}
         pool.drop((key, f"too hard for {name}") for key, rate in rates.items() if rate < student.pass_rate[0])
         pool.drop((key, f"too easy for {name}") for key, rate in rates.items() if rate > student.pass_rate[1])
-    if not pool.left:
-        why = ", ".join(f"{reason}: {n}" for reason, n in pool.counts.items())
-        raise DataError(f"no row of {pool.name} is left ({why}). Loosen the rule that dropped most, or take more rows.")
+    pool.refuse_empty()
     kept = dict.fromkeys(choose(pool, data, seed))
     pool.drop((key, "not chosen") for key in pool.left if key not in kept)
     return replace(pool, left={key: pool.left[key] for key in kept})
@@ -196,4 +203,6 @@ def planned_pool(data: "CuratedData") -> Pool:
     pool, code = read_pool(data), sorted(map(sha256_file, Path(__file__).parent.glob("*.py")))
     asked, rows = [data.model_dump(), sha256_file(user_path(data.path)), code], dict(pool.left)
     kept = remembered("curated", asked, lambda: list(sift(pool, data, {}).left))
+    if not kept:
+        sift(pool, data, {}).refuse_empty()
     return replace(pool, left={key: rows[key] for key in kept})

@@ -7,14 +7,12 @@ from itertools import chain
 from math import ceil
 
 _WORD = re.compile(r"\w+|[^\w\s]")
+_WORD_ALONE = re.compile(r"[^\W_]+")
 
 
-def shingles(text: str, size: int = 3, *, words_only: bool = False) -> frozenset[tuple[str, ...]]:
-    """All runs of `size` words, numbers or signs of a text, in lower case; a shorter text is one run.
-
-    `words_only`: words are what stands between white space, with the signs on them.
-    """
-    words = text.casefold().split() if words_only else _WORD.findall(text.casefold())
+def shingles(text: str, size: int = 3, *, signs: bool = True) -> frozenset[tuple[str, ...]]:
+    """All runs of `size` words, numbers or, with `signs`, signs of a text, in lower case; a shorter text is one run."""
+    words = (_WORD if signs else _WORD_ALONE).findall(text.casefold())
     return frozenset(tuple(words[i : i + size]) for i in range(max(1, len(words) - size + 1)))
 
 

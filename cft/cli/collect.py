@@ -21,7 +21,7 @@ def collect(
     person: Annotated[bool, typer.Option("--person", help="You solve, at this terminal.")] = False,
     tasks: Annotated[int, typer.Option(min=1, help="How many of the split are solved.")] = 78,
     skip: Annotated[int, typer.Option(min=0, help="Begin after so many; the shipped 78 are the first.")] = 0,
-    split: Annotated[str | None, typer.Option(help="Which rows; by default train.")] = None,
+    split: Annotated[str, typer.Option(help="Which rows; none that a task scores.")] = "train",
     samples: Annotated[int, typer.Option(min=1, max=1000, help="Trajectories of each, above temperature 0.")] = 1,
     temperature: Annotated[float, typer.Option(min=0, help="Sampling temperature; 0 is greedy.")] = 0.7,
     turns: Annotated[int, typer.Option(min=1, max=100, help="Most messages of a trajectory; eval allows 8.")] = 8,
@@ -42,9 +42,9 @@ def collect(
     from eval.collecting.collection import Collection, begun, find_tools
 
     found = find_tools(task, task_dir)
-    about = {"task": task, "by": model or "a person", "split": split or "train", "skip": skip, "tasks": tasks}
+    about = {"task": task, "by": model or "a person", "split": split, "skip": skip, "tasks": tasks}
     about |= {"turns": turns, "code": found.code}
-    talks = begun(found, split, skip, tasks, samples)
+    talks = begun(found, split, skip, tasks, samples, task_dir)
     if person:
         from eval.collecting.person import solve as solve_by_hand
 
@@ -58,8 +58,9 @@ def collect(
         settings["temperatures"] = [temperature]
         first, (student,) = students_of("cft collect", [model], base_url, api_key_env, **settings)
         about |= {"samples": samples, "temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
-        kept = Collection(out, about | {"host": student.endpoint and student.endpoint.host}, talks)
         asking = Asking(first, runs / "calls", progress, max_cost)
+        about["answers"] = getattr(asking.backend(student), "ledger", model)  # a loaded model's have its weights in it
+        kept = Collection(out, about | {"host": student.endpoint and student.endpoint.host}, talks)
         with asking.shown():
             solve(kept, student, asking, turns=turns, seed=seed)
     summary = kept.summary | {"folder": str(kept.folder)}

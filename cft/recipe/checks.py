@@ -146,7 +146,8 @@ def _asking_faults(data: "DataBlock") -> Iterator[Fault]:
             fault = f"greedy decoding writes the same solution {student.samples} times"
             fix = "Set temperatures above 0, or samples to 1"
             yield Fault(("data", "students", i, "temperatures"), fault, fix, student.temperatures)
-        asked = student.samples * len(student.temperatures) * len(getattr(data, "problems", [0]))
+        questions = data.limit or 1 if data.builder == "curated" else len(data.problems)
+        asked = student.samples * len(student.temperatures) * questions
         if asked > MOST_SOLUTIONS:
             fault = f"makes {asked:,} solutions with these temperatures and problems, more than {MOST_SOLUTIONS:,}"
             yield Fault(("data", "students", i, "samples"), fault, "Sample fewer", student.samples)

@@ -18,7 +18,8 @@ from cft.errors import EvalError
 from cft.files import content_id, listed, read_own_jsonl, remove_leftovers, write_jsonl, write_text
 from cft.foreign import user_path
 from cft.suggest import did_you_mean
-from cft.words import in_markdown, tidy
+from cft.words import tidy
+from data_builders.inspect.card import table
 from data_builders.thoughts import final_text
 from eval.answering.dialogue import Dialogue
 from eval.tasks.lm_tasks import Task, known_tasks, read_settings
@@ -47,7 +48,7 @@ def find_tools(name: str, folder: str | None = None) -> Task:
     """
     known = known_tasks(folder)
     if name not in known:
-        raise EvalError(f"unknown task {name!r}. {did_you_mean(name, known)}. Known: {', '.join(known)}.")
+        raise EvalError(f"unknown task {name!r}. {did_you_mean(name, known)} Known: {', '.join(known)}.")
     task = Task(name, *known[name], {})
     if task.environment is None:
         tooled = [one for one, (_, settings) in known.items() if (settings.get("dataset_kwargs") or {}).get("tools")]
@@ -55,30 +56,34 @@ def find_tools(name: str, folder: str | None = None) -> Task:
     return task
 
 
-def begun(task: Task, split: str | None, skip: int, tasks: int, samples: int = 1) -> dict[str, Dialogue]:
+def begun(
+    task: Task, split: str, skip: int, tasks: int, samples: int = 1, folder: str | None = None
+) -> dict[str, Dialogue]:
     """Id -> the dialogue that begins, `samples` of each of `tasks` rows behind the first `skip`, in their order.
 
     Args:
-        split: None is "train", which must not be the task's own: that one is scored.
+        folder: of the user's own tasks.
 
     Raises:
-        EvalError: it is the task's own, there is no such row, or one of them is scored.
+        EvalError: there is no such row, an id is there twice, or a task with the same function of rows scores one.
     """
     tools = task.settings["dataset_kwargs"]["tools"]
-    own, chosen = tools["split"], split or "train"
-    if split is None and chosen == own:
-        fix = "Name another with --split, or --split train if nothing that is collected will be trained on."
-        raise EvalError(f"{task.name}: its rows are scored, and are those of the split {own!r}. {fix}")
-    docs = [*load(tools | {"split": chosen, "size": skip + tasks})["test"]][skip:]
+    docs = [*load(tools | {"split": split, "size": skip + tasks})["test"]][skip:]
     if not docs:
-        raise EvalError(f"{task.name}: the split {chosen!r} has no row behind the first {skip}. Lower --skip.")
-    scored = {_asked(json.loads(doc["row"])) for doc in (load(tools)["test"] if chosen != own else ())}
-    found = {}
+        raise EvalError(f"{task.name}: the split {split!r} has no row behind the first {skip}. Lower --skip.")
+    scored = {}
+    for name, (_, settings) in known_tasks(folder).items():
+        other = (settings.get("dataset_kwargs") or {}).get("tools")
+        if other and other["rows"] == tools["rows"]:
+            scored |= {_asked(json.loads(doc["row"])): name for doc in load(other)["test"]}
+    found: dict[str, Dialogue] = {}
     for doc in docs:
         row = json.loads(doc["row"])
-        if _asked(row) in scored:
-            fix = f"Correct {tools['rows']}, or name another split."
-            raise EvalError(f"{task.name}: {row['id']} of the split {chosen!r} is scored too. {fix}")
+        if by := scored.get(_asked(row)):
+            fix = f"Name another with --split, or correct {tools['rows']}."
+            raise EvalError(f"{task.name}: {row['id']} of the split {split!r} is scored, by {by}. {fix}")
+        if row["id"] in {talk.row["id"] for talk in found.values()}:
+            raise EvalError(f"{task.name}: two rows of the split {split!r} have the id {row['id']!r}. Correct one.")
         asked = [{"role": "system", "content": doc["system"]}, {"role": "user", "content": doc["prompt"]}]
         for k in range(samples):
             with told(f"{task.name}: {row['id']} cannot begin", "Correct the environment's reset."):
@@ -106,7 +111,7 @@ def transcript(messages: Iterable[dict[str, Any]]) -> str:
 
 
 def finished(key: str, talk: Dialogue, by: str) -> dict[str, Any]:
-    """The row of a dialogue that has ended; one that is not correct has an `outcome`.
+    """The row of a dialogue that has ended; one that is not correct, or broke off behind its box, has an `outcome`.
 
     Raises:
         EvalError: the task's own function cannot score it.
@@ -117,13 +122,14 @@ def finished(key: str, talk: Dialogue, by: str) -> dict[str, Any]:
         graded = talk.environment.grade(task, played)
     row = {"id": key, "kind": task["kind"], "level": task["level"]}
     row |= {"messages": played["messages"], "tools": played["tools"]}
-    if graded.outcome == "correct":
+    outcome = "truncated" if graded.outcome == "correct" and talk.ended != "answer" else graded.outcome
+    if outcome == "correct":
         return row
     right, left = normal(task["expected"]["files"]), normal(played["files"])
     differing = sorted(path for path in right.keys() | left.keys() if right.get(path) != left.get(path))
-    row |= {"outcome": graded.outcome, "ended": talk.ended, "boxed": graded.answer, "differing_files": differing}
+    row |= {"outcome": outcome, "ended": talk.ended, "boxed": graded.answer, "differing_files": differing}
     row |= {"problem": talk.asked[-1]["content"], "answer": task["expected"]["answer"], "student": by}
-    return row | {"solution": tidy(transcript(played["messages"])), "truncated": graded.outcome == "truncated"}
+    return row | {"solution": tidy(transcript(played["messages"])), "truncated": outcome == "truncated"}
 
 
 @dataclass
@@ -154,7 +160,8 @@ class Collection:
         now = self.settings | ({"tasks": was["tasks"]} if more else {})
         keys = sorted(key for key in was.keys() | now if was.get(key) != now.get(key))
         if changed := [f"{key}: {was.get(key)} there, {now.get(key)} now" for key in keys]:
-            raise EvalError(f"{self.folder}: was collected with other settings.\n  {listed(changed)}\n{other}")
+            fix = f"Give the same (--tasks may be more). {other}"
+            raise EvalError(f"{self.folder}: was collected with other settings.\n  {listed(changed)}\n{fix}")
         remove_leftovers(self.folder)
 
     def read(self) -> None:
@@ -167,9 +174,12 @@ class Collection:
         self.rows[key] = finished(key, self.talks[key], self.settings["by"])
 
     def save(self) -> None:
-        """Write the rows in the order of the plan, and the card."""
+        """Write the rows in the order of the plan, and the card. EvalError if that cannot be."""
         rows = [self.rows[key] for key in self.talks if key in self.rows]
-        write_text(self.folder / SETTINGS, yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True))
+        try:
+            write_text(self.folder / SETTINGS, yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True))
+        except OSError as error:
+            raise EvalError(f"{self.folder}: cannot be written ({error}). Name another folder with --out.") from None
         write_jsonl(self.folder / CORRECT, (row for row in rows if "outcome" not in row))
         write_jsonl(self.folder / FAILED, (row for row in rows if "outcome" in row))
         ends = Counter((row["kind"], row["level"], row.get("outcome", "correct")) for row in rows)
@@ -177,9 +187,7 @@ class Collection:
         tables[("setting", "value")] = [*self.settings.items(), *self.summary.items()]
         lines = [_HEAD]
         for head, cells in tables.items():
-            for line in (head, ["---"] * len(head), *cells):
-                lines.append(f"| {' | '.join(in_markdown(str(cell)).replace('|', '/') for cell in line)} |")
-            lines.append("")
+            lines += table(head, cells)
         write_text(self.folder / CARD, "\n".join(lines))
 
     @property

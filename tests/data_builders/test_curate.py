@@ -109,13 +109,20 @@ def test_pictures_and_keys_are_settings(curate):
 
 def test_a_question_that_shares_eight_words_with_an_item_goes_and_seven_do_not_matter(curate):
     words = question(4).split()
-    items = {"a": [" ".join(words[2:9]).upper()], "b": ["so " + " ".join(words[3:11]).upper()], "c": ["how many?"]}
-    pool = [row(4), row(5), {"question": "How  many?", "solution": "\\boxed{1}"}]
+    items = {"a": [" ".join(["so", *words[2:9], "so"]).upper()], "b": ["so " + " ".join(words[3:11]).upper()]}
+    items |= {"c": ["how many?"], "d": ["Find $n^2 + 1$, where $n = 4$."], "e": ["What is 2 + 2?"]}
+    short = ["How  many?", "Now find \\(n^2+1\\) where n=4, and say how many it is.", "What is $2+2$? Write it down."]
+    pool = [row(4), row(5), *({"question": one, "solution": "\\boxed{1}"} for one in short)]
     counts, kept, _ = curate(pool, items=items | {"gone": "the hub cannot be reached"})
     assert kept == [1]
-    assert counts["set_aside"] == {"shares 8 words with b": 1, "shares 8 words with c": 1}
+    assert counts["set_aside"] == {f"shares 8 words with {task}": 1 for task in "bcde"}
     card = (curate.folder / "README.md").read_text()
     assert "| gone | not compared: the hub cannot be reached |" in card and "| c | 1 |" in card
+
+
+def test_of_two_copies_the_one_with_the_right_solution_stays(curate):
+    counts, kept, _ = curate([row(0, answer="4"), row(0), row(1)])
+    assert kept == [1, 2] and counts["set_aside"] == {"its box is not its answer": 1}
 
 
 def student(call):
@@ -218,7 +225,8 @@ def test_the_plan_counts_rows_and_calls_without_asking(tmp_path, monkeypatch):
     write_jsonl(tmp_path / "p.jsonl", [row(1)])
     assert estimate_calls(data, 0, ModelBlock(id="org/m"), tmp_path)[0]["calls"] == 8
     empty = block(tmp_path / "p.jsonl", most_words=1, choose="score")
-    assert planned_characters(empty) == []
+    with pytest.raises(DataError, match=r"no row of p is left \(too long: 1\)"):
+        planned_characters(empty)
     away = CuratedData(builder="curated", hub="a/b", revision="main", students=data.students, limit=30)
     assert estimate_calls(away, 0, ModelBlock(id="org/m"), tmp_path)[0]["calls"] == 30 * 8
     assert len(planned_characters(away)) == 30

@@ -25,7 +25,7 @@ Count = Annotated[int, Field(ge=1, le=MOST)]
 class Block(BaseModel):
     """A mapping of a recipe: no key but its own, no value but of its type, never changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

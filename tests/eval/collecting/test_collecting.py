@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from cft.errors import EvalError
+from cft.models.generate import Completion
 from cft.recipe.blocks import TrajectoriesData
 from data_builders.teachers.file import load_critiques
 from data_builders.trajectories.build import rows
 from data_builders.trajectories.read import Report
-from eval.collecting.collection import Collection, begun, find_tools, transcript
+from eval.collecting.collection import Collection, begun, find_tools, finished, transcript
 from eval.tasks.lm_tasks import TASKS_FOLDER
 from eval.tasks.tools.expert import demonstrate
 from eval.tasks.tools.tasks import LEVELS, draw
@@ -155,11 +156,16 @@ def test_a_person_solves_is_told_faults_and_goes_on_later_where_it_stopped(tmp_p
     assert odd.returncode == 2 and "is not UTF-8" in odd.stderr and kept(tmp_path) == [[right], [wrong]]
 
 
+FREE = ("other", "twice")
+
+
 def own_rows(split: str, size: int) -> list[dict]:
-    """Rows that are the same in all splits but "other"."""
+    """Rows that are the same in all splits but those of FREE, one of which has ids that are there twice."""
     return [
-        row | {"id": f"{split}-{i}"}
-        for i, row in enumerate(draw("total", 1, "train", n + 9 * (split == "other"))[0] for n in range(size))
+        row | {"id": split if split == "twice" else f"{split}-{i}"}
+        for i, row in enumerate(
+            draw("total", 1, "train", n + 9 * (split in ("other", "twice")))[0] for n in range(size)
+        )
     ]
 
 
@@ -183,19 +189,43 @@ def own(tmp_path, monkeypatch) -> str:
     return str(tmp_path / "tasks")
 
 
-def test_rows_that_are_scored_are_not_collected_unless_that_is_said(own):
+def test_no_row_that_a_task_scores_is_collected(own):
     task = find_tools("own", own)
-    with pytest.raises(EvalError, match=r"its rows are scored, and are those of the split 'train'. Name another"):
-        begun(task, None, 0, 2)
-    with pytest.raises(EvalError, match=r"more-1 of the split 'more' is scored too. Correct .*own_rows"):
-        begun(task, "more", 1, 5)
-    assert [*begun(task, "train", 1, 2)] == ["train-1", "train-2"] and [*begun(task, "other", 0, 1)] == ["other-0"]
+    for split, row in (("train", "train-1"), ("more", "more-1")):  # by its own split, and under another name
+        with pytest.raises(
+            EvalError, match=rf"{row} of the split '{split}' is scored, by own. Name another .*own_rows"
+        ):
+            begun(task, split, 1, 5, folder=own)
+    assert [*begun(task, "other", 0, 2, folder=own)] == ["other-0", "other-1"]
+    for name, split in (("cft_office_validation", "test"), ("cft_office", "validation"), ("cft_office", "test")):
+        with pytest.raises(EvalError, match=rf"is scored, by cft_office{'' if split == 'test' else '_validation'}\."):
+            begun(find_tools(name), split, 0, 1)
     with pytest.raises(EvalError, match=r"has no row behind the first 9"):
-        begun(find_tools("own", own), "none", 9, 0)
+        begun(task, "none", 9, 0)
+    with pytest.raises(EvalError, match="two rows of the split 'twice' have the id 'twice'"):
+        begun(task, "twice", 0, 2, folder=own)
+
+
+def test_an_answer_that_broke_off_behind_its_box_is_not_trained_on():
+    task = find_tools("cft_office")
+    for reason, outcome in (("stop", None), ("length", "truncated")):
+        (talk,) = begun(task, "train", 0, 1).values()
+        talk.take(Completion(rf"It is \boxed{{{talk.row['expected']['answer']}}}, which I found in the", 9, reason))
+        row = finished("a", talk, "m")
+        assert row.get("outcome") == outcome and row.get("truncated", False) == (outcome is not None)
+
+
+def test_a_collection_keeps_its_rows_when_more_cannot_be_asked(tmp_path):
+    with odd_server(teacher) as (url, _):
+        assert collect(tmp_path, "--model", "odd-1", "--base-url", url).returncode == 0
+    before = kept(tmp_path)
+    (tmp_path / "runs" / "calls" / "odd-1.jsonl").unlink()
+    more = collect(tmp_path, "--model", "odd-1", "--base-url", url, tasks=COUNT + 1)
+    assert more.returncode == 2 and kept(tmp_path) == before
 
 
 def test_a_function_of_the_task_that_fails_and_tasks_without_tools_are_told(own, tmp_path):
-    talk = begun(find_tools("own", own), "other", 0, 1)
+    talk = begun(find_tools("own", own), "other", 0, 1, folder=own)
     with pytest.raises(EvalError, match=r"other-0 cannot be scored \(RuntimeError no outcome today\). Correct the env"):
         Collection(tmp_path / "out", {"by": "x"}, talk).end("other-0")
     with pytest.raises(EvalError, match=r"unknown task 'cft_ofice'. Did you mean cft_office"):
@@ -230,6 +260,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
         (["--model", "m", "--samples", "2", "--temperature", "0"], "set --temperature above 0"),
         (["--model", "m", "--samples", "0"], "--samples"),
         (["--model", "m", "--split", "nowhere"], "Unknown split 'nowhere'"),
+        (["--model", "m", "--temperature", "inf"], "finite"),
         (["--model", "m", "--base-url", "localhost"], "is no address of a server"),
         (["--model", "m", "--base-url", "http://localhost:9/v1"], "localhost:9"),
     ],
