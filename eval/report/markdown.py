@@ -165,6 +165,8 @@ def format_sentence(comparison: dict) -> str:
         same = "no question was boxed by both"
     if not comparison["shown"] or comparison["difference"] < 0:
         verdict = "No gain was shown that would need explaining."
+    elif split["both_boxed"] < n / 10:
+        verdict = "That cannot be told: hardly a question was boxed by both, and an answer may lack more than its box."
     elif content <= 0:
         verdict = "Yes, as far as this can show."
     elif split["both_boxed_p"] < ALPHA:

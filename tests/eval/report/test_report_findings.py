@@ -10,6 +10,7 @@ from cft.files import write_json
 from eval.answering.answers import check_same_questions, load_arm
 from eval.report import findings, markdown
 from eval.report.report import build_report, write_report
+from eval.statistics.statistics import compare
 from tests.support.reports import ABOUT, arm, make_rows, report, save_arm, task_of
 
 
@@ -188,3 +189,26 @@ def test_of_several_arms_one_is_shown_only_after_holms_correction():
     compared = both["comparisons"][0]
     assert compared["p"] == alone["comparisons"][0]["p"] and compared["p_holm"] > 0.05 and not compared["shown"]
     assert "not after Holm's correction" in markdown.headlines(both)[0]
+
+
+@pytest.mark.parametrize(
+    ("base", "arm", "verdict"),
+    [
+        ({"wrong": 20}, {"correct": 8, "wrong": 12}, "No. Of the +40.0 points"),
+        ({"no_answer": 8, "wrong": 12}, {"correct": 8, "wrong": 12}, "Yes, as far as this can show. Of the"),
+        (
+            {"no_answer": 19, "wrong": 1},
+            {"correct": 8, "wrong": 12},
+            "That cannot be told: hardly a question was boxed",
+        ),
+        ({"wrong": 20}, {"wrong": 20}, "No gain was shown"),
+    ],
+)
+def test_whether_it_is_just_format_is_said_as_far_as_boxes_show_it(base, arm, verdict):
+    def rows_of(outcomes: dict[str, int]) -> list[dict]:
+        said = [outcome for outcome, n in outcomes.items() for _ in range(n)]
+        about = {"sample": 0, "response": "x", "tokens": 1, "finish_reason": "stop"}
+        return [about | {"doc_id": i, "outcome": outcome} for i, outcome in enumerate(said)]
+
+    comparison = compare(rows_of(base), rows_of(arm)) | {"arm": "adapter", "against": "base"}
+    assert markdown.format_sentence(comparison).startswith(verdict)
