@@ -82,13 +82,14 @@ def begun(
         if by := scored.get(_asked(row)):
             fix = f"Name another with --split, or correct {tools['rows']}."
             raise EvalError(f"{task.name}: {row['id']} of the split {split!r} is scored, by {by}. {fix}")
-        if row["id"] in {talk.row["id"] for talk in found.values()}:
+        keys = [row["id"]] if samples == 1 else [f"{row['id']}-{k}" for k in range(samples)]
+        if keys[0] in found:
             raise EvalError(f"{task.name}: two rows of the split {split!r} have the id {row['id']!r}. Correct one.")
         asked = [{"role": "system", "content": doc["system"]}, {"role": "user", "content": doc["prompt"]}]
-        for k in range(samples):
+        for key in keys:
             with told(f"{task.name}: {row['id']} cannot begin", "Correct the environment's reset."):
                 talk = Dialogue(task.environment, row, asked if doc["system"] else asked[1:])
-            found[row["id"] if samples == 1 else f"{row['id']}-{k}"] = talk
+            found[key] = talk
     return found
 
 
@@ -163,10 +164,7 @@ class Collection:
             fix = f"Give the same (--tasks may be more). {other}"
             raise EvalError(f"{self.folder}: was collected with other settings.\n  {listed(changed)}\n{fix}")
         remove_leftovers(self.folder)
-
-    def read(self) -> None:
-        """Take in the rows that an earlier command left."""
-        for name in (CORRECT, FAILED):
+        for name in (CORRECT, FAILED):  # what an earlier command left, so that nothing below can lose it
             self.rows |= {row["id"]: row for row in read_own_jsonl(self.folder / name, ROW)}
 
     def end(self, key: str) -> None:

@@ -58,7 +58,6 @@ def solve(kept: Collection, student: "StudentBlock", asking: "Asking", *, turns:
         CFTError: as `Asking` and `Collection.end` do.
     """
     backend, sampling = asking.backend(student), sampling_of(student, student.temperatures[0])
-    kept.read()  # so that no row is lost if the calls below fail
     for turn in range(turns + 1):
         calls = {}
         for number, (key, talk) in enumerate(kept.talks.items()):

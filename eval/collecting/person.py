@@ -28,7 +28,6 @@ def solve(kept: Collection, console: Terminal, *, turns: int) -> None:
     Raises:
         EvalError: what is written is not UTF-8; as `Collection.end` does.
     """
-    kept.read()
     kept.save()  # a folder that cannot be written is told before anything is solved
     owed = {key: talk for key, talk in kept.talks.items() if key not in kept.rows}
     for number, (key, talk) in enumerate(owed.items(), 1):
